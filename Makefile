@@ -1,0 +1,39 @@
+# `make run` starts Postroom, `make test` proves it. Both do all of their own set-up.
+RUN  = .venv/run/bin/python
+TEST = .venv/test/bin/python
+
+.PHONY: run test check format lint types pytest drill lock help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+run: ## set up and start everything on SQLite, with a test inbox
+	@scripts/venv .venv/run requirements/run.txt
+	@exec $(RUN) -m postroom serve --inbox 127.0.0.1:2526 --first-run $(ARGS)
+
+test: .venv/test ## set up, then format, lint, types and every test
+	@$(MAKE) --no-print-directory check
+
+check: format lint types pytest
+
+.venv/test: requirements/test.txt
+	@scripts/venv .venv/test requirements/test.txt
+	@touch .venv/test
+
+format: .venv/test ## is everything formatted?
+	@$(TEST) -m ruff format --check .
+
+lint: .venv/test ## ruff
+	@$(TEST) -m ruff check .
+
+types: .venv/test ## mypy --strict
+	@$(TEST) -m mypy
+
+pytest: .venv/test ## every test
+	@$(TEST) -m pytest -n auto --dist loadfile $(ARGS)
+
+drill: .venv/test ## the long drills: 10,000 messages and 50 kills for each purpose, caps; minutes
+	@$(TEST) -m drills $(ARGS)
+
+lock: ## write the lock files anew (needs uv)
+	@scripts/lock --upgrade

@@ -1,0 +1,276 @@
+"""The kill drill: mail through `serve` to a sink, SIGKILLs at random moments, and the books at the end.
+
+The moments are drawn from the seed, as places in the stream of mail. Every other kill comes in the instant
+in which a client reads a yes, one in six while `serve` is starting again, before it answers. The sink takes
+a moment for each reply, so that kills find transactions open. `drop_every` has the sink close every n-th
+session after the dot instead of answering. `hourly_cap` gives the connection a cap smaller than the mail,
+which no number of kills may widen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from drills.feed import Feed, OverControlSocket, OverHttp, Told
+from drills.judge import Counts, judge
+from drills.post import Post
+from postroom.core.message import Purpose
+from postroom.ids import AttemptId
+from tests.support.sink import read_log, sink_process
+
+LEASE_S = 90.0
+SETTLED_WITHIN_S = LEASE_S + 60.0
+SENDER = "drill@example.com"
+SETTINGS = {"api_rate_per_minute": "0", "unknown_wait": "1s", "log_level": "info"}
+_LOOK_S = 0.002
+_AHEAD = 400  # accepted and not yet at the sink: kills find mail coming in and going out
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is driven."""
+
+    purpose: Purpose
+    messages: int
+    kills: int = 0
+    drop_every: int = 0
+    hourly_cap: int | None = None
+    seed: int = 1
+    reply_ms: float = 3.0
+    workers: int = 16
+
+    @property
+    def name(self) -> str:
+        parts = [self.purpose.value, f"{self.messages} messages", f"{self.kills} kills"]
+        if self.drop_every:
+            parts.append(f"every {self.drop_every}th dropped after its dot")
+        if self.hourly_cap is not None:
+            parts.append(f"cap {self.hourly_cap}/h")
+        return ", ".join([*parts, f"seed {self.seed}"])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a course ended. `settled_s`: from the last yes or start until nothing was claimed or unknown."""
+
+    course: Course
+    counts: Counts
+    kills: int
+    most_open: int
+    stranded: int
+    claimed_by_the_dead: int
+    exit_code: int
+    settled_s: float
+    took_s: float
+
+    def problems(self) -> list[str]:
+        """What must not be; nothing when the drill is passed."""
+        found = self.counts.problems()
+        counts, cap = self.counts, self.course.hourly_cap
+        for count, text in (
+            (self.course.kills - self.kills, "kills too few: the mail was out before"),
+            (self.stranded, f"not settled within {SETTLED_WITHIN_S:g} s"),
+            (self.claimed_by_the_dead, "claimed by a dead worker after a start"),
+            (self.exit_code, "is the exit code of the last stop"),
+        ):
+            if count:
+                found.append(f"{count} {text}")
+        if cap is not None and not cap - counts.open <= counts.taken <= cap:
+            found.append(f"{counts.taken} taken under a cap of {cap} with {counts.open} open transactions")
+        if cap is None and counts.waiting:
+            found.append(f"{counts.waiting} still waiting")
+        return found
+
+    def line(self) -> str:
+        one = self.counts
+        return (
+            f"{self.course.name}: accepted {one.accepted}, taken {one.taken}, lost {one.lost},"
+            f" copies {one.copies}, unverified {one.unverified}, open {one.open} (at most {self.most_open}"
+            f" at once), answers lost {one.lost_answers}, waiting {one.waiting},"
+            f" settled after {self.settled_s:.1f} s, {self.took_s:.0f} s in all"
+        )
+
+
+@dataclass
+class _Life:
+    """What one course remembers of its kills."""
+
+    kills: int = 0
+    most_open: int = 0
+    open: set[AttemptId] = field(default_factory=set)
+    claimed_by_the_dead: int = 0
+
+
+class _Tail:
+    """How many lines a growing file has, and for how long it has not grown."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._at, self.lines = path, 0, 0
+        self._grew_s = time.monotonic()
+
+    @property
+    def still_s(self) -> float:
+        return time.monotonic() - self._grew_s
+
+    def wake(self) -> None:
+        """It may grow again from now on."""
+        self._grew_s = time.monotonic()
+
+    async def follow(self) -> None:
+        while True:
+            if self._path.exists():
+                with self._path.open("rb") as file:
+                    file.seek(self._at)
+                    new = file.read()
+                self._at += len(new)
+                self.lines += new.count(b"\n")
+                if new:
+                    self._grew_s = time.monotonic()
+            await asyncio.sleep(_LOOK_S)
+
+
+async def run(folder: Path, course: Course) -> Verdict:
+    """Drive one course in an empty folder. Raises RuntimeError when `serve` does not start or says no."""
+    began_s = time.monotonic()
+    log = folder / "sink.log"
+    post = Post(folder, SETTINGS)
+    told, life, tail = Told(), _Life(), _Tail(log)
+    options = ["--delay-ms", str(course.reply_ms)]
+    if course.drop_every:
+        options += ["--drop-after-dot", str(course.drop_every)]
+    with sink_process(log, *options) as sink:
+        following = asyncio.create_task(tail.follow())
+        await post.start()
+        try:
+            feed = await _prepare(post, told, course, sink.port)
+            feeding = asyncio.create_task(
+                feed.run(course.messages, course.workers, lambda n: _may_go(post, course, tail, n))
+            )
+            killing = asyncio.create_task(_kill(post, course, told, tail, life, feeding))
+            await asyncio.gather(feeding, killing)
+            settled_s, stranded = await _until_settled(post, course)
+            states = post.recipients()
+        finally:
+            following.cancel()
+            exit_code = await post.stop()
+    records = read_log(log)
+    dropped = len(records) // course.drop_every if course.drop_every else 0
+    return Verdict(
+        course=course,
+        counts=judge(records, told, states, len(life.open) + dropped),
+        kills=life.kills,
+        most_open=life.most_open,
+        stranded=stranded,
+        claimed_by_the_dead=life.claimed_by_the_dead,
+        exit_code=exit_code,
+        settled_s=settled_s,
+        took_s=time.monotonic() - began_s,
+    )
+
+
+async def _prepare(post: Post, told: Told, course: Course, port: int) -> Feed:
+    made = await post.ask("bootstrap", sender=SENDER)
+    fields: dict[str, object] = {
+        "label": "sink",
+        "host": "127.0.0.1",
+        "port": port,
+        "security": "never",
+        "hourly_cap": course.hourly_cap,
+        "for_broadcast": True,
+        "for_transactional": True,
+    }
+    await post.ask("connection.create", fields=fields, server=made["server_id"])
+    if course.purpose is Purpose.TRANSACTIONAL:
+        return OverHttp(post, told, made["server_key"])
+    return OverControlSocket(post, told)
+
+
+def _may_go(post: Post, course: Course, tail: _Tail, accepted: int) -> bool:
+    """Not too far ahead of the sink; a sink that has long seen nothing does not stop the feed."""
+    return (
+        course.hourly_cap is not None
+        or accepted - tail.lines < _AHEAD
+        or (post.up.is_set() and tail.still_s > 15.0)
+    )
+
+
+async def _kill(
+    post: Post, course: Course, told: Told, tail: _Tail, life: _Life, feeding: asyncio.Task[None]
+) -> None:
+    chance = random.Random(course.seed)
+    reachable = course.messages if course.hourly_cap is None else course.hourly_cap
+    places = sorted(chance.randrange(1, max(2, int(reachable * 0.95))) for _ in range(course.kills))
+    for number, place in enumerate(places):
+        if life.kills > number:  # one more came while it was starting
+            continue
+        while tail.lines < place and not (feeding.done() and tail.still_s > 5.0):
+            await asyncio.sleep(_LOOK_S)
+        if chance.random() < 0.5 and not feeding.done():
+            await _until_a_yes(post, told, chance.randrange(1, 20), feeding)
+        else:
+            await asyncio.sleep(chance.uniform(0.0, 0.03))
+        await _one_kill(post, life)
+        if life.kills < course.kills and chance.random() < 1 / 6:
+            await post.spawn()
+            await asyncio.sleep(chance.uniform(0.0, 1.0))
+            await _one_kill(post, life)
+        await post.start()
+        tail.wake()
+        life.claimed_by_the_dead += post.claimed_by_the_dead()
+
+
+async def _until_a_yes(post: Post, told: Told, count: int, feeding: asyncio.Task[None]) -> None:
+    """Shoot in the instant in which the `count`-th yes from now on is read, if so many come."""
+    fired = asyncio.Event()
+
+    def shoot() -> None:
+        post.shoot()
+        fired.set()
+
+    told.fuse = (len(told.accepted) + count, shoot)
+    waiting = asyncio.create_task(fired.wait())
+    await asyncio.wait((waiting, feeding), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    told.fuse = None
+
+
+async def _one_kill(post: Post, life: _Life) -> None:
+    await post.kill()
+    life.kills += 1
+    found = post.open_at_kill()
+    life.most_open = max(life.most_open, len(found - life.open))
+    life.open |= found
+
+
+async def _until_settled(post: Post, course: Course) -> tuple[float, int]:
+    """How long it took until nothing was claimed or unknown (and nothing ready, or the cap reached), and
+    what was left when time was over."""
+    began_s = time.monotonic()
+    while True:
+        states = post.states()
+        busy = states["claimed"] + states["unknown"]
+        if states["ready"] and (course.hourly_cap is None or post.room_taken() < course.hourly_cap):
+            busy += states["ready"]
+        took_s = time.monotonic() - began_s
+        if not busy or took_s > SETTLED_WITHIN_S:
+            return took_s, busy
+        await asyncio.sleep(0.1)
+
+
+def courses(messages: int, kills: int, seed: int) -> Sequence[Course]:
+    """The whole drill: for each purpose with kills, without, with dropped replies, and under a cap."""
+    found: list[Course] = []
+    for purpose in (Purpose.TRANSACTIONAL, Purpose.BROADCAST):
+        few = max(100, messages // 5)
+        found += [
+            Course(purpose, messages, kills=kills, seed=seed),
+            Course(purpose, few, seed=seed),
+            Course(purpose, few, kills=kills // 5, drop_every=50, seed=seed),
+            Course(purpose, few, kills=kills // 5, hourly_cap=few // 2, seed=seed),
+        ]
+    return found

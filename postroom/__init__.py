@@ -1,0 +1,3 @@
+"""Postroom: a self-hosted post room for outgoing email."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,290 @@
+"""A message is accepted: checked, stored and put in its lane, all or nothing.
+
+Every way in ends here: the APIs, SMTP submission, the command line, campaigns. The caller's yes is given
+after this returned, and this returns after the commit. What is decided here stays decided: the From, the
+purpose, and whether the message is captured because nothing may leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+from postroom.actions.context import Context
+from postroom.clock import MICROS
+from postroom.core.message import DeliveryState, Purpose
+from postroom.core.server import Server
+from postroom.core.stream import StreamType
+from postroom.errors import Conflict, Denied, Invalid, NotFound, TooLarge
+from postroom.ids import AccountId, DeliveryId, KeyId, LaneId, MessageId, ServerId
+from postroom.mail import compose, headers
+from postroom.mail.address import parse_address, parse_mailbox
+from postroom.mail.content import Attachment, Content, Mailbox
+from postroom.storage import idempotency, identities, lanes, messages, routes, servers, suppressions
+from postroom.storage.interface import Work, now
+from postroom.storage.messages import NewDelivery, NewMessage, pack_content
+
+DEFAULT_STREAM = {
+    Purpose.TRANSACTIONAL: "outbound",
+    Purpose.BROADCAST: "broadcast",
+    Purpose.SEQUENCE: "broadcast",
+}
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """The caller's name for this request, and a digest of it. Unique within a key for a day."""
+
+    key_id: KeyId
+    name: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a caller asks to send.
+
+    sender: None takes the server's default. stream: None takes the purpose's own. `options` is kept with
+    the message for its way in (`origin`) to show again. `raw`: a complete message of the client's; then
+    text, html, headers and attachments stay empty.
+    """
+
+    account_id: AccountId
+    server_id: ServerId
+    purpose: Purpose
+    origin: str
+    to: Sequence[Mailbox]
+    cc: Sequence[Mailbox] = ()
+    bcc: Sequence[Mailbox] = ()
+    sender: Mailbox | None = None
+    reply_to: Sequence[Mailbox] = ()
+    subject: str = ""
+    text: str | None = None
+    html: str | None = None
+    preheader: str = ""
+    headers: Sequence[tuple[str, str]] = ()
+    attachments: Sequence[Attachment] = ()
+    raw: bytes | None = None
+    stream: str | None = None
+    key_id: KeyId | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The yes. `replayed`: this very request was accepted before, and this is that message."""
+
+    message_id: MessageId
+    public_id: str
+    captured: bool
+    replayed: bool
+    deliveries: tuple[tuple[DeliveryId, str, DeliveryState], ...] = ()
+
+
+@dataclass(frozen=True)
+class _Recipient:
+    address: str
+    key: str
+    kind: str
+
+
+async def accept_message(ctx: Context, submission: Submission) -> Accepted:
+    """Accept a message, durably.
+
+    Raises Invalid (fields: to, cc, bcc, from, reply_to, subject, body, headers, attachments, stream,
+    purpose, Idempotency-Key); NotFound(server); Denied when nobody vouched for its From; Conflict while
+    the same idempotent request is still running; TooLarge; Unavailable.
+    """
+    recipients = _check(ctx, submission)
+    public_id = str(uuid4())
+    running = submission.idempotency
+    if running is not None:
+        marker = (running.key_id, running.name)
+        if marker in ctx.running:
+            raise Conflict("a request with this Idempotency-Key is still running")
+        ctx.running.add(marker)
+    size = (
+        sum(len(one.data) for one in submission.attachments)
+        + len(submission.html or "")
+        + len(submission.text or "")
+        + len(submission.raw or b"")
+    )
+    try:
+        accepted, lane = await ctx.store.write(
+            lambda: _store(ctx, submission, recipients, public_id), size_bytes=size
+        )
+    finally:
+        if running is not None:
+            ctx.running.discard(marker)
+    waiting = sum(state is DeliveryState.READY for _, _, state in accepted.deliveries)
+    if waiting and lane is not None:
+        ctx.hearer.wake([(lane, waiting)])
+    return accepted
+
+
+def _check(ctx: Context, submission: Submission) -> list[_Recipient]:
+    """What can be known without the database. Returns the recipients, each once."""
+    limits = ctx.limits
+    seen: set[str] = set()
+    recipients: list[_Recipient] = []
+    for kind, boxes in (("to", submission.to), ("cc", submission.cc), ("bcc", submission.bcc)):
+        for box in boxes:
+            address = parse_address(box.address, kind)
+            headers.check_header_value(box.name, kind)
+            if address.key not in seen:
+                seen.add(address.key)
+                recipients.append(_Recipient(address.text, address.key, kind))
+    if not recipients:
+        raise Invalid("to", "can't be blank")
+    if len(recipients) > limits.max_recipients:
+        raise Invalid("to", f"has more than {limits.max_recipients} recipients")
+    for box in submission.reply_to:
+        parse_address(box.address, "reply_to")
+        headers.check_header_value(box.name, "reply_to")
+    if submission.sender is not None:
+        parse_address(submission.sender.address, "from")
+        headers.check_header_value(submission.sender.name, "from")
+    headers.check_header_value(submission.subject, "subject")
+    headers.check_custom_headers(submission.headers, "headers")
+    if submission.raw is None and submission.text is None and submission.html is None:
+        raise Invalid("body", "can't be blank")
+    return recipients
+
+
+def _store(
+    ctx: Context, submission: Submission, recipients: Sequence[_Recipient], public_id: str
+) -> Work[tuple[Accepted, LaneId | None]]:
+    """The unit of work: everything that needs the database, and the message itself."""
+    account_id, server_id = submission.account_id, submission.server_id
+    at_us = yield from now()
+    before = yield from _accepted_before(ctx, submission, at_us)
+    if before is not None:
+        return before, None
+    server = yield from servers.get(account_id, server_id)
+    if server is None:
+        raise NotFound("server")
+    stream = yield from _stream(submission)
+    sender = yield from _sender(submission, server)
+    address = parse_address(sender.address, "from")
+    captured = yield from _is_captured(submission, server.sandbox)
+    content = _content(submission, sender)
+    size_bytes = compose.parts_size(content)
+    if size_bytes > ctx.limits.max_message_bytes:
+        raise TooLarge(ctx.limits.max_message_bytes)
+    suppressed = yield from suppressions.check(account_id, server_id, stream, [r.key for r in recipients])
+    message = NewMessage(
+        account_id=account_id,
+        server_id=server_id,
+        key_id=submission.key_id,
+        public_id=public_id,
+        stream=stream,
+        purpose=submission.purpose,
+        sender=address.key,
+        subject=submission.subject,
+        rfc_message_id=headers.new_message_id(UUID(public_id), address.ascii_domain),
+        body=pack_content(content),
+        size_bytes=size_bytes,
+        captured=captured,
+        origin=submission.origin,
+        options=submission.options,
+        deliveries=[_delivery(one, one.key in suppressed, captured) for one in recipients],
+    )
+    lane = yield from lanes.ensure(account_id, server_id, submission.purpose, stream, address.key)
+    message_id, deliveries, _ = yield from messages.insert(message, lane)
+    named = submission.idempotency
+    if named is not None:
+        yield from idempotency.put(account_id, named.key_id, named.name, named.fingerprint, message_id, at_us)
+    told = tuple(
+        (delivery, one.recipient, one.state)
+        for delivery, one in zip(deliveries, message.deliveries, strict=True)
+    )
+    return Accepted(message_id, public_id, captured, False, told), lane
+
+
+def _accepted_before(ctx: Context, submission: Submission, at_us: int) -> Work[Accepted | None]:
+    """This very request's message, if it was accepted within a day.
+
+    Raises Invalid when its name was used for another request.
+    """
+    named = submission.idempotency
+    if named is None:
+        return None
+    oldest = at_us - int(ctx.limits.idempotency_keep_s * MICROS)
+    known = yield from idempotency.get(submission.account_id, named.key_id, named.name, oldest)
+    if known is None:
+        return None
+    stored = yield from messages.get(submission.account_id, None, known.message_id)
+    elsewhere = stored is not None and stored.server_id != submission.server_id
+    if known.fingerprint != named.fingerprint or elsewhere:
+        raise Invalid("Idempotency-Key", "was used before with another request")
+    return None if stored is None else Accepted(stored.message_id, stored.public_id, stored.captured, True)
+
+
+def _stream(submission: Submission) -> Work[str]:
+    """The stream it goes on, which is there and takes this kind of mail."""
+    stream = submission.stream or DEFAULT_STREAM[submission.purpose]
+    found = yield from servers.get_stream(submission.account_id, submission.server_id, stream)
+    if found is None or found.archived_at_us is not None:
+        raise Invalid("stream", "is not a stream of this server")
+    if found.type is StreamType.INBOUND:
+        raise Invalid("stream", "takes no outgoing mail")
+    # Either way round it would pass by something: bulk by unsubscribes, or bulk called urgent by all else.
+    if (found.type is StreamType.TRANSACTIONAL) != (submission.purpose is Purpose.TRANSACTIONAL):
+        raise Invalid("stream", f"is not a stream for {submission.purpose} mail")
+    return stream
+
+
+def _sender(submission: Submission, server: Server) -> Work[Mailbox]:
+    """Its own From, else the server's; somebody has vouched for it."""
+    sender = submission.sender
+    if sender is None:
+        if not server.default_sender:
+            raise Invalid("from", "can't be blank: the server has no default sender")
+        sender = parse_mailbox(server.default_sender, "from")
+    address = parse_address(sender.address, "from")
+    proven = yield from identities.proven(submission.account_id, submission.server_id, address.key)
+    if not proven:
+        raise Denied(f"nobody has vouched for the sender {address.text}")
+    return sender
+
+
+def _delivery(recipient: _Recipient, suppressed: bool, captured: bool) -> NewDelivery:
+    state, reason = DeliveryState.READY, ""
+    if suppressed:
+        state, reason = DeliveryState.SUPPRESSED, "the address is suppressed"
+    elif captured:
+        state = DeliveryState.CAPTURED
+    return NewDelivery(recipient.address, recipient.key, recipient.kind, state, reason)
+
+
+def _is_captured(submission: Submission, sandbox: bool) -> Work[bool]:
+    """Captured where nothing may ever leave: a sandbox, or where no connection was ever made.
+
+    Raises Invalid when connections exist and none of them may carry this purpose.
+    """
+    if sandbox:
+        return True
+    known = yield from routes.known_to(submission.account_id, submission.server_id)
+    if not known.ever_had:
+        return True
+    if known.purposes and submission.purpose not in known.purposes:
+        raise Invalid("purpose", f"no connection of this server is switched on for {submission.purpose} mail")
+    return False
+
+
+def _content(submission: Submission, sender: Mailbox) -> Content:
+    return Content(
+        sender=sender,
+        to=tuple(submission.to),
+        cc=tuple(submission.cc),
+        reply_to=tuple(submission.reply_to),
+        subject=submission.subject,
+        text=submission.text,
+        html=submission.html,
+        preheader=submission.preheader,
+        headers=tuple(submission.headers),
+        attachments=tuple(submission.attachments),
+        raw=submission.raw,
+    )

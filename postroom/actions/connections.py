@@ -1,0 +1,339 @@
+"""Connections: made, changed, tested, switched and deleted, by whoever owns them.
+
+Secrets go in sealed and come out only with `with_secrets`, in memory, for those who log in or mask. A
+test acts on the settings it read: its result is written only if they are still the stored ones.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from postroom.actions.checks import is_id, page
+from postroom.actions.connection_draft import (
+    NO_RULES,
+    ConnectionChanges,
+    ConnectionDraft,
+    ConnectionRules,
+    merge,
+)
+from postroom.actions.context import Actor, Context
+from postroom.core.connection import Connection, DeliveryMethod, Security, Vendor
+from postroom.core.event import EventKind
+from postroom.core.server import Owner
+from postroom.errors import Conflict, NotFound, Unavailable
+from postroom.ids import AccountId, ConnectionId
+from postroom.keyring import KeyringError
+from postroom.storage import accounts, audit, connections, servers
+from postroom.storage.interface import Work, now
+from postroom.transports.interface import Fault, Outcome, Result
+
+KIND = "connection"
+
+
+@dataclass(frozen=True)
+class Probed:
+    """How a connection test ended. `recorded` False: its settings changed while it ran, or we stopped it."""
+
+    outcome: Outcome
+    connection: Connection
+    recorded: bool
+
+    @property
+    def passed(self) -> bool:
+        """Whether the peer let us in."""
+        return self.outcome.result is Result.SENT
+
+
+async def create_connection(
+    ctx: Context,
+    actor: Actor,
+    owner: Owner,
+    draft: ConnectionDraft,
+    rules: ConnectionRules = NO_RULES,
+) -> Connection:
+    """Make a connection of the owner's: one server's, or shared by the account.
+
+    It comes back with its secrets. Raises Invalid with all field errors; NotFound(server or account).
+    """
+    uid = secrets.token_bytes(16)
+    merged = merge(_blank(owner, uid), frozenset(), draft, rules)
+    sealed = _seal(ctx, uid, merged.set_secrets)
+
+    def work() -> Work[Connection]:
+        yield from _require_owner(owner)
+        at = yield from now()
+        fresh = replace(merged.connection, created_at_us=at, updated_at_us=at)
+        stored = yield from connections.add(fresh, sealed)
+        if owner.server_id is None:
+            yield from accounts.mark_had_connection(owner.account_id)
+        else:
+            yield from servers.mark_had_connection(owner.account_id, owner.server_id)
+        detail = {"after": _shown(stored), "secrets_set": sorted(sealed)}
+        yield from _audit(stored, at, actor, "create", detail)
+        return stored
+
+    stored = await ctx.store.write(work)
+    ctx.hearer.connection_changed(stored.connection_id)
+    return replace(stored, secrets=dict(merged.set_secrets))
+
+
+async def update_connection(
+    ctx: Context,
+    actor: Actor,
+    owner: Owner,
+    connection_id: ConnectionId,
+    changes: ConnectionChanges,
+    rules: ConnectionRules = NO_RULES,
+    *,
+    expected_version: int | None = None,
+) -> Connection:
+    """Change some settings; the merged record must keep every rule. It comes back with its secrets.
+
+    expected_version: the version the caller looked at; Conflict when it is another by now. Raises
+    NotFound, Invalid.
+    """
+
+    def work() -> Work[tuple[Connection, dict[str, bytes]]]:
+        current = yield from _owned(owner, connection_id)
+        if expected_version is not None and current.version != expected_version:
+            raise Conflict("the connection was changed by somebody else")
+        names = yield from connections.secret_names(current.account_id, connection_id)
+        merged = merge(current, names, changes, rules)
+        at = yield from now()
+        sealed = _seal(ctx, current.uid, merged.set_secrets)
+        stored = yield from connections.change(
+            merged.connection, current.version, at, sealed=sealed, cleared=merged.cleared_secrets
+        )
+        if stored is None:
+            raise Conflict("the connection was changed by somebody else")
+        detail = _difference(_shown(current), _shown(stored))
+        detail["secrets_set"] = sorted(sealed)
+        detail["secrets_cleared"] = sorted(merged.cleared_secrets & names)
+        yield from _audit(stored, at, actor, "update", detail)
+        all_sealed = yield from connections.sealed_secrets(stored.account_id, [connection_id])
+        return stored, all_sealed.get(connection_id, {})
+
+    stored, all_sealed = await ctx.store.write(work)
+    ctx.hearer.connection_changed(connection_id)
+    return _opened(ctx, stored, all_sealed)
+
+
+async def switch_connection(
+    ctx: Context, actor: Actor, owner: Owner, connection_id: ConnectionId, enabled: bool
+) -> Connection:
+    """Turn the owner's switch; a failed connection stays failed until a test or the engine gets through."""
+
+    def work() -> Work[Connection]:
+        current = yield from _owned(owner, connection_id)
+        if current.enabled == enabled:
+            return current
+        at = yield from now()
+        stored = yield from connections.change(replace(current, enabled=enabled), current.version, at)
+        if stored is None:
+            raise Conflict("the connection was changed by somebody else")
+        detail = _difference(_shown(current), _shown(stored))
+        yield from _audit(stored, at, actor, "switch", detail)
+        return stored
+
+    stored = await ctx.store.write(work)
+    ctx.hearer.connection_changed(connection_id)
+    return stored
+
+
+async def get_connection(
+    ctx: Context, owner: Owner, connection_id: ConnectionId, *, with_secrets: bool = False
+) -> Connection:
+    """One connection of the owner's. Raises NotFound, for a foreign one too."""
+
+    def work() -> Work[tuple[Connection, dict[str, bytes]]]:
+        current = yield from _owned(owner, connection_id)
+        if not with_secrets:
+            return current, {}
+        sealed = yield from connections.sealed_secrets(current.account_id, [connection_id])
+        return current, sealed.get(connection_id, {})
+
+    return _opened(ctx, *await ctx.store.read(work))
+
+
+async def list_connections(
+    ctx: Context, owner: Owner, *, limit: int, offset: int = 0, with_secrets: bool = False
+) -> tuple[list[Connection], int]:
+    """The owner's connections in the order they were made, and their number without limit and offset.
+
+    Negative numbers count as 0.
+    """
+    limit, offset = page(limit, offset)
+
+    def work() -> Work[tuple[list[Connection], int, dict[ConnectionId, dict[str, bytes]]]]:
+        rows, total = yield from connections.list_of(owner, limit=limit, offset=offset)
+        if not with_secrets:
+            return rows, total, {}
+        ids = [row.connection_id for row in rows]
+        sealed = yield from connections.sealed_secrets(owner.account_id, ids)
+        return rows, total, sealed
+
+    rows, total, sealed = await ctx.store.read(work)
+    return [_opened(ctx, row, sealed.get(row.connection_id, {})) for row in rows], total
+
+
+async def load_connection(
+    ctx: Context, account_id: AccountId, connection_id: ConnectionId, *, with_secrets: bool = True
+) -> Connection:
+    """Any connection of the account, for those who send through it. Raises NotFound, Unavailable."""
+    owner = Owner(account_id, whole_account=True)
+    return await get_connection(ctx, owner, connection_id, with_secrets=with_secrets)
+
+
+async def delete_connection(ctx: Context, actor: Actor, owner: Owner, connection_id: ConnectionId) -> None:
+    """The connection is gone and its secrets are destroyed; counters and history stay. Raises NotFound."""
+
+    def work() -> Work[None]:
+        current = yield from _owned(owner, connection_id)
+        at = yield from now()
+        yield from connections.mark_deleted(current, at)
+        yield from _audit(current, at, actor, "delete", {"before": _shown(current)})
+
+    await ctx.store.write(work)
+    ctx.hearer.connection_changed(connection_id)
+
+
+async def test_connection(ctx: Context, actor: Actor, owner: Owner, connection_id: ConnectionId) -> Probed:
+    """Log in and out again with the stored settings, sending nothing.
+
+    Success switches the connection on and clears its failure; failure marks it failed, with the reason.
+    Raises NotFound, Unavailable; what the peer does is in the outcome.
+    """
+    tested = await get_connection(ctx, owner, connection_id, with_secrets=True)
+    outcome = await ctx.prober.probe(tested)
+
+    def work() -> Work[Connection | None]:
+        at = yield from now()
+        stored: Connection | None = None
+        if outcome.result is Result.SENT:
+            stored = yield from connections.record_success(tested, at)
+        elif outcome.fault is not Fault.OURS:  # what we broke off says nothing about the connection
+            reason = outcome.text or f"failed at {outcome.phase}"
+            stored = yield from connections.record_failure(tested, at, reason)
+        detail: dict[str, object] = {
+            "passed": outcome.result is Result.SENT,
+            "phase": outcome.phase.value,
+            "fault": outcome.fault.value,
+            "code": outcome.code,
+            "text": outcome.text,
+            "recorded": stored is not None,
+        }
+        yield from connections.add_event(tested, EventKind.CONNECTION_TESTED, at, detail)
+        if stored is not None:
+            detail |= _difference(_shown(tested), _shown(stored))
+        yield from _audit(tested, at, actor, "test", detail)
+        return stored
+
+    stored = await ctx.store.write(work)
+    if stored is None:
+        return Probed(outcome, tested, recorded=False)
+    ctx.hearer.connection_changed(connection_id)
+    return Probed(outcome, replace(stored, secrets=tested.secrets), recorded=True)
+
+
+def _owned(owner: Owner, connection_id: ConnectionId) -> Work[Connection]:
+    found = (yield from connections.get_owned(owner, connection_id)) if is_id(connection_id) else None
+    if found is None:
+        raise NotFound(KIND)
+    return found
+
+
+def _require_owner(owner: Owner) -> Work[None]:
+    if owner.server_id is not None:
+        if (yield from servers.get(owner.account_id, owner.server_id)) is None:
+            raise NotFound("server")
+    elif (yield from accounts.get(owner.account_id)) is None:
+        raise NotFound("account")
+
+
+def _blank(owner: Owner, uid: bytes) -> Connection:
+    """What a draft starts from."""
+    return Connection(
+        account_id=owner.account_id,
+        connection_id=ConnectionId(0),
+        server_id=owner.server_id,
+        uid=uid,
+        label="",
+        vendor=Vendor.OTHER,
+        delivery_method=DeliveryMethod.SMTP,
+        enabled=True,
+        failed_at_us=None,
+        failed_reason=None,
+        disabled_at_us=None,
+        held_until_us=None,
+        purposes=frozenset(),
+        hourly_cap=None,
+        daily_cap=None,
+        host="",
+        port=0,
+        security=Security.AUTO,
+        auth="",
+        sender=None,
+        options={},
+        version=1,
+        created_at_us=0,
+        updated_at_us=0,
+        deleted_at_us=None,
+    )
+
+
+def _seal(ctx: Context, uid: bytes, plain: Mapping[str, str]) -> dict[str, bytes]:
+    return {
+        name: ctx.ring.seal(value.encode(), uid=uid, table=connections.SECRETS_TABLE, field=name)
+        for name, value in plain.items()
+    }
+
+
+def _opened(ctx: Context, connection: Connection, sealed: Mapping[str, bytes]) -> Connection:
+    try:
+        plain = {
+            name: ctx.ring.open(
+                value, uid=connection.uid, table=connections.SECRETS_TABLE, field=name
+            ).decode()
+            for name, value in sealed.items()
+        }
+    except KeyringError as error:
+        raise Unavailable(f"connection {connection.connection_id}: {error}", retry_after_s=60) from error
+    return replace(connection, secrets=plain)
+
+
+def _audit(
+    connection: Connection, at_us: int, actor: Actor, action: str, detail: Mapping[str, object]
+) -> Work[None]:
+    target = f"{KIND} {connection.connection_id}"
+    yield from audit.add(connection.account_id, at_us, actor.name, f"{KIND}.{action}", target, detail)
+
+
+def _shown(connection: Connection) -> dict[str, object]:
+    """What the audit trail may tell of a connection; no secret is in it."""
+    return {
+        "server_id": connection.server_id,
+        "label": connection.label,
+        "vendor": connection.vendor.value,
+        "delivery_method": connection.delivery_method.value,
+        "enabled": connection.enabled,
+        "failed_at_us": connection.failed_at_us,
+        "purposes": sorted(connection.purposes),
+        "hourly_cap": connection.hourly_cap,
+        "daily_cap": connection.daily_cap,
+        "host": connection.host,
+        "port": connection.port,
+        "security": connection.security.value,
+        "auth": connection.auth,
+        "sender": connection.sender,
+        "options": dict(connection.options),
+    }
+
+
+def _difference(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:
+    changed = [name for name in before if before[name] != after[name]]
+    return {
+        "before": {name: before[name] for name in changed},
+        "after": {name: after[name] for name in changed},
+    }

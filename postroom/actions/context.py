@@ -1,0 +1,75 @@
+"""What every action needs, handed down once by `wiring`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from postroom.actions.key_cache import KeyCache
+from postroom.clock import Clock
+from postroom.core.connection import Connection
+from postroom.ids import AccountId, ConnectionId, DeliveryId, LaneId
+from postroom.keyring import KeyRing
+from postroom.storage.interface import Store
+from postroom.transports.interface import Outcome
+
+
+class Hearer(Protocol):
+    """Who wants to know, right after a commit, that something changed: the engine of this process.
+
+    Missing a call costs time, never correctness: the engine also looks by itself.
+    """
+
+    def wake(self, lanes: Sequence[tuple[LaneId, int]]) -> None:
+        """So many deliveries became ready on these lanes."""
+
+    def connection_changed(self, connection_id: ConnectionId) -> None:
+        """A connection was made, changed, tested, switched or deleted."""
+
+    def facts_changed(self, account_id: AccountId) -> None:
+        """Identities or other facts that routing depends on changed; account 0: for everybody."""
+
+    async def cancel_claims(self, deliveries: Sequence[DeliveryId]) -> frozenset[DeliveryId]:
+        """Stop these before their final dot where possible; which are past it (or unknown) comes back."""
+
+
+class Prober(Protocol):
+    """Tries a connection without sending a message: connect, secure, log in, quit."""
+
+    async def probe(self, connection: Connection) -> Outcome:
+        """The outcome; never raises for what the peer does."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on what may come in."""
+
+    max_message_bytes: int = 25 << 20
+    max_headers: int = 100
+    max_header_bytes: int = 100 << 10
+    max_recipients: int = 500
+    idempotency_keep_s: float = 86_400.0
+
+
+@dataclass(frozen=True)
+class Context:
+    """Handed to every action."""
+
+    store: Store
+    clock: Clock
+    ring: KeyRing
+    hearer: Hearer
+    prober: Prober
+    limits: Limits = Limits()
+    keys: KeyCache = field(default_factory=KeyCache, compare=False, repr=False)
+    # Idempotent requests that are running now: (key, name). Known in memory, never by a row.
+    running: set[tuple[int, str]] = field(default_factory=set, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who does it, for the audit line: `key 12`, `command line`, `engine`."""
+
+    name: str
+    account_id: AccountId

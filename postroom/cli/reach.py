@@ -1,0 +1,67 @@
+"""Where an operation runs: in `serve`, if it holds the data folder's lock, or else here and now.
+
+Either way what a command reports as done is in force when it says so. A lock held by another command, or by
+a `serve` that starts or stops, is waited for a little while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from postroom.config import Settings
+from postroom.control.address import socket_path
+from postroom.control.client import NotListening
+from postroom.control.client import call as ask
+from postroom.control.lock import Locked, holder_of
+from postroom.errors import NotFound
+
+PATIENCE_S = 10.0
+_AGAIN_S = 0.05
+# What makes sense on a folder that does not exist yet. Anything else there is a mistyped --data.
+_MAKES_THE_FOLDER = frozenset({"bootstrap", "account.create", "identity.trust"})
+
+
+async def call(
+    settings: Settings, operation: str, args: Mapping[str, object], *, patience_s: float = PATIENCE_S
+) -> Any:
+    """The operation's answer, JSON values. Raises PostroomError (Locked among them), KeyringError."""
+    folder = settings.data
+    if operation not in _MAKES_THE_FOLDER and not (folder / "postroom.db").exists() and not holder_of(folder):
+        raise NoData(
+            f"there is no Postroom data in {folder}; `postroom serve` or `postroom bootstrap` makes it"
+        )
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience_s
+    while True:
+        held = holder_of(folder)
+        try:
+            if held is None:
+                return await _here(settings, operation, args)
+            return await ask(socket_path(folder), operation, args)
+        except Locked as error:
+            held = error
+        except NotListening:
+            assert held is not None
+        if loop.time() >= deadline:
+            raise held
+        await asyncio.sleep(_AGAIN_S)
+
+
+async def _here(settings: Settings, operation: str, args: Mapping[str, object]) -> Any:
+    from postroom import wiring  # the whole engine, which a command that asks `serve` never needs
+    from postroom.control.operations import run
+
+    async with wiring.opened(settings) as room:
+        # Through JSON, so that it looks the same as what comes over the socket.
+        return json.loads(json.dumps(await run(room.desk, operation, args)))
+
+
+class NoData(NotFound):
+    """There is no data folder."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("data")
+        self.args = (text,)

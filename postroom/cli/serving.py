@@ -1,0 +1,268 @@
+"""The life of `serve`: take the folder, bind, start, say so, wait for a signal, drain, close.
+
+Order at start: lock, data, addresses, inbox, engine, control socket, HTTP; at the end HTTP and the engine
+stop taking, what is on its way ends, then the inbox, the control socket and the database close. Commands are
+answered until the engine has stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from postroom import logs
+from postroom.cli.exits import INTERNAL, OK
+from postroom.config import Endpoint, Settings
+from postroom.control.address import ControlSocket
+from postroom.control.instance import is_fresh
+from postroom.control.lock import SERVE
+from postroom.control.operations import run as run_operation
+from postroom.control.server import ControlServer
+from postroom.errors import Conflict, Unavailable
+from postroom.http.asgi import ASGIApp
+from postroom.http.server import HttpHandle, serve_http
+from postroom.inbound.inbox import Inbox, open_socket
+from postroom.inbound.smtp_server import is_loopback
+from postroom.inbound.submission import ClearAuth, SubmissionServer
+from postroom.inbound.tls import server_tls
+from postroom.wiring import TLS_NAME, PostRoom, helo_name, housekeeping, http_application, open_post_room
+
+log = logs.logger("serve")
+_BACKLOG = 512
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what somebody may have set
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What runs, once everything does. `made`: the answer of bootstrap, with keys, at a first start."""
+
+    url: str
+    inbox: tuple[str, int] | None
+    smtp: str
+    data: str
+    public_url: str
+    first_run: bool
+    made: dict[str, object] | None = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, object]:
+        """As JSON values."""
+        return {
+            "url": self.url,
+            "public_url": self.public_url or None,
+            "inbox": None if self.inbox is None else f"{self.inbox[0]}:{self.inbox[1]}",
+            "smtp": self.smtp,
+            "data": self.data,
+            "pid": os.getpid(),
+            "notes": list(self.notes),
+            "bootstrap": self.made,
+        }
+
+
+class Serving:
+    """One `serve`. `ready` is called once, when everything runs."""
+
+    def __init__(self, settings: Settings, *, first_run: bool, ready: Callable[[Ready], None]) -> None:
+        self._settings, self._first_run, self._ready = settings, first_run, ready
+        self._stop = asyncio.Event()
+        self._notes: list[str] = []
+        self._missing: list[str] = ["starting"]
+
+    async def run(self) -> int:
+        """Until a signal; the exit code. Raises Locked, PostroomError, KeyringError at start."""
+        loop = asyncio.get_running_loop()
+        async with AsyncExitStack() as stack:
+            room = await open_post_room(self._settings, role=SERVE)
+            stack.push_async_callback(room.close)
+            control_socket = ControlSocket.bind(self._settings.data)
+            stack.callback(control_socket.remove)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._signalled, number, control_socket)
+                stack.callback(loop.remove_signal_handler, number)
+            http_socket = self._bind_http()
+            stack.callback(http_socket.close)
+            inbox_at = await self._start_inbox(room, stack)
+            smtp_socket = self._bind_smtp()
+            stack.callback(smtp_socket.close)
+            await room.dispatcher.start()
+            stack.push_async_callback(room.dispatcher.stop, 0.0)
+            control = ControlServer(room.desk, control_socket)
+            await control.start()
+            stack.push_async_callback(control.stop)
+            keeping = housekeeping(room)
+            keeping.start()
+            stack.push_async_callback(keeping.stop)
+            url = _url(http_socket)
+            http = await self._start_http(room, url, http_socket)
+            stack.push_async_callback(http.stop)
+            smtp_at = smtp_socket.getsockname()[:2]
+            submission = await self._start_submission(room, smtp_socket)
+            stack.push_async_callback(submission.stop)
+            self._missing = [] if room.dispatcher.running else ["the engine"]
+            made = await self._bootstrapped(room)
+            self._tell(room, url, inbox_at, smtp_at, made)
+            return await self._until_stopped(room, http, submission)
+
+    def _signalled(self, number: int, control_socket: ControlSocket) -> None:
+        if self._stop.is_set():
+            log.warning("second signal: stopping at once", signal=number)
+            control_socket.remove()
+            # Nothing is lost: a journal is replayed at the next start, as after any crash.
+            os._exit(OK)
+        log.info("stopping", signal=number, drain_s=self._settings.drain_s)
+        self._stop.set()
+
+    async def _until_stopped(self, room: PostRoom, http: HttpHandle, submission: SubmissionServer) -> int:
+        stopped = asyncio.create_task(self._stop.wait())
+        died = asyncio.create_task(http.wait())
+        try:
+            await asyncio.wait((stopped, died), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        code = OK
+        if died.done() and not self._stop.is_set():
+            log.error("the HTTP server ended by itself", exc_info=died.exception())
+            code = INTERNAL
+        died.cancel()
+        self._missing = ["stopping"]
+        # Together: requests that are open may still wait for the engine, and both drain within one time.
+        await asyncio.gather(http.stop(), submission.stop(), room.dispatcher.stop(self._settings.drain_s))
+        await asyncio.gather(died, return_exceptions=True)
+        log.info("stopped")
+        return code
+
+    def _bind_http(self) -> socket.socket:
+        return self._bind_or_another(self._settings.http, "it listens")
+
+    def _bind_smtp(self) -> socket.socket:
+        return self._bind_or_another(self._settings.smtp, "SMTP is taken")
+
+    def _bind_or_another(self, wanted: Endpoint, what: str) -> socket.socket:
+        try:
+            return _bind(wanted.host, wanted.port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise Unavailable(f"cannot listen on {wanted}: {error.strerror}") from error
+            found = _bind(wanted.host, 0)
+            self._notes.append(f"{wanted} was taken, so {what} on port {found.getsockname()[1]}.")
+            return found
+
+    async def _start_submission(self, room: PostRoom, listener: socket.socket) -> SubmissionServer:
+        settings = self._settings
+        name = settings.helo_name or helo_name()
+        tls = None
+        # No self-made certificate on loopback: many libraries take STARTTLS when it is offered, and fail.
+        if settings.smtp_tls_cert is not None or not is_loopback(listener.getsockname()[0]):
+            tls = await asyncio.to_thread(
+                server_tls, settings.data / TLS_NAME, name, settings.smtp_tls_cert, settings.smtp_tls_key
+            )
+        server = SubmissionServer(
+            room.ctx,
+            tls=None if tls is None else tls.context,
+            clear_auth=ClearAuth.ALWAYS if settings.smtp_clear_auth else ClearAuth.LOOPBACK,
+            host_name=name,
+        )
+        await server.start(listener)
+        return server
+
+    async def _start_inbox(self, room: PostRoom, stack: AsyncExitStack) -> tuple[str, int] | None:
+        wanted = self._settings.inbox
+        if wanted is None:
+            return None
+        inbox = Inbox(room.inbox_folder, self._settings.inbox_keep)
+        listener = self._bind_inbox(wanted)
+        host, port = listener.getsockname()[:2]
+        await inbox.start(listener)
+        stack.push_async_callback(inbox.stop)
+        return host, port
+
+    def _bind_inbox(self, wanted: Endpoint) -> socket.socket:
+        try:
+            listener = open_socket(wanted.host, wanted.port)
+            with contextlib.suppress(OSError):
+                listener.listen(_BACKLOG)
+                return listener
+            listener.close()  # bound by two and listened on by the other: taken all the same
+        except Conflict as error:
+            if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EADDRINUSE:
+                raise
+        listener = open_socket(wanted.host, 0)
+        port = listener.getsockname()[1]
+        self._notes.append(f"{wanted} was taken, so the test inbox listens on port {port}.")
+        return listener
+
+    async def _start_http(self, room: PostRoom, url: str, listener: socket.socket) -> HttpHandle:
+        settings = self._settings
+        app: ASGIApp = http_application(room, url=url, missing=lambda: self._missing)
+        return await serve_http(
+            app,
+            listener,
+            most_headers=settings.max_headers,
+            most_header_bytes=settings.max_header_bytes,
+            drain_s=settings.drain_s,
+            trusted_proxies=[str(one) for one in settings.trusted_proxies],
+        )
+
+    async def _bootstrapped(self, room: PostRoom) -> dict[str, object] | None:
+        if not self._first_run or not await is_fresh(room.desk):
+            return None
+        made = await run_operation(room.desk, "bootstrap", {})
+        assert isinstance(made, dict)
+        return made
+
+    def _tell(
+        self,
+        room: PostRoom,
+        url: str,
+        inbox: tuple[str, int] | None,
+        smtp: tuple[str, int],
+        made: dict[str, object] | None,
+    ) -> None:
+        settings = self._settings
+        room.desk.listening["http"] = url.removeprefix("http://")
+        if inbox is not None:
+            room.desk.listening["inbox"] = f"{inbox[0]}:{inbox[1]}"
+        room.desk.listening["smtp"] = f"{smtp[0]}:{smtp[1]}"
+        log.info("serving", url=url, data=str(settings.data), instance=room.instance)
+        self._ready(
+            Ready(
+                url=url,
+                inbox=inbox,
+                smtp=f"{smtp[0]}:{smtp[1]}",
+                data=str(settings.data),
+                public_url=settings.public_url,
+                first_run=self._first_run,
+                made=made,
+                notes=tuple(self._notes),
+            )
+        )
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A listening TCP socket. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = found[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)  # now, so that a taken port is known before anything else starts
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    """How this machine reaches the socket."""
+    host, port = listener.getsockname()[:2]
+    host = _WILDCARDS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,1 @@
+"""Control: one table of operations, run in `serve` by its Unix socket or by a command that holds the lock."""

@@ -1,0 +1,132 @@
+"""Operations on the installation as a whole: bootstrap, settings in force, health."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from postroom.actions import accounts, connections, identities, keys, servers
+from postroom.actions.servers import ServerChanges
+from postroom.control.connections import shown_connection
+from postroom.control.desk import DEFAULT, Desk, actor_of
+from postroom.core.server import Account, Owner, Server
+from postroom.errors import Invalid
+from postroom.ids import AccountId
+from postroom.mail.address import parse_address, parse_mailbox
+from postroom.storage import identities as stored_identities
+from postroom.storage.interface import Work
+
+KEY_LABEL = "bootstrap"
+_LOCAL_PART = "postroom"
+_NO_DOMAIN = "localhost.localdomain"
+_MOST_ACCOUNTS = 1000
+_MOST_EACH = 500
+
+
+async def bootstrap(desk: Desk, *, sender: str | None = None) -> dict[str, object]:
+    """Make the account and the server called default where they are absent, and add a key to each.
+
+    sender: becomes the server's default sender and is trusted for the account; without it a new server
+    gets `postroom@` this host's full name. May run again: what is there stays, older keys stay valid.
+    """
+    if sender is not None:
+        parse_mailbox(sender, "sender")
+    async with desk.bootstrapping:  # two at once would make two of each
+        account = await _default_account(desk)
+        server = await _default_server(desk, account, sender)
+        owner = Owner(account.account_id)
+        actor = actor_of(account.account_id)
+        _, account_key = await keys.create_key(desk.ctx, actor, owner, KEY_LABEL, ["all"])
+        of_server = Owner(account.account_id, server.server_id)
+        _, server_key = await keys.create_key(desk.ctx, actor, of_server, KEY_LABEL, ["all"])
+    return {
+        "account_id": account.account_id,
+        "server_id": server.server_id,
+        "account_key": account_key.reveal(),
+        "server_key": server_key.reveal(),
+    }
+
+
+async def is_fresh(desk: Desk) -> bool:
+    """Whether nobody has made an account here yet."""
+    return not await accounts.list_accounts(desk.ctx, limit=1)
+
+
+async def config(desk: Desk) -> dict[str, object]:
+    """Every setting in force in this process: name, value, default, unit, meaning, source."""
+    return {"settings": [dict(one) for one in desk.settings]}
+
+
+async def health(desk: Desk) -> dict[str, object]:
+    """What `doctor` wants to know from inside: the database, failed connections, unproven senders."""
+    failed: list[dict[str, object]] = []
+    senders: list[dict[str, object]] = []
+    for account in await accounts.list_accounts(desk.ctx, limit=_MOST_ACCOUNTS):
+        whole = Owner(account.account_id, whole_account=True)
+        found, _ = await connections.list_connections(desk.ctx, whole, limit=_MOST_EACH)
+        failed += [shown_connection(one) for one in found if one.failed_at_us is not None]
+        known, _ = await servers.list_servers(desk.ctx, whole, limit=_MOST_EACH)
+        senders += [await _sender_of(desk, one) for one in known]
+    return {
+        "pid": os.getpid(),
+        "listening": dict(desk.listening),
+        "database": dict(await desk.database()),
+        "failed_connections": failed,
+        "default_senders": senders,
+    }
+
+
+async def _sender_of(desk: Desk, server: Server) -> dict[str, object]:
+    proven = False
+    if server.default_sender:
+        key = parse_address(parse_mailbox(server.default_sender, "sender").address, "sender").key
+
+        def work() -> Work[bool]:
+            return (yield from stored_identities.proven(server.account_id, server.server_id, key))
+
+        proven = await desk.ctx.store.read(work)
+    return {
+        "account_id": server.account_id,
+        "server_id": server.server_id,
+        "name": server.name,
+        "default_sender": server.default_sender,
+        "proven": proven,
+    }
+
+
+async def _default_account(desk: Desk) -> Account:
+    for one in await accounts.list_accounts(desk.ctx, limit=_MOST_ACCOUNTS):
+        if one.name == DEFAULT:
+            return one
+    return await accounts.create_account(desk.ctx, actor_of(AccountId(0)), DEFAULT)
+
+
+async def _default_server(desk: Desk, account: Account, sender: str | None) -> Server:
+    owner, actor = Owner(account.account_id), actor_of(account.account_id)
+    known, _ = await servers.list_servers(desk.ctx, owner, limit=_MOST_EACH)
+    server = next((one for one in known if one.name == DEFAULT), None)
+    if sender is None and server is not None and server.default_sender:
+        return server
+    chosen = sender or await _host_sender(desk)
+    # Trusted first: a server never stands there with a default sender that nobody vouched for.
+    address = parse_mailbox(chosen, "sender").address
+    await identities.trust(desk.ctx, actor, address, account.account_id)
+    if server is None:
+        return await servers.create_server(
+            desk.ctx, actor, account.account_id, DEFAULT, default_sender=chosen
+        )
+    if server.default_sender == chosen:
+        return server
+    changes = ServerChanges(default_sender=chosen)
+    return await servers.update_server(desk.ctx, actor, owner, server.server_id, changes)
+
+
+async def _host_sender(desk: Desk) -> str:
+    """`postroom@` this host's full name, where that can be the domain of an address."""
+    name = await asyncio.to_thread(desk.full_host_name)
+    if "." not in name:
+        return f"{_LOCAL_PART}@{_NO_DOMAIN}"
+    try:
+        return parse_address(f"{_LOCAL_PART}@{name}", "sender").text
+    except Invalid:
+        return f"{_LOCAL_PART}@{_NO_DOMAIN}"

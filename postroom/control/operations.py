@@ -1,0 +1,86 @@
+"""The one table of what a command can ask for. `serve` and a command without `serve` both run it.
+
+An operation is an async function of the desk and keyword arguments; the argument's types are taken from
+its signature, and what comes in is checked against them. It returns JSON values and raises PostroomError.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+import msgspec
+
+from postroom.control import connections, instance, messages, tenants
+from postroom.control.desk import Desk
+from postroom.errors import Invalid, NotFound
+
+Run = Callable[..., Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation. `arguments`: a struct type with its keyword arguments."""
+
+    run: Run
+    arguments: type[msgspec.Struct]
+
+
+def _operation(run: Run) -> Operation:
+    hints = get_type_hints(run)
+    parameters = list(inspect.signature(run).parameters.values())[1:]
+    fields: list[Any] = [  # Any: defstruct takes pairs and triples
+        (one.name, hints[one.name])
+        if one.default is inspect.Parameter.empty
+        else (one.name, hints[one.name], one.default)
+        for one in parameters
+    ]
+    return Operation(run, msgspec.defstruct(run.__name__, fields, kw_only=True, forbid_unknown_fields=True))
+
+
+_RUNS: Mapping[str, Run] = {
+    "account.create": tenants.create_account,
+    "account.list": tenants.list_accounts,
+    "account.show": tenants.show_account,
+    "server.create": tenants.create_server,
+    "server.list": tenants.list_servers,
+    "server.show": tenants.show_server,
+    "server.update": tenants.update_server,
+    "server.delete": tenants.delete_server,
+    "key.create": tenants.create_key,
+    "key.list": tenants.list_keys,
+    "key.revoke": tenants.revoke_key,
+    "identity.trust": tenants.trust_identity,
+    "identity.list": tenants.list_identities,
+    "identity.forget": tenants.forget_identity,
+    "connection.create": connections.create,
+    "connection.list": connections.list_all,
+    "connection.show": connections.show,
+    "connection.update": connections.update,
+    "connection.delete": connections.delete,
+    "connection.test": connections.probe,
+    "message.send": messages.send,
+    "message.list": messages.list_all,
+    "message.show": messages.show,
+    "message.cancel": messages.cancel,
+    "message.release": messages.release,
+    "explain": messages.explain,
+    "bootstrap": instance.bootstrap,
+    "config": instance.config,
+    "health": instance.health,
+}
+TABLE: Mapping[str, Operation] = {name: _operation(run) for name, run in _RUNS.items()}
+
+
+async def run(desk: Desk, name: str, args: Mapping[str, object]) -> object:
+    """Run one operation. Raises NotFound for an unknown name, Invalid for arguments that do not fit."""
+    operation = TABLE.get(name)
+    if operation is None:
+        raise NotFound(f"operation {name[:60]}")
+    try:
+        given = msgspec.convert(args, operation.arguments)
+    except msgspec.ValidationError as error:
+        raise Invalid("arguments", str(error)) from error
+    return await operation.run(desk, **msgspec.structs.asdict(given))

@@ -1,0 +1,26 @@
+"""What can happen to a delivery or a connection, as the events we store."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class EventKind(StrEnum):
+    """Kinds of events; each dialect maps them to its own names."""
+
+    ACCEPTED = "accepted"
+    CAPTURED = "captured"
+    RELEASED = "released"
+    SENT = "sent"
+    DEFERRED = "deferred"
+    BOUNCED = "bounced"
+    UNKNOWN = "unknown"
+    UNVERIFIED = "unverified"
+    SUPPRESSED = "suppressed"
+    CANCELLED = "cancelled"
+    HELD = "held"
+    WAITING = "waiting"  # nothing may send it now; data says why
+    CONNECTION_FAILED = "connection_failed"
+    CONNECTION_RECOVERED = "connection_recovered"
+    CONNECTION_HELD = "connection_held"  # ten equal refusals
+    CONNECTION_TESTED = "connection_tested"

@@ -1,0 +1,1 @@
+"""The engine: claims what is ready, keeps the caps, delivers, settles, and survives its own death."""

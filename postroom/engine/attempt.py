@@ -1,0 +1,66 @@
+"""One attempt on its way: what must be true before each step, and the journal's record of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from postroom.clock import Clock
+from postroom.engine.claim import Claimed
+from postroom.engine.journal import Journal
+from postroom.logs import logger
+from postroom.transports.interface import Envelope, Outcome
+
+log = logger("engine")
+
+
+class Attempt:
+    """The Checkpoints of one claimed delivery.
+
+    `cancelled`: its message was cancelled while it was on its way. `past_dot`: the final dot may be out,
+    so it cannot be stopped any more. `hindered`: something of ours (journal, database, disk) stood in its
+    way, and would stand in the way of the next one.
+    """
+
+    def __init__(self, claimed: Claimed, clock: Clock, journal: Journal, fenced: Callable[[], bool]) -> None:
+        self.claimed = claimed
+        self.cancelled = False
+        self.past_dot = False
+        self.hindered = False
+        self.envelope: Envelope
+        self._clock, self._journal, self._fenced = clock, journal, fenced
+
+    @property
+    def stopped(self) -> bool:
+        """Nothing of it may go out any more."""
+        return self.cancelled or self._fenced()
+
+    def begin(self) -> None:
+        """Composing begins. Raises OSError when the journal cannot be written."""
+        self._journal.begin(self.claimed.attempt_id)
+
+    def before_mail(self) -> bool:
+        return not self.stopped
+
+    def before_data(self) -> bool:
+        return not self.stopped and self._clock.now_us() < self.claimed.deadline_us
+
+    def before_dot(self) -> bool:
+        """The last look: still ours, still wanted, still its day; and the journal has it first."""
+        if not self.before_data():
+            return False
+        try:
+            self._journal.dot(self.claimed.attempt_id)
+        except OSError as error:
+            self.hindered = True
+            log.error("the outcome journal cannot be written; nothing is sent", error=str(error))
+            return False
+        self.past_dot = True
+        return True
+
+    def ended(self, outcome: Outcome) -> None:
+        """Write its outcome down, before its session writes another dot."""
+        try:
+            self._journal.outcome(self.claimed.attempt_id, outcome)
+        except OSError as error:
+            # It is settled in the database all the same; only a crash before that would call it unknown.
+            log.error("an outcome is missing in the journal", error=str(error))

@@ -1,0 +1,262 @@
+"""The claim: a free, open session takes ready deliveries, with cap room and attempts in one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from postroom.core.event import EventKind
+from postroom.core.message import Purpose
+from postroom.engine import caps
+from postroom.ids import (
+    AccountId,
+    AttemptId,
+    ConnectionId,
+    DecisionId,
+    DeliveryId,
+    LaneId,
+    MessageId,
+    ServerId,
+    WorkerId,
+)
+from postroom.storage import hot
+from postroom.storage.interface import Rows, Sql, Work
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Who claims. A claim under an old epoch is refused."""
+
+    worker_id: WorkerId
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Pick:
+    """So many of this lane at most, by this routing decision."""
+
+    lane_id: LaneId
+    purpose: Purpose
+    decision_id: DecisionId
+    quota: int
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """One delivery that this worker holds, with what composing needs."""
+
+    attempt_id: AttemptId
+    delivery_id: DeliveryId
+    account_id: AccountId
+    server_id: ServerId
+    message_id: MessageId
+    lane_id: LaneId
+    connection_id: ConnectionId
+    purpose: Purpose
+    recipient: str
+    sender: str
+    content_id: int
+    rfc_message_id: str
+    accepted_us: int
+    crashes: int
+    deadline_us: int  # wall time after which its daily room is not valid any more
+
+
+class Refusal(StrEnum):
+    """Why a claim took nothing at all."""
+
+    WORKER_LOST = "worker_lost"  # another holds our epoch: stop everything
+    CONNECTION_CHANGED = "connection_changed"  # other settings than the session was opened with
+    CONNECTION_OFF = "connection_off"  # switched off, failed, disabled, held or deleted
+
+
+@dataclass
+class Claims:
+    """What a claim brought."""
+
+    claimed: list[Claimed] = field(default_factory=list)
+    ended: int = 0  # suppressed or cancelled instead of claimed
+    next_due: dict[LaneId, int | None] = field(default_factory=dict)  # of lanes that ran short; None: empty
+    cap: caps.CapState | None = None
+    out_of_room: bool = False  # bulk or all of it; `cap` has the numbers
+    refusal: Refusal | None = None
+
+
+_CONNECTION = """
+SELECT enabled, connection_failed_at, disabled_at, held_until, deleted_at, version, hourly_cap, daily_cap,
+       for_transactional
+FROM connections WHERE account_id = :account_id AND connection_id = :connection_id
+"""
+_EPOCH = "SELECT epoch FROM workers WHERE worker_id = :worker_id"
+SUPPRESSED_LATE = "the address was suppressed while the message waited"
+
+
+def claim(
+    worker: Worker,
+    account_id: AccountId,
+    connection_id: ConnectionId,
+    version: int,
+    picks: Sequence[Pick],
+    wanted: int,
+) -> Work[Claims]:
+    """Take up to `wanted` deliveries of these lanes, in this order, for sessions that are open now.
+
+    account_id: the connection's. version: of the settings its sessions were opened with.
+    """
+    claims = Claims()
+    rows = yield Sql(_EPOCH, {"worker_id": worker.worker_id})
+    if not rows or rows[0][0] != worker.epoch:
+        claims.refusal = Refusal.WORKER_LOST
+        return claims
+    rows = yield Sql(_CONNECTION, {"account_id": account_id, "connection_id": connection_id})
+    if not rows:
+        claims.refusal = Refusal.CONNECTION_OFF
+        return claims
+    enabled, failed, disabled, held, deleted, stored_version, hourly, daily, transactional = rows[0]
+    state = yield from caps.read(account_id, connection_id, hourly, daily, bool(transactional))
+    claims.cap = state
+    if not enabled or failed or disabled or deleted or (held and held > state.at_us):
+        claims.refusal = Refusal.CONNECTION_OFF
+        return claims
+    if stored_version != version:
+        claims.refusal = Refusal.CONNECTION_CHANGED
+        return claims
+    taker = _Taker(worker, connection_id, state, claims)
+    for pick in picks:
+        if len(claims.claimed) >= wanted:
+            break
+        yield from taker.take(pick, min(pick.quota, wanted - len(claims.claimed)))
+    if claims.claimed:
+        yield from caps.hold(account_id, connection_id, state, len(claims.claimed))
+    if claims.out_of_room:
+        # Also when this claim took the last of it: the next look comes with the next room, not later.
+        release = yield from caps.next_release(connection_id)
+        claims.cap = replace(state, next_release_us=release)
+    return claims
+
+
+class _Taker:
+    """Takes from one lane after another, within the room."""
+
+    def __init__(self, worker: Worker, connection_id: ConnectionId, state: caps.CapState, claims: Claims):
+        self._worker, self._connection_id, self._state, self._claims = worker, connection_id, state, claims
+
+    def take(self, pick: Pick, n: int) -> Work[None]:
+        claims, state = self._claims, self._state
+        transactional = pick.purpose is Purpose.TRANSACTIONAL
+        room = state.room(transactional=transactional) - len(claims.claimed)
+        if room < n:
+            claims.out_of_room = True
+        if state.closing:
+            room, claims.out_of_room = 0, True  # the last seconds of a day grant nothing
+        n = min(n, room)
+        if n <= 0:
+            return
+        rows = yield Sql(hot.READY_OF_LANE, {"lane_id": pick.lane_id, "now": state.at_us, "n": n})
+        if len(rows) < n:
+            # What was read is deleted below; the next is what comes after it.
+            due = yield from self._after(pick.lane_id)
+            claims.next_due[pick.lane_id] = due
+        if not rows:
+            return
+        yield Sql(
+            hot.DELETE_READY,
+            [{"lane_id": pick.lane_id, "due": row[8], "delivery_id": row[0]} for row in rows],
+        )
+        for ending, stopped, text in (
+            ("cancelled", [row for row in rows if row[14]], "its server was deleted"),
+            ("suppressed", [row for row in rows if row[13] and not row[14]], SUPPRESSED_LATE),
+        ):
+            if stopped:
+                yield from self._end(stopped, pick.lane_id, ending, text)
+        going = [row for row in rows if not row[13] and not row[14]]
+        if going:
+            yield from self._claim(going, pick)
+
+    def _after(self, lane_id: LaneId) -> Work[int | None]:
+        rows = yield Sql(hot.NEXT_DUE, {"lane_id": lane_id, "now": self._state.at_us})
+        return rows[0][0] if rows else None
+
+    def _claim(self, rows: Rows, pick: Pick) -> Work[None]:
+        state, worker = self._state, self._worker
+        base = {
+            "connection_id": self._connection_id,
+            "worker_id": worker.worker_id,
+            "epoch": worker.epoch,
+            "decision_id": pick.decision_id,
+            "day": state.day,
+            "now": state.at_us,
+        }
+        attempts = yield Sql(
+            hot.INSERT_ATTEMPT, [{**base, "account_id": row[1], "delivery_id": row[0]} for row in rows]
+        )
+        who = {"worker_id": worker.worker_id, "epoch": worker.epoch}
+        yield Sql(
+            hot.CLAIM_DELIVERY,
+            [
+                {**who, "attempt_id": attempt[0], "account_id": row[1], "delivery_id": row[0]}
+                for row, attempt in zip(rows, attempts, strict=True)
+            ],
+        )
+        for row, attempt in zip(rows, attempts, strict=True):
+            delivery, account, server, message, recipient, _, _, crashes = row[:8]
+            self._claims.claimed.append(
+                Claimed(
+                    attempt_id=attempt[0],
+                    delivery_id=delivery,
+                    account_id=account,
+                    server_id=server,
+                    message_id=message,
+                    lane_id=pick.lane_id,
+                    connection_id=self._connection_id,
+                    purpose=pick.purpose,
+                    recipient=recipient,
+                    sender=row[12],
+                    content_id=row[9],
+                    rfc_message_id=row[10],
+                    accepted_us=row[11],
+                    crashes=crashes,
+                    deadline_us=state.grants_end_us,
+                )
+            )
+
+    def _end(self, rows: Rows, lane_id: LaneId, state: str, text: str) -> Work[None]:
+        """Suppressed, or its server deleted, since it was accepted: ends here and uses no room."""
+        now = self._state.at_us
+        yield Sql(
+            hot.SETTLE_DELIVERY,
+            [
+                {
+                    "state": state,
+                    "due": row[8],
+                    "tries": row[5],
+                    "resends": row[6],
+                    "crashes": row[7],
+                    "copies": 0,
+                    "lane_id": lane_id,
+                    "settled_at": now,
+                    "reason": text,
+                    "account_id": row[1],
+                    "delivery_id": row[0],
+                }
+                for row in rows
+            ],
+        )
+        yield Sql(
+            hot.INSERT_EVENT,
+            [
+                {
+                    "account_id": row[1],
+                    "server_id": row[2],
+                    "message_id": row[3],
+                    "delivery_id": row[0],
+                    "connection_id": None,
+                    "kind": EventKind(state).value,
+                    "at": now,
+                    "data": "{}",
+                }
+                for row in rows
+            ],
+        )
+        self._claims.ended += len(rows)

@@ -1,0 +1,160 @@
+"""From a claimed delivery to the envelope a transport takes.
+
+Contents are read once for all deliveries of a claim, and a message's bytes are composed once and kept
+for its other recipients. What cannot be composed is held for a person, never retried for ever. A
+delivery whose worker died twice while it was composed is composed in a child process of limited memory
+and time; only that child's death holds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from postroom.engine.claim import Claimed
+from postroom.engine.transitions import CRASHES_TO_ISOLATE
+from postroom.errors import PostroomError
+from postroom.ids import AccountId
+from postroom.logs import logger
+from postroom.mail.address import parse_address
+from postroom.mail.compose import compose, needs_eight_bit, needs_utf8
+from postroom.mail.content import Content
+from postroom.storage.interface import Sql, Store, Work
+from postroom.storage.messages import unpack_content
+from postroom.transports.interface import Envelope
+
+log = logger("engine")
+_CACHE_BYTES = 64 << 20
+_ALONE_TIMEOUT_S = 60.0
+
+
+class CannotCompose(Exception):
+    """Why a delivery is held."""
+
+
+@dataclass
+class _Entry:
+    body: bytes  # as stored
+    content: Content | None = None
+    composed: bytes | None = None
+    utf8: bool = False  # known with `composed`
+    eight_bit: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.body) + len(self.composed or b"") * 2
+
+
+class Composer:
+    """Composes; keeps what several deliveries of one message need."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._cache: OrderedDict[int, _Entry] = OrderedDict()
+        self._bytes = 0
+
+    async def load(self, claimed: Sequence[Claimed]) -> None:
+        """Read the contents these need, in one look."""
+        missing = {c.content_id: c.account_id for c in claimed if c.content_id not in self._cache}
+        if missing:
+            for content_id, body in await self._store.read(lambda: _bodies(missing)):
+                self._keep(content_id, _Entry(body))
+
+    async def envelope(self, claimed: Claimed) -> Envelope:
+        """The envelope of one delivery, its bytes composed. Raises CannotCompose."""
+        entry = self._cache.get(claimed.content_id)
+        if entry is None:
+            await self.load([claimed])
+            entry = self._cache.get(claimed.content_id)
+        if entry is None:
+            raise CannotCompose("its content is gone: deleted by retention or lost")
+        self._cache.move_to_end(claimed.content_id)
+        try:
+            if entry.content is None:
+                entry.content = unpack_content(entry.body)
+            content = entry.content
+            if entry.composed is None:
+                if claimed.crashes >= CRASHES_TO_ISOLATE:
+                    await _compose_alone(entry.body, claimed)
+                entry.composed = compose(
+                    content, message_id=claimed.rfc_message_id, date_us=claimed.accepted_us
+                )
+                # Once for all recipients: each look at 500 of them costs as much as composing.
+                entry.utf8, entry.eight_bit = needs_utf8(content), needs_eight_bit(content)
+                if self._cache.get(claimed.content_id) is entry:  # else it went while it was composed alone
+                    self._bytes += 2 * len(entry.composed)
+                    self._shrink()
+            recipient = parse_address(claimed.recipient, "to")
+            sender = parse_address(content.sender.address, "from")
+        except (PostroomError, ValueError) as error:
+            raise CannotCompose(f"it cannot be composed: {error}") from error
+        data = entry.composed
+        return Envelope(
+            sender=sender.wire,
+            recipient=recipient.wire,
+            content=lambda: data,
+            utf8=recipient.needs_smtputf8 or entry.utf8,
+            eight_bit=entry.eight_bit,
+        )
+
+    def _keep(self, content_id: int, entry: _Entry) -> None:
+        if content_id in self._cache:  # another claim read it at the same time
+            return
+        self._cache[content_id] = entry
+        self._bytes += entry.size_bytes
+        self._shrink()
+
+    def _shrink(self) -> None:
+        while self._bytes > _CACHE_BYTES and len(self._cache) > 1:
+            _, old = self._cache.popitem(last=False)
+            self._bytes -= old.size_bytes
+
+
+def _bodies(wanted: dict[int, AccountId]) -> Work[list[tuple[int, bytes]]]:
+    found: list[tuple[int, bytes]] = []
+    for content_id, account_id in wanted.items():
+        rows = yield Sql(
+            "SELECT content_id, body FROM contents"
+            " WHERE account_id = :account_id AND content_id = :content_id",
+            {"account_id": account_id, "content_id": content_id},
+        )
+        found += [(row[0], row[1]) for row in rows]
+    return found
+
+
+_CHILD = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+resource.setrlimit(resource.RLIMIT_CPU, (30, 30))
+from postroom.mail.compose import compose
+from postroom.storage.messages import unpack_content
+compose(unpack_content(sys.stdin.buffer.read()), message_id=sys.argv[1], date_us=int(sys.argv[2]))
+"""
+
+
+async def _compose_alone(body: bytes, claimed: Claimed) -> None:
+    """Try it in a child first. Raises CannotCompose when the child dies or takes too long."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        _CHILD,
+        claimed.rfc_message_id,
+        str(claimed.accepted_us),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(_ALONE_TIMEOUT_S):
+            _, complaint = await child.communicate(body)
+    except TimeoutError:
+        child.kill()
+        await child.wait()
+        raise CannotCompose("composing it alone took too long, after two workers died of it") from None
+    if child.returncode:
+        last = complaint.decode("utf-8", "replace").strip().rsplit("\n", 1)[-1][:200]
+        log.error("composing alone failed", delivery=claimed.delivery_id, status=child.returncode)
+        raise CannotCompose(f"composing it alone failed, after two workers died of it: {last}")

@@ -1,0 +1,449 @@
+"""The dispatcher: joins lanes, routing, runners and settling into the running engine of one process.
+
+It owns the worker's epoch and journal. Everything that may change whose turn it is ends in `pump`, which
+looks once, soon: lanes with work and a stale decision are decided, runners with work are kicked. A missed
+call costs time only: about every second it looks by itself, and now and then it reads the lanes anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from postroom.clock import Clock
+from postroom.core.connection import Connection
+from postroom.engine import health, unknowns, waiting
+from postroom.engine.attempt import Attempt
+from postroom.engine.claim import Claimed, Claims, Pick, Refusal, Worker, claim
+from postroom.engine.clock_guard import ClockGuard
+from postroom.engine.composer import CannotCompose, Composer
+from postroom.engine.host import Deliver
+from postroom.engine.journal import Journal
+from postroom.engine.lanes import MANY, LaneBook, LaneState
+from postroom.engine.recover import Recovery, end_cleanly, take_over
+from postroom.engine.router import FRESH, Health, Router
+from postroom.engine.runner import Runner
+from postroom.engine.settings import EngineSettings
+from postroom.engine.settle import Ended, Settled
+from postroom.engine.settler import Settler
+from postroom.engine.tasks import Tasks
+from postroom.errors import PostroomError, Unavailable
+from postroom.ids import AccountId, AttemptId, ConnectionId, DecisionId, DeliveryId, LaneId, WorkerId
+from postroom.logs import logger
+from postroom.storage import lanes as lane_rows
+from postroom.storage import queue, routes
+from postroom.storage.interface import Store
+from postroom.storage.routes import Route
+from postroom.transports.interface import Fault, Outcome, Phase, Result, Transport
+
+log = logger("engine")
+WORKER = WorkerId(1)  # on SQLite there is one
+_CANCEL_WAIT_S = 30.0
+_HINDERED_WAIT_S = 1.0
+_REREAD_EVERY_S = 30.0
+_SPEAKS = frozenset({"smtp"})
+
+
+def speaks(route: Route) -> bool:
+    """Whether this version has a transport for a connection's delivery method."""
+    return route.delivery_method in _SPEAKS
+
+
+class Dispatcher:
+    """The engine of one process. Implements `actions.context.Hearer`."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        transport_for: Callable[[Connection], Transport | None],
+        load_connection: Callable[[AccountId, ConnectionId], Awaitable[Connection]],
+        journal_folder: Path,
+        instance: str,
+        settings: EngineSettings,
+    ) -> None:
+        self.clock, self.settings = clock, settings
+        self._store = store
+        self._transport_for, self._load_connection = transport_for, load_connection
+        self._folder, self._instance = journal_folder, instance
+        self._book = LaneBook()
+        self._runners: dict[ConnectionId, Runner] = {}
+        self._router = Router(store, self.health_of, speaks)
+        self._composer = Composer(store)
+        self._guard = ClockGuard(clock)
+        self._attempts: dict[AttemptId, Attempt] = {}
+        self._deciding: set[LaneId] = set()
+        self._tasks = Tasks("dispatcher")
+        self._pumping = False
+        self._next_unknown_us: int | None = None
+        self._reread_s = 0.0
+        self._claims_again_s = 0.0
+        self._worker: Worker | None = None
+        self._journal: Journal
+        self._settler: Settler
+        self.fenced = False
+        self.running = False
+
+    # --- life ------------------------------------------------------------------------------------------
+
+    async def start(self) -> Recovery:
+        """Take over what a former worker left, then begin. Raises Unavailable."""
+        policy = self.settings.policy
+        self._worker, self._journal, recovery = await take_over(
+            self._store, self._folder, self._instance, WORKER, policy
+        )
+        log.info("worker started", epoch=self._worker.epoch, **vars(recovery))
+        self._settler = Settler(self._store, policy, self._journal, self._settled)
+        self._settler.start()
+        self.running = True
+        await self._reread()
+        self._tasks.spawn(self._tick())
+        self.pump()
+        return recovery
+
+    async def stop(self, drain_s: float = 30.0) -> None:
+        """Claim nothing more, let what is on its way end, settle everything, end cleanly."""
+        if not self.running:
+            return
+        self.running = False
+        await asyncio.gather(*(runner.stop(drain_s) for runner in self._runners.values()))
+        await self._tasks.cancel()
+        clean = False
+        try:
+            async with asyncio.timeout(max(5.0, drain_s)):
+                await self._settler.flush()
+            if self._worker is not None:
+                worker = self._worker
+                clean = await self._store.write(lambda: end_cleanly(worker))
+        except (TimeoutError, Unavailable) as error:
+            log.error("stopped with outcomes unwritten; the journal has them", error=str(error))
+        await self._settler.stop()
+        self._journal.close(remove=clean)
+
+    # --- Hearer: what actions tell us after their commit -----------------------------------------------
+
+    def wake(self, lanes: Sequence[tuple[LaneId, int]]) -> None:
+        """So many deliveries became ready on these lanes."""
+        if not self.running:
+            return
+        now_us = self.clock.now_us()
+        for lane_id, count in lanes:
+            state = self._book.lanes.get(lane_id)
+            if state is None:
+                self._tasks.spawn(self._learn_lane(lane_id, now_us, count))
+            else:
+                self._book.wake(state, now_us, count)
+        self.pump()
+
+    def connection_changed(self, connection_id: ConnectionId) -> None:
+        """A connection was made, changed, tested, switched or deleted."""
+        if self.running:
+            self._tasks.spawn(self._refresh(connection_id))
+
+    def facts_changed(self, account_id: AccountId) -> None:
+        """Identities or other facts of an account changed; 0: of everybody."""
+        for state in self._book.of_account(account_id):
+            state.stale = True
+        self.pump()
+
+    async def cancel_claims(self, deliveries: Sequence[DeliveryId]) -> frozenset[DeliveryId]:
+        """Stop these before their final dot; returns which could not be stopped."""
+        wanted = set(deliveries)
+        mine = [a for a in self._attempts.values() if a.claimed.delivery_id in wanted]
+        for attempt in mine:
+            attempt.cancelled = True
+        late = frozenset(a.claimed.delivery_id for a in mine if a.past_dot)
+        deadline = self.clock.steady_s() + _CANCEL_WAIT_S
+        while any(a.claimed.attempt_id in self._attempts for a in mine):
+            if self.clock.steady_s() > deadline:
+                break
+            await asyncio.sleep(0.02)
+        return late
+
+    # --- Host: what runners need -----------------------------------------------------------------------
+
+    def health_of(self, connection_id: ConnectionId) -> Health:
+        """What only the running engine knows of a connection."""
+        runner = self._runners.get(connection_id)
+        return runner.health if runner is not None else FRESH
+
+    def _allowance(self, state: LaneState, runner: Runner, wanted: int) -> int:
+        """How many of this lane the runner may have now."""
+        if runner.connection_id not in state.chosen:
+            return 0
+        if runner.blocked(transactional=state.transactional):
+            return 0
+        for better in state.chosen:
+            if better == runner.connection_id:
+                return wanted
+            other = self._runners.get(better)
+            if other is not None and not other.blocked(transactional=state.transactional):
+                # One that ranks before it takes what it can; only what is too much for that comes here.
+                most = self.settings.sessions_per_connection
+                if other.takes_now(transactional=state.transactional) and state.backlog <= most:
+                    return 0
+        return wanted
+
+    def work_for(self, runner: Runner) -> tuple[int, bool]:
+        """About how many deliveries wait for this runner, and whether any is transactional."""
+        now_us = self.clock.now_us()
+        count, transactional = 0, False
+        for state in self._book.lanes.values():
+            if state.has_work(now_us) and self._allowance(state, runner, 1):
+                count += max(state.backlog, 1)
+                transactional = transactional or state.transactional
+        return count, transactional
+
+    async def claim(self, runner: Runner, wanted: int, wanted_bulk: int) -> Claims | None:
+        """Claim for this runner; None when nothing is there for it, or grants pause."""
+        if self._worker is None or self.fenced or not self.running:
+            return None
+        if self._guard.paused() and (
+            runner.route.hourly_cap is not None or runner.route.daily_cap is not None
+        ):
+            return None
+        if self.clock.steady_s() < self._claims_again_s:
+            return None
+        now_us = self.clock.now_us()
+        most = max(wanted_bulk, 0)
+        picked = self._book.pick(
+            wanted,
+            now_us,
+            lambda s: self._allowance(s, runner, wanted if s.transactional else min(wanted, most)),
+            bulk=most,
+        )
+        if not picked:
+            return None
+        picks = [
+            Pick(s.lane.lane_id, s.lane.purpose, DecisionId(s.decision_id), quota) for s, quota in picked
+        ]
+        seen = {s.lane.lane_id: s.changes for s, _ in picked}
+        worker, route = self._worker, runner.route
+        claims = await self._store.write(
+            lambda: claim(worker, route.account_id, route.connection_id, route.version, picks, wanted)
+        )
+        self._account_for(claims, seen)
+        for one in claims.claimed:
+            self._attempts[one.attempt_id] = Attempt(one, self.clock, self._journal, lambda: self.fenced)
+        if claims.refusal is Refusal.WORKER_LOST:
+            log.error("another worker holds our epoch; nothing more goes out")
+            self.fenced = True
+        elif claims.refusal is not None:
+            await self._refresh(runner.connection_id)
+        if claims.claimed:
+            try:
+                await self._composer.load(claims.claimed)
+            except Exception as error:  # they are claimed, so they go on: composing reads again
+                log.warning("contents could not be read ahead", error=str(error))
+        return claims
+
+    def _account_for(self, claims: Claims, seen: dict[LaneId, int]) -> None:
+        for lane_id, due in claims.next_due.items():
+            self._book.looked(self._book.lanes[lane_id], seen[lane_id], due)
+        # A lane is charged once for all of a claim: one by one, whoever comes later in it would be charged
+        # for its waiting too.
+        for lane_id, count in Counter(one.lane_id for one in claims.claimed).items():
+            state = self._book.lanes[lane_id]
+            state.backlog = max(0, state.backlog - count)
+            self._book.served(state.lane, count)
+
+    def attempt(self, claimed: Claimed) -> Attempt:
+        """The checks and the journal of one attempt."""
+        return self._attempts[claimed.attempt_id]
+
+    async def envelope_outcome(self, attempt: Attempt, deliver: Deliver) -> Outcome:
+        """Compose and hand over to `deliver`."""
+        try:
+            attempt.begin()
+            attempt.envelope = await self._composer.envelope(attempt.claimed)
+        except CannotCompose as error:
+            log.error("delivery held", delivery=attempt.claimed.delivery_id, cause=str(error))
+            return Outcome(Result.HELD, Fault.OURS, Phase.CONNECT, text=str(error))
+        except (OSError, Unavailable) as error:
+            attempt.hindered = True
+            return Outcome(Result.RETURNED, Fault.OURS, Phase.CONNECT, text=f"could not begin: {error}")
+        return await deliver(attempt)
+
+    def ended(self, attempt: Attempt, outcome: Outcome, done: Callable[[], None]) -> None:
+        """Record and settle."""
+        attempt.ended(outcome)
+        if attempt.hindered:  # it goes back unchanged, so it would be tried again as fast as we can
+            self._claims_again_s = self.clock.steady_s() + _HINDERED_WAIT_S
+        attempt_id = attempt.claimed.attempt_id
+
+        def settled() -> None:
+            self._attempts.pop(attempt_id, None)
+            done()
+
+        self._settler.put(Ended(attempt_id, outcome, cancelled=attempt.cancelled), settled)
+
+    def health_changed(self, runner: Runner) -> None:
+        """Routing has to look again at every lane of the account that this connection may serve."""
+        self.facts_changed(runner.route.account_id)
+
+    async def judged(self, runner: Runner, verdict: health.Verdict) -> None:
+        """Store what became of a connection: failed, held, or well again."""
+        route = runner.route
+        who = (route.account_id, route.server_id, route.connection_id)
+        if verdict is health.Verdict.FAIL:
+            text = runner.troubles.last_text
+            log.warning("connection failed", connection=route.connection_id, cause=text)
+            await self._store.write(lambda: health.record_failed(*who, route.version, text))
+            runner.failed_now()
+        elif verdict is health.Verdict.HOLD:
+            log.warning("connection held", connection=route.connection_id, cause=runner.troubles.last_text)
+            await self._store.write(lambda: health.record_held(*who, self.settings.probe_every_s))
+        else:
+            log.info("connection recovered", connection=route.connection_id)
+            await self._store.write(lambda: health.record_recovered(*who, route.version))
+        await self._refresh(route.connection_id)
+
+    # --- looking ---------------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Look soon whose turn it is; many calls are one look."""
+        if self.running and not self._pumping:
+            self._pumping = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pumping = False
+        if not self.running or self.fenced:
+            return
+        now_us = self.clock.now_us()
+        wanted: set[ConnectionId] = set()
+        for state in self._book.lanes.values():
+            if not state.has_work(now_us):
+                continue
+            if state.stale and state.lane.lane_id not in self._deciding:
+                self._deciding.add(state.lane.lane_id)
+                self._tasks.spawn(self._decide(state))
+            wanted.update(state.chosen)
+        for connection_id in sorted(wanted):
+            runner = self._runners.get(connection_id)
+            if runner is not None:
+                runner.kick()
+
+    async def _decide(self, state: LaneState) -> None:
+        try:
+            await self._router.decide(state)
+        except PostroomError as error:
+            log.warning("a lane could not be decided", lane=state.lane.lane_id, error=str(error))
+            state.stale = True  # until the next look: at once would be without end while the trouble lasts
+        else:
+            self.pump()
+        finally:
+            self._deciding.discard(state.lane.lane_id)
+
+    def _settled(self, settled: Settled) -> None:
+        """After each settle's commit."""
+        for lane_id, dues in settled.woken.items():
+            state = self._book.lanes.get(lane_id)
+            if state is None:
+                self._tasks.spawn(self._learn_lane(lane_id, min(dues), len(dues)))
+            else:
+                self._book.wake(state, min(dues), len(dues))
+        for connection_id, sender in settled.sender_refused:
+            for state in self._book.lanes.values():
+                # At once: until the lane is decided anew it would be claimed for the same refusal again.
+                if state.lane.sender == sender:
+                    state.chosen = tuple(one for one in state.chosen if one != connection_id)
+                    state.stale = True
+        if settled.unknown:
+            self._tasks.spawn(self._look_at_unknowns())
+        self.pump()
+
+    async def _tick(self) -> None:
+        """What no call tells: due times, waits that are over, idle sessions, probes."""
+        while True:
+            await asyncio.sleep(self.settings.look_every_s)
+            try:
+                await self._look()
+            except PostroomError as error:
+                log.warning("a look failed", error=str(error))
+            except Exception:
+                log.exception("a look failed unexpectedly")
+
+    async def _look(self) -> None:
+        now_us = self.clock.now_us()
+        self._guard.look()
+        for runner in list(self._runners.values()):  # others may come while something here is awaited
+            runner.care()
+            for attribute in ("blocked_bulk_until", "blocked_all_until"):
+                until = getattr(runner, attribute)
+                if until is not None and until <= now_us:
+                    setattr(runner, attribute, None)
+                    self.health_changed(runner)
+        for state in list(self._book.lanes.values()):
+            if state.until_us is not None and state.until_us <= now_us:
+                state.until_us, state.stale = None, True
+            if waiting.notice(state, now_us):
+                log.warning("mail waits", lane=state.lane.lane_id, reasons=sorted(state.reasons))
+                lane, reasons = state.lane, sorted(state.reasons) or ["no_connection"]
+                await self._store.write(lambda lane=lane, reasons=reasons: waiting.tell(lane, reasons))  # type: ignore[misc]  # bound at once
+        if self._next_unknown_us is not None and self._next_unknown_us <= now_us:
+            policy = self.settings.policy
+            woken = await self._store.write(lambda: unknowns.end_due(policy))
+            for lane_id, dues in woken.items():
+                await self._learn_lane(lane_id, min(dues), len(dues))
+            await self._look_at_unknowns()
+        if self.clock.steady_s() - self._reread_s >= _REREAD_EVERY_S:
+            await self._reread()
+        self.pump()
+
+    async def _look_at_unknowns(self) -> None:
+        self._next_unknown_us = await self._store.read(unknowns.next_due)
+
+    async def _learn_lane(self, lane_id: LaneId, due_us: int, count: int) -> None:
+        lane = await self._store.read(lambda: lane_rows.get(lane_id))
+        if lane is not None:
+            self._book.wake(self._book.add(lane), due_us, count)
+            self.pump()
+
+    async def _refresh(self, connection_id: ConnectionId) -> None:
+        route = await self._store.read(lambda: routes.route(connection_id))
+        if route is None:
+            return
+        self._see(route)
+        self.facts_changed(route.account_id)
+
+    def _see(self, route: Route) -> None:
+        runner = self._runners.get(route.connection_id)
+        if runner is None:
+            self._runners[route.connection_id] = Runner(
+                self, route, self._transport_for, self._load_connection
+            )
+        elif runner.route != route:
+            runner.changed(route)
+
+    async def _reread(self) -> None:
+        """Everything a missed call could have told."""
+        self._reread_s = self.clock.steady_s()
+        for route in await self._store.read(routes.all_routes):
+            self._see(route)
+        while orphan := await self._store.read(queue.orphaned):
+            account_id, server_id = orphan
+            if not await self._store.write(lambda a=account_id, s=server_id: queue.cancel_waiting(a, s)):  # type: ignore[misc]  # bound at once
+                break
+        now_us = self.clock.now_us()
+        for lane, due in await self._store.read(lane_rows.with_mail):
+            state = self._book.add(lane)
+            known = state.next_due_us
+            if known is None or (due < known and known > now_us):
+                self._book.wake(state, due, MANY if due <= now_us else 1)
+            state.stale = True
+        await self._look_at_unknowns()
+
+    # --- for the operator ------------------------------------------------------------------------------
+
+    @property
+    def open_attempts(self) -> int:
+        """Attempts claimed and not yet settled."""
+        return len(self._attempts)
+
+    @property
+    def open_sessions(self) -> int:
+        """Sessions open in this process."""
+        return sum(runner.sessions for runner in self._runners.values())

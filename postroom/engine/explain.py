@@ -1,0 +1,258 @@
+"""Why each delivery went where it went, or what it waits for: from what was stored when it happened.
+
+Every attempt names the decision it was made under, and that decision holds a verdict for each candidate,
+from the closed list of `routing.Reason`. What waits is judged anew, with the same pure function, on the
+facts of this moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+from postroom.actions.context import Context
+from postroom.actions.messages import Seen, show_message
+from postroom.clock import MICROS, to_iso
+from postroom.core.message import FINAL_STATES, DeliveryState
+from postroom.core.server import Owner
+from postroom.engine.dispatcher import Dispatcher, speaks
+from postroom.engine.router import FRESH, Health, load_decision, load_facts
+from postroom.engine.routing import Decision, Facts, Judged, Reason, decide
+from postroom.ids import ConnectionId, LaneId
+from postroom.storage import lanes, messages, routes
+from postroom.storage.interface import Work
+from postroom.storage.messages import StoredAttempt, StoredDelivery
+
+MEANING: dict[Reason, str] = {
+    Reason.CHOSEN: "first in rank: it may send this and has the most unused room",
+    Reason.ALSO_ELIGIBLE: "may send this too; stands behind by rank and takes what is too much for the first",
+    Reason.DELETED: "deleted",
+    Reason.SWITCHED_OFF: "switched off by its owner",
+    Reason.FAILED: "failed: its login or its test failed, or it had no success for ten minutes",
+    Reason.DISABLED: "disabled for its bounce rate",
+    Reason.HELD: "held after ten equal refusals without a success",
+    Reason.BACKING_OFF: "had trouble a moment ago; it is tried again by itself",
+    Reason.REFUSES_SENDER: "the peer refused this From within the hour",
+    Reason.PURPOSE_NOT_ALLOWED: "not switched on for this purpose",
+    Reason.SENDER_NOT_PROVEN: "nobody vouched for this From",
+    Reason.NO_TRANSPORT: "its delivery method cannot be spoken by this version",
+    Reason.HOUR_FULL: "no room left in its hourly cap for this kind of mail",
+    Reason.DAY_FULL: "no room left in today's cap",
+}
+
+
+@dataclass(frozen=True)
+class CandidateTold:
+    """One candidate's verdict, in the words of the closed list."""
+
+    connection_id: int
+    label: str
+    reason: str
+    meaning: str
+    until: str | None = None
+    room: int | None = None
+
+
+@dataclass(frozen=True)
+class AttemptTold:
+    """One try: through which connection, how far it came, what was answered, and why not another."""
+
+    attempt: int
+    connection_id: int
+    connection: str
+    started_at: str | None
+    ended_at: str | None
+    seconds: float | None
+    result: str
+    fault: str
+    phase: str
+    code: int
+    enhanced: str
+    text: str
+    remote_id: str
+    decision: int
+    others: tuple[CandidateTold, ...]
+
+
+@dataclass(frozen=True)
+class DeliveryTold:
+    """One recipient's delivery."""
+
+    delivery: int
+    recipient: str
+    kind: str
+    state: str
+    reason: str
+    next_try_at: str | None
+    settled_at: str | None
+    copies: int
+    attempts: tuple[AttemptTold, ...]
+    waits_for: str | None = None
+    candidates: tuple[CandidateTold, ...] = ()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The whole story of a message."""
+
+    message_id: int
+    public_id: str
+    server_id: int
+    origin: str
+    purpose: str
+    stream: str
+    sender: str
+    subject: str
+    rfc_message_id: str
+    captured: bool
+    accepted_at: str | None
+    deliveries: tuple[DeliveryTold, ...] = field(default_factory=tuple)
+
+    def to_json(self) -> dict[str, object]:
+        """As JSON values; times are RFC 3339 in UTC."""
+        return asdict(self)
+
+
+async def explain(ctx: Context, dispatcher: Dispatcher | None, owner: Owner, text: str) -> Explanation:
+    """Explain a message by its number, public id or Message-ID.
+
+    dispatcher: the running engine, which also knows what backs off; without it only stored facts speak.
+    Raises NotFound.
+    """
+    seen = await show_message(ctx, owner, text)
+    told = tuple([await ctx.store.read(lambda d=d: _delivery(d, dispatcher)) for d in seen.deliveries])  # type: ignore[misc]  # bound at once
+    return _explanation(seen, told)
+
+
+def _explanation(seen: Seen, deliveries: tuple[DeliveryTold, ...]) -> Explanation:
+    message = seen.message
+    return Explanation(
+        message_id=message.message_id,
+        public_id=message.public_id,
+        server_id=message.server_id,
+        origin=message.origin,
+        purpose=message.purpose.value,
+        stream=message.stream,
+        sender=message.sender,
+        subject=message.subject,
+        rfc_message_id=message.rfc_message_id,
+        captured=message.captured,
+        accepted_at=to_iso(message.created_at_us),
+        deliveries=deliveries,
+    )
+
+
+def _delivery(delivery: StoredDelivery, dispatcher: Dispatcher | None) -> Work[DeliveryTold]:
+    attempts: list[AttemptTold] = []
+    for attempt in (yield from messages.attempts(delivery.account_id, delivery.delivery_id)):
+        told = yield from _attempt(delivery, attempt)
+        attempts.append(told)
+    waits_for: str | None = None
+    candidates: tuple[CandidateTold, ...] = ()
+    if delivery.state not in FINAL_STATES:
+        waits_for, candidates = yield from _waiting(delivery, dispatcher)
+    return DeliveryTold(
+        delivery=delivery.delivery_id,
+        recipient=delivery.recipient,
+        kind=delivery.kind,
+        state=delivery.state.value,
+        reason=delivery.reason,
+        next_try_at=to_iso(delivery.due_us) if delivery.state is DeliveryState.READY else None,
+        settled_at=to_iso(delivery.settled_at_us),
+        copies=delivery.copies,
+        attempts=tuple(attempts),
+        waits_for=waits_for,
+        candidates=candidates,
+    )
+
+
+def _attempt(delivery: StoredDelivery, attempt: StoredAttempt) -> Work[AttemptTold]:
+    stored = yield from load_decision(delivery.account_id, attempt.decision_id)
+    others: tuple[CandidateTold, ...] = ()
+    label = ""
+    if stored is not None:
+        facts, decision = stored
+        labels = {one.connection_id: one.label for one in facts.candidates}
+        label = labels.get(attempt.connection_id, "")
+        others = tuple(
+            _candidate(one, labels) for one in decision.judged if one.connection_id != attempt.connection_id
+        )
+    if not label:
+        route = yield from routes.route(attempt.connection_id)
+        label = route.label if route is not None else ""
+    ended = attempt.ended_at_us
+    return AttemptTold(
+        attempt=attempt.attempt_id,
+        connection_id=attempt.connection_id,
+        connection=label,
+        started_at=to_iso(attempt.granted_at_us),
+        ended_at=to_iso(ended),
+        seconds=None if ended is None else round((ended - attempt.granted_at_us) / MICROS, 3),
+        result=attempt.result or "under way",
+        fault=attempt.fault,
+        phase=attempt.phase,
+        code=attempt.code,
+        enhanced=attempt.enhanced,
+        text=attempt.reply,
+        remote_id=attempt.remote_id,
+        decision=attempt.decision_id,
+        others=others,
+    )
+
+
+def _candidate(judged: Judged, labels: dict[int, str]) -> CandidateTold:
+    return CandidateTold(
+        connection_id=judged.connection_id,
+        label=labels.get(judged.connection_id, ""),
+        reason=judged.reason.value,
+        meaning=MEANING[judged.reason],
+        until=to_iso(judged.until),
+        room=judged.room,
+    )
+
+
+def _waiting(
+    delivery: StoredDelivery, dispatcher: Dispatcher | None
+) -> Work[tuple[str, tuple[CandidateTold, ...]]]:
+    """What it waits for, in a sentence, and every candidate as routing judges it now."""
+    if delivery.state is DeliveryState.CAPTURED:
+        return (
+            "`postroom message release`: nothing could leave when it was accepted",
+            (),
+        )
+    if delivery.state is DeliveryState.HELD:
+        return "a person: " + delivery.reason, ()
+    if delivery.state is DeliveryState.CLAIMED:
+        return "the end of its attempt: a worker holds it now", ()
+    if delivery.state is DeliveryState.UNKNOWN:
+        return "evidence of what became of it, then it ends by the policy of its purpose", ()
+    lane = yield from lanes.get(LaneId(delivery.lane_id))
+    if lane is None:
+        return "its lane", ()
+    facts = yield from load_facts(lane, _health(dispatcher), speaks)
+    decision = decide(facts)
+    labels = {one.connection_id: one.label for one in facts.candidates}
+    candidates = tuple(_candidate(one, labels) for one in decision.judged)
+    return _sentence(delivery, dispatcher, facts, decision), candidates
+
+
+def _health(dispatcher: Dispatcher | None) -> Callable[[ConnectionId], Health]:
+    return dispatcher.health_of if dispatcher is not None else lambda _: FRESH
+
+
+def _sentence(
+    delivery: StoredDelivery, dispatcher: Dispatcher | None, facts: Facts, decision: Decision
+) -> str:
+    if delivery.due_us > facts.at:
+        return f"its next try at {to_iso(delivery.due_us)}"
+    if dispatcher is None or not dispatcher.running:
+        return "an engine: `postroom serve` does not run"
+    if not facts.candidates:
+        return "a connection: its server and account have none"
+    if decision.chosen:
+        return f"its turn on connection {decision.chosen[0]}"
+    reasons = sorted({one.reason.value for one in decision.judged})
+    until = min((one.until for one in decision.judged if one.until), default=None)
+    return f"a connection that may send it ({', '.join(reasons)})" + (
+        f"; the first changes at {to_iso(until)}" if until else ""
+    )

@@ -1,0 +1,166 @@
+"""Decisions of the running engine: facts gathered in memory, judged by `routing`, stored when they change.
+
+A lane's decision is made again when a fact changes: a connection is made, changed, fails, recovers, backs
+off, runs out of room or gets room back; an identity comes or goes; a From is refused. Never per message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from postroom.core.message import Purpose
+from postroom.engine.caps import UNCAPPED, CapState
+from postroom.engine.lanes import LaneState
+from postroom.engine.routing import Candidate, Decision, Facts, decide, purposes_of
+from postroom.ids import AccountId, ConnectionId, LaneId
+from postroom.storage import identities, routes
+from postroom.storage.interface import Store, Work, now
+from postroom.storage.lanes import Lane
+from postroom.storage.routes import Route
+
+
+@dataclass(frozen=True)
+class Health:
+    """What only the running engine knows of a connection. Microseconds since 1970."""
+
+    backoff_until: int | None = None
+    cap: CapState | None = None  # as of the last claim
+    blocked_bulk_until: int | None = None
+    blocked_all_until: int | None = None
+
+
+FRESH = Health()
+
+
+def candidate(
+    route: Route,
+    health: Health,
+    purpose: Purpose,
+    refused_until: int | None,
+    now_us: int,
+    has_transport: bool,
+) -> Candidate:
+    """One connection as `routing` looks at it, for this kind of mail."""
+    transactional = purpose is Purpose.TRANSACTIONAL
+    until = health.blocked_all_until
+    if not transactional and health.blocked_bulk_until is not None:
+        until = max(health.blocked_bulk_until, until or 0)
+    blocked = until is not None and until > now_us
+    hour_room = UNCAPPED if route.hourly_cap is None else route.hourly_cap
+    day_room = UNCAPPED if route.daily_cap is None else route.daily_cap
+    if health.cap is not None:
+        hour_room = min(hour_room, max(1, health.cap.hour_room))
+    day_full = blocked and health.cap is not None and health.cap.day_room <= 0
+    if blocked:
+        hour_room, day_room = (hour_room, 0) if day_full else (0, day_room)
+    return Candidate(
+        connection_id=route.connection_id,
+        label=route.label,
+        deleted=route.deleted,
+        enabled=route.enabled,
+        failed_at=route.failed_at,
+        disabled_at=route.disabled_at,
+        held_until=route.held_until,
+        backoff_until=health.backoff_until,
+        sender_refused_until=refused_until,
+        purposes=purposes_of(tuple(route.purposes)),
+        has_transport=has_transport,
+        hour_room=hour_room,
+        day_room=day_room,
+        full_until=until if blocked else None,
+    )
+
+
+def gather(
+    lane: Lane,
+    candidates: Iterable[Route],
+    proven: bool,
+    refusals: Mapping[ConnectionId, int],
+    health: Callable[[ConnectionId], Health],
+    has_transport: Callable[[Route], bool],
+    now_us: int,
+) -> Facts:
+    """All that a decision for this lane depends on."""
+    return Facts(
+        at=now_us,
+        purpose=lane.purpose.value,
+        sender=lane.sender,
+        sender_proven=proven,
+        preferred=lane.preferred,
+        candidates=tuple(
+            candidate(
+                route,
+                health(route.connection_id),
+                lane.purpose,
+                refusals.get(route.connection_id),
+                now_us,
+                has_transport(route),
+            )
+            for route in candidates
+            if route.server_id in (None, lane.server_id) and route.account_id == lane.account_id
+        ),
+    )
+
+
+def load_facts(
+    lane: Lane, health: Callable[[ConnectionId], Health], has_transport: Callable[[Route], bool]
+) -> Work[Facts]:
+    """The facts as the database has them now, for explaining and for a lane's first decision."""
+    at_us = yield from now()
+    found = yield from routes.routes_of(lane.account_id, lane.server_id)
+    proven = yield from identities.proven(lane.account_id, lane.server_id, lane.sender)
+    refusals = yield from routes.refusals_of(lane.account_id, lane.sender, at_us)
+    return gather(lane, found, proven, refusals, health, has_transport, at_us)
+
+
+class Router:
+    """Keeps each lane's decision in force."""
+
+    def __init__(
+        self,
+        store: Store,
+        health: Callable[[ConnectionId], Health],
+        has_transport: Callable[[Route], bool],
+    ) -> None:
+        self._store, self._health, self._has_transport = store, health, has_transport
+
+    async def decide(self, state: LaneState) -> None:
+        """Decide this lane anew from fresh facts; the decision is stored when it says something else."""
+        state.stale = False
+        lane = state.lane
+        facts = await self._store.read(lambda: load_facts(lane, self._health, self._has_transport))
+        decision = decide(facts)
+        if decision.same_as != state.decided:
+            state.decision_id = await self._store.write(
+                lambda: store_decision(lane.account_id, lane.lane_id, facts, decision)
+            )
+            state.decided = decision.same_as
+        state.chosen = tuple(ConnectionId(one) for one in decision.chosen)
+        ends = [one.until for one in decision.judged if one.until is not None and one.until > facts.at]
+        state.until_us = min(ends, default=None)
+        state.sender_proven = facts.sender_proven
+        state.reasons = frozenset(one.reason.value for one in decision.judged)
+
+
+def store_decision(account_id: AccountId, lane_id: LaneId, facts: Facts, decision: Decision) -> Work[int]:
+    """Write a decision with its facts; returns its id."""
+    found = yield from routes.add_decision(
+        account_id,
+        lane_id,
+        msgspec.json.encode(facts).decode(),
+        msgspec.json.encode(decision).decode(),
+        facts.at,
+    )
+    return found
+
+
+def load_decision(account_id: AccountId, decision_id: int) -> Work[tuple[Facts, Decision] | None]:
+    """A stored decision; `decide` on its facts gives the same answer."""
+    found = yield from routes.get_decision(account_id, decision_id)
+    if found is None:
+        return None
+    facts, decision = found
+    return msgspec.json.decode(facts, type=Facts), msgspec.json.decode(decision, type=Decision)

@@ -1,0 +1,301 @@
+"""Settling: outcomes become states, room, events and suppressions, many in one commit.
+
+An outcome is always written to its attempt. Its delivery changes only if this attempt still holds the
+claim, or if the news is good: a late *sent* ends a delivery that already waits for another try.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from postroom.core.event import EventKind
+from postroom.core.message import DeliveryState, Purpose
+from postroom.engine import caps
+from postroom.engine.retry import Policy
+from postroom.engine.transitions import DeliveryFacts, Transition, after, after_cancel, after_crash, uses_room
+from postroom.ids import AccountId, AttemptId, ConnectionId, DeliveryId, LaneId, ServerId
+from postroom.mail import bounce
+from postroom.storage import hot
+from postroom.storage.interface import Sql, Work, now
+from postroom.transports.interface import Fault, Outcome, Result
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One attempt that ended.
+
+    crashed: its worker died with composing begun and no final dot. cancelled: it was stopped because
+    its message was cancelled, so if it did not go out it does not wait again.
+    """
+
+    attempt_id: AttemptId
+    outcome: Outcome
+    crashed: bool = False
+    cancelled: bool = False
+
+
+def unrecordable(ended: Ended, error: Exception) -> Ended:
+    """What to write down instead where the database refuses an outcome: *sent* without its words, and
+    anything else as held for a person, with its room used or returned as before."""
+    outcome = ended.outcome
+    if outcome.result is Result.SENT:
+        return replace(ended, outcome=replace(outcome, text="", enhanced="", remote_id=""))
+    text = f"its outcome could not be recorded ({type(error).__name__})"
+    held = Outcome(Result.HELD, Fault.OURS, outcome.phase, outcome.code, text=text, begun=uses_room(outcome))
+    return replace(ended, outcome=held)
+
+
+@dataclass
+class Settled:
+    """What a settle did, for who must know."""
+
+    woken: dict[LaneId, list[int]] = field(default_factory=dict)  # due times of what became ready
+    unknown: int = 0
+    sender_refused: set[tuple[ConnectionId, str]] = field(default_factory=set)
+    unexpected: list[AttemptId] = field(default_factory=list)  # not open: settled before, or never there
+
+    def add(self, other: Settled) -> None:
+        """Join what another settle did."""
+        for lane_id, dues in other.woken.items():
+            self.woken.setdefault(lane_id, []).extend(dues)
+        self.unknown += other.unknown
+        self.sender_refused |= other.sender_refused
+        self.unexpected += other.unexpected
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A row of hot.OPEN_ATTEMPT."""
+
+    attempt_id: AttemptId
+    account_id: AccountId
+    delivery_id: DeliveryId
+    connection_id: ConnectionId
+    day: int
+    worker_id: int
+    epoch: int
+    server_id: ServerId
+    message_id: int
+    state: str
+    newest_attempt_id: AttemptId
+    holder_id: int | None
+    holder_epoch: int | None
+    lane_id: LaneId
+    address: str
+    tries: int
+    resends: int
+    crashes: int
+    due_us: int
+    accepted_us: int
+    purpose: str
+    sender: str
+
+    @property
+    def holds_claim(self) -> bool:
+        return (
+            self.state == DeliveryState.CLAIMED
+            and self.newest_attempt_id == self.attempt_id
+            and (self.holder_id, self.holder_epoch) == (self.worker_id, self.epoch)
+        )
+
+    @property
+    def facts(self) -> DeliveryFacts:
+        return DeliveryFacts(
+            self.delivery_id,
+            Purpose(self.purpose),
+            self.accepted_us,
+            self.due_us,
+            self.tries,
+            self.resends,
+            self.crashes,
+        )
+
+
+def settle(ended: Sequence[Ended], policy: Policy) -> Work[Settled]:
+    """Write these outcomes down. Safe to run again: what is settled already is left as it is."""
+    settled = Settled()
+    at_us = yield from now()
+    batch = _Batch(policy, at_us, settled)
+    for one in ended:
+        rows = yield Sql(hot.OPEN_ATTEMPT, {"attempt_id": one.attempt_id})
+        if rows:
+            yield from batch.add(one, _Attempt(*rows[0]))
+        else:
+            settled.unexpected.append(one.attempt_id)
+    yield from batch.write()
+    return settled
+
+
+class _Batch:
+    """Collects what the statements need, so that each runs once for all outcomes."""
+
+    def __init__(self, policy: Policy, at_us: int, settled: Settled) -> None:
+        self._policy, self._at_us, self._settled = policy, at_us, settled
+        self._usage = caps.Usage()
+        self._attempts: list[dict[str, object]] = []
+        self._deliveries: list[dict[str, object]] = []
+        self._ready: list[dict[str, object]] = []
+        self._unknowns: list[dict[str, object]] = []
+        self._events: list[dict[str, object]] = []
+
+    def add(self, one: Ended, row: _Attempt) -> Work[None]:
+        """One outcome; the rare cases write at once."""
+        outcome = one.outcome
+        transactional = row.purpose == Purpose.TRANSACTIONAL
+        self._usage.add(
+            row.account_id, row.connection_id, row.day, used=uses_room(outcome), transactional=transactional
+        )
+        self._attempts.append(_attempt_values(row, outcome, self._at_us))
+        if row.holds_claim:
+            if one.crashed and outcome.result is Result.RETURNED:
+                move = after_crash(row.facts)
+            elif one.cancelled and outcome.result in (Result.RETURNED, Result.DEFERRED):
+                move = after_cancel(row.facts)
+            else:
+                move = after(outcome, row.facts, self._policy, self._at_us, row.attempt_id)
+            self._move(row, move, outcome)
+            if outcome.fault is Fault.SENDER:
+                yield from self._refuse_sender(row, outcome)
+            if outcome.result is Result.BOUNCED:
+                yield from self._suppress(row, outcome)
+        elif outcome.result is Result.SENT:
+            yield from self._late_sent(row, outcome)
+
+    def _move(self, row: _Attempt, move: Transition, outcome: Outcome) -> None:
+        sent = outcome.result is Result.SENT
+        final = move.state not in (DeliveryState.READY, DeliveryState.UNKNOWN)
+        due = self._at_us if move.due_us is None else move.due_us
+        self._deliveries.append(
+            {
+                "state": move.state.value,
+                "due": due,
+                "tries": move.tries,
+                "resends": move.resends,
+                "crashes": move.crashes,
+                "copies": int(sent),
+                "lane_id": row.lane_id,
+                "settled_at": self._at_us if final else None,
+                "reason": move.reason,
+                "account_id": row.account_id,
+                "delivery_id": row.delivery_id,
+            }
+        )
+        if move.state is DeliveryState.READY:
+            self._ready.append({"lane_id": row.lane_id, "due": due, "delivery_id": row.delivery_id})
+            self._settled.woken.setdefault(row.lane_id, []).append(due)
+        elif move.state is DeliveryState.UNKNOWN:
+            self._settled.unknown += 1
+            self._unknowns.append({"due": due, "delivery_id": row.delivery_id, "account_id": row.account_id})
+        if move.event is not None:
+            self._event(row, move.event, outcome)
+
+    def _event(self, row: _Attempt, kind: EventKind, outcome: Outcome) -> None:
+        data: dict[str, object] = {"attempt": row.attempt_id}
+        if kind is not EventKind.SENT:
+            data |= {"phase": outcome.phase.value, "code": outcome.code, "text": outcome.text}
+        if kind is EventKind.BOUNCED and outcome.code:
+            data["class"] = _classify(outcome).bounce_class.value
+        self._events.append(
+            {
+                "account_id": row.account_id,
+                "server_id": row.server_id,
+                "message_id": row.message_id,
+                "delivery_id": row.delivery_id,
+                "connection_id": row.connection_id,
+                "kind": kind.value,
+                "at": self._at_us,
+                "data": json.dumps(data, separators=(",", ":")),
+            }
+        )
+
+    def _late_sent(self, row: _Attempt, outcome: Outcome) -> Work[None]:
+        """The first attempt was sent after all: a second one not yet claimed is not needed; one that
+        is on its way goes on, and the delivery then shows two copies."""
+        where = {"account_id": row.account_id, "delivery_id": row.delivery_id}
+        if row.state in (DeliveryState.CLAIMED, DeliveryState.SENT):
+            yield Sql(
+                "UPDATE deliveries SET copies = copies + 1"
+                " WHERE account_id = :account_id AND delivery_id = :delivery_id",
+                where,
+            )
+            return
+        yield Sql(
+            "DELETE FROM ready WHERE lane_id = :lane_id AND delivery_id = :delivery_id",
+            {"lane_id": row.lane_id, "delivery_id": row.delivery_id},
+        )
+        yield Sql("DELETE FROM unknowns WHERE delivery_id = :delivery_id", {"delivery_id": row.delivery_id})
+        self._move(
+            row,
+            Transition(
+                DeliveryState.SENT, outcome.text, None, row.tries, row.resends, row.crashes, EventKind.SENT
+            ),
+            outcome,
+        )
+
+    def _refuse_sender(self, row: _Attempt, outcome: Outcome) -> Work[None]:
+        """This connection refuses this From: the pair is set aside for an hour or until something changes."""
+        until = self._at_us + int(self._policy.sender_refusal_s * 1_000_000)
+        yield Sql(
+            "INSERT INTO refused_senders (account_id, connection_id, sender, until, reply)"
+            " VALUES (:account_id, :connection_id, :sender, :until, :reply)"
+            " ON CONFLICT (connection_id, sender)"
+            " DO UPDATE SET until = excluded.until, reply = excluded.reply",
+            {
+                "account_id": row.account_id,
+                "connection_id": row.connection_id,
+                "sender": row.sender,
+                "until": until,
+                "reply": outcome.text,
+            },
+        )
+        self._settled.sender_refused.add((row.connection_id, row.sender))
+
+    def _suppress(self, row: _Attempt, outcome: Outcome) -> Work[None]:
+        """A refusal of the recipient of a hard class earns a suppression on all streams of its server."""
+        if outcome.fault is not Fault.RECIPIENT or not _classify(outcome).suppresses:
+            return
+        yield Sql(
+            "INSERT INTO suppressions (account_id, server_id, stream, address, reason, origin, created_at)"
+            " VALUES (:account_id, :server_id, '', :address, 'hard_bounce', 'recipient', :at)"
+            " ON CONFLICT (account_id, server_id, stream, address) DO NOTHING",
+            {
+                "account_id": row.account_id,
+                "server_id": row.server_id,
+                "address": row.address,
+                "at": self._at_us,
+            },
+        )
+
+    def write(self) -> Work[None]:
+        """Everything that was collected."""
+        for text, values in (
+            (hot.END_ATTEMPT, self._attempts),
+            (hot.SETTLE_DELIVERY, self._deliveries),
+            (hot.INSERT_READY, self._ready),
+            (hot.INSERT_UNKNOWN, self._unknowns),
+            (hot.INSERT_EVENT, self._events),
+        ):
+            if values:
+                yield Sql(text, values)
+        yield from caps.settle(self._usage, self._at_us)
+
+
+def _classify(outcome: Outcome) -> bounce.Verdict:
+    return bounce.classify(outcome.code, outcome.enhanced, outcome.text, outcome.phase.value)
+
+
+def _attempt_values(row: _Attempt, outcome: Outcome, at_us: int) -> dict[str, object]:
+    return {
+        "now": at_us,
+        "result": outcome.result.value,
+        "fault": outcome.fault.value,
+        "phase": outcome.phase.value,
+        "code": outcome.code,
+        "enhanced": outcome.enhanced,
+        "reply": outcome.text,
+        "remote_id": outcome.remote_id,
+        "account_id": row.account_id,
+        "attempt_id": row.attempt_id,
+    }

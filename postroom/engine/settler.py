@@ -1,0 +1,122 @@
+"""Outcomes on their way into the database: many in one commit, none forgotten.
+
+While one batch is written the next one gathers, so the busier it is the larger they get. When the
+database cannot be written the batch waits and is tried again; its sessions get no new deliveries
+meanwhile, because a claim counts until it is settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from postroom.engine.journal import Journal
+from postroom.engine.retry import Policy
+from postroom.engine.settle import Ended, Settled, settle, unrecordable
+from postroom.errors import Unavailable
+from postroom.logs import logger
+from postroom.storage.interface import Store
+
+log = logger("engine")
+_MOST = 500
+_AGAIN_S = 0.5
+
+
+@dataclass
+class _Item:
+    ended: Ended
+    done: Callable[[], None]
+
+
+class Settler:
+    """Takes what ended and writes it down."""
+
+    def __init__(
+        self, store: Store, policy: Policy, journal: Journal, told: Callable[[Settled], None]
+    ) -> None:
+        """told: called after each commit with what it did."""
+        self._store, self._policy, self._journal, self._told = store, policy, journal, told
+        self._items: list[_Item] = []
+        self._arrived = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="settler")
+
+    def put(self, ended: Ended, done: Callable[[], None]) -> None:
+        """Settle this; `done` is called after its commit."""
+        self._items.append(_Item(ended, done))
+        self._idle.clear()
+        self._arrived.set()
+
+    async def flush(self) -> None:
+        """Until everything put so far is written."""
+        await self._idle.wait()
+
+    async def stop(self) -> None:
+        """Stop; call `flush` before."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch = self._items[:_MOST]
+            ended = [item.ended for item in batch]
+            try:
+                settled = await self._write(ended)
+            except Unavailable as error:
+                log.warning("outcomes wait to be written", count=len(batch), error=str(error))
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            del self._items[: len(batch)]
+            if settled.unexpected:
+                log.error("outcomes of attempts that were settled before", attempts=settled.unexpected)
+            for item in batch:
+                item.done()
+            self._told(settled)
+            if not self._items:
+                self._arrived.clear()
+                self._idle.set()
+
+    async def _write(self, ended: list[Ended]) -> Settled:
+        """Settle these. One that cannot be settled is held for a person and stops none of the others.
+
+        Raises Unavailable.
+        """
+        try:
+            settled = await self._store.write(lambda: settle(ended, self._policy))
+        except Unavailable:
+            raise
+        except Exception as error:
+            if len(ended) == 1:
+                log.exception("an outcome cannot be settled", attempt=ended[0].attempt_id)
+                return await self._hold(ended[0], error)
+            total = Settled()
+            for one in ended:
+                total.add(await self._write([one]))
+            return total
+        self._settled(ended)
+        return settled
+
+    async def _hold(self, ended: Ended, error: Exception) -> Settled:
+        held = [unrecordable(ended, error)]
+        try:
+            settled = await self._store.write(lambda: settle(held, self._policy))
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("an outcome is left to the journal", attempt=ended.attempt_id)
+            return Settled()
+        self._settled(held)
+        return settled
+
+    def _settled(self, ended: list[Ended]) -> None:
+        try:
+            self._journal.settled(one.attempt_id for one in ended)
+        except OSError as error:  # a file too many, which goes at the next start
+            log.warning("a journal file could not be removed", error=str(error))

@@ -1,0 +1,52 @@
+"""Mail that nothing may send now: after a minute, one event says so and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from postroom.core.event import EventKind
+from postroom.engine.lanes import LaneState
+from postroom.storage import hot
+from postroom.storage.interface import Sql, Work, now
+from postroom.storage.lanes import Lane
+
+TOLD_AFTER_US = 60 * 1_000_000
+
+
+def notice(state: LaneState, now_us: int) -> bool:
+    """Whether this lane's wait is to be told now: it has work, no connection, and a minute has gone."""
+    if state.stale or state.chosen or not state.has_work(now_us):
+        state.waiting_since_us = None
+        state.waiting_told = False
+        return False
+    if state.waiting_since_us is None:
+        state.waiting_since_us = now_us
+    if state.waiting_told or now_us - state.waiting_since_us < TOLD_AFTER_US:
+        return False
+    state.waiting_told = True
+    return True
+
+
+def tell(lane: Lane, reasons: Sequence[str]) -> Work[None]:
+    """One event, on the first delivery that waits in the lane."""
+    at_us = yield from now()
+    rows = yield Sql(
+        "SELECT d.delivery_id, d.message_id FROM ready r JOIN deliveries d ON d.delivery_id = r.delivery_id"
+        " WHERE r.lane_id = :lane_id AND r.due <= :now ORDER BY r.due LIMIT 1",
+        {"lane_id": lane.lane_id, "now": at_us},
+    )
+    if rows:
+        yield Sql(
+            hot.INSERT_EVENT,
+            {
+                "account_id": lane.account_id,
+                "server_id": lane.server_id,
+                "message_id": rows[0][1],
+                "delivery_id": rows[0][0],
+                "connection_id": None,
+                "kind": EventKind.WAITING.value,
+                "at": at_us,
+                "data": json.dumps({"reasons": sorted(reasons), "lane": lane.lane_id}),
+            },
+        )

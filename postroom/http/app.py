@@ -1,0 +1,101 @@
+"""One address, many applications: which of them a request is for, by its path.
+
+A dialect owns the paths its product has, and has them again under its own prefix, so that two products that
+want one path can both be reached. What the product folds (a trailing slash, upper and lower case) is folded
+here, so that the application sees one spelling. `/healthz` and `/readyz` are answered here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from postroom.http.asgi import ASGIApp, Receive, Scope, Send, answer
+from postroom.http.body_limits import BodyLimit
+
+PREFIX_KEY = "postroom.prefix"  # in the scope: what was taken off the front of the path
+JSON = b"application/json"
+
+Missing = Callable[[], Sequence[str]]
+"""What is missing until requests can be served, one phrase each; empty: ready."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """An application and its paths: each of `paths` with all below it, and the same again below `prefix`.
+
+    The application sees paths without the prefix, which is in the scope under PREFIX_KEY.
+    """
+
+    app: ASGIApp
+    paths: tuple[str, ...]
+    prefix: str
+    fold_slash: bool = True
+    fold_case: bool = False
+
+
+def http_app(
+    mounts: Sequence[Mount], missing: Missing, *, most_body_bytes: int, body_patience_s: float = 60.0
+) -> ASGIApp:
+    """The application for the server: all mounts behind the cap on bodies.
+
+    most_body_bytes: of any request; an operation may allow less. body_patience_s: for a whole body.
+    """
+    return BodyLimit(Dispatcher(mounts, missing), most_bytes=most_body_bytes, patience_s=body_patience_s)
+
+
+class Dispatcher:
+    """Hands each request to the mount whose path is the longest that fits."""
+
+    def __init__(self, mounts: Sequence[Mount], missing: Missing) -> None:
+        self._missing = missing
+        self._told = sorted(path for mount in mounts for path in mount.paths)
+        entries = [(path, "", mount) for mount in mounts for path in mount.paths]
+        entries += [(mount.prefix + path, mount.prefix, mount) for mount in mounts for path in mount.paths]
+        self._entries = sorted(entries, key=lambda entry: -len(entry[0]))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        path: str = scope["path"]
+        for base, prefix, mount in self._entries:
+            if _is_below(path, base, mount.fold_case):
+                await mount.app(_inside(scope, path, prefix, mount), receive, send)
+                return
+        if path in ("/healthz", "/readyz"):
+            await self._operations(scope, send, ready=path == "/readyz")
+            return
+        if path == "/":
+            paths = ", ".join(self._told)
+            text = f"This is Postroom. APIs: {paths}. Operations: /healthz, /readyz.\n"
+            await answer(send, 200, text.encode(), b"text/plain; charset=utf-8")
+            return
+        await answer(send, 404, b'{"error":"Not Found"}', JSON)
+
+    async def _operations(self, scope: Scope, send: Send, *, ready: bool) -> None:
+        if scope["method"] not in ("GET", "HEAD"):
+            await answer(send, 405, b'{"error":"Method Not Allowed"}', JSON, (b"allow", b"GET, HEAD"))
+            return
+        missing = list(self._missing()) if ready else []
+        told: dict[str, object] = {"status": "not ready", "missing": missing} if missing else {"status": "ok"}
+        await answer(
+            send, 503 if missing else 200, msgspec.json.encode(told), JSON, (b"cache-control", b"no-store")
+        )
+
+
+def _is_below(path: str, base: str, fold_case: bool) -> bool:
+    start = path[: len(base)]
+    fits = start.lower() == base.lower() if fold_case else start == base
+    return fits and (len(path) == len(base) or path[len(base)] == "/")
+
+
+def _inside(scope: Scope, path: str, prefix: str, mount: Mount) -> Scope:
+    path = path[len(prefix) :]
+    if mount.fold_slash and len(path) > 1:
+        path = re.sub(r"/{2,}", "/", path).rstrip("/") if path.endswith("/") or "//" in path else path
+    if mount.fold_case:
+        path = path.lower()
+    return {**scope, "path": path, "raw_path": path.encode("utf-8", "surrogateescape"), PREFIX_KEY: prefix}

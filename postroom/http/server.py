@@ -1,0 +1,180 @@
+"""The HTTP server: uvicorn on a socket that is bound already, inside our loop, within bounds.
+
+Signals are `serve`'s business, and so is logging. uvicorn bounds neither the header section nor the time it
+may take; both are added here. Requests that are no HTTP (RFC 9112), or that could be read as two, are refused
+by the parser, and the connection is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from asyncio.events import TimerHandle
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from postroom.http.asgi import ASGIApp
+
+
+class HttpHandle:
+    """A running server."""
+
+    def __init__(self, server: _Server, task: asyncio.Task[None], url: str) -> None:
+        self._server, self._task, self.url = server, task, url
+
+    async def stop(self) -> None:
+        """Take no more connections, let open requests end within `drain_s`, then cut and close."""
+        self._server.should_exit = True
+        await self._task
+
+    async def wait(self) -> None:
+        """Until the server ended, for whatever reason; raises what it died of."""
+        await asyncio.shield(self._task)
+
+
+async def serve_http(
+    app: ASGIApp,
+    sock: socket.socket,
+    *,
+    most_headers: int = 100,
+    most_header_bytes: int = 100 << 10,
+    head_patience_s: float = 15.0,
+    keep_alive_s: float = 15.0,
+    drain_s: float = 30.0,
+    most_connections: int | None = None,
+    trusted_proxies: Sequence[str] = (),
+) -> HttpHandle:
+    """Serve `app` on `sock` (bound, not blocking anybody) until `stop`; returns once it takes connections.
+
+    most_headers, most_header_bytes: of one request, its request line included; above them it gets 400 and the
+    connection is closed. head_patience_s: for a whole head to arrive. most_connections: above it 503.
+    trusted_proxies: addresses or networks whose X-Forwarded-For and -Proto are believed.
+    """
+    bounds = {
+        "most_headers": most_headers,
+        "most_header_bytes": most_header_bytes,
+        "head_patience_s": head_patience_s,
+    }
+    config = uvicorn.Config(
+        cast(Any, app),  # uvicorn's own types say the same in other words
+        http=type("BoundedProtocol", (_BoundedProtocol,), bounds),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
+        timeout_keep_alive=cast(int, keep_alive_s),  # it is only handed to call_later
+        timeout_graceful_shutdown=cast(int, drain_s),  # and this to wait_for
+        limit_concurrency=most_connections,
+    )
+    server = _Server(config)
+    host, port = sock.getsockname()[:2]
+    task = asyncio.get_running_loop().create_task(server.serve(sockets=[sock]))
+    listening = asyncio.get_running_loop().create_task(server.listening.wait())
+    await asyncio.wait((task, listening), return_when=asyncio.FIRST_COMPLETED)
+    listening.cancel()
+    if task.done():
+        await task  # raises why
+        raise OSError("the HTTP server ended as it started")
+    return HttpHandle(server, task, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+class _HeadTooLarge(Exception):
+    """Raised inside the parser, which then refuses the request."""
+
+
+class _BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's connection with bounds on the head of each request."""
+
+    most_headers: int
+    most_header_bytes: int
+    head_patience_s: float
+
+    def __init__(self, *args: Any, **values: Any) -> None:  # Any: handed through to uvicorn
+        super().__init__(*args, **values)
+        self.access_log = False
+        self._in_head = True
+        self._fields = self._field_bytes = self._unfinished_bytes = 0
+        self._head_timer: TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._start_head_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_head_timer()
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
+    def data_received(self, data: bytes) -> None:
+        begun_before = self._in_head
+        super().data_received(data)
+        if not self._in_head:
+            if self.cycle is not None and self.cycle.response_complete and not self.timeout_keep_alive_task:
+                self._start_head_timer()  # blank lines between requests keep no connection open
+            return
+        # A field that has no end yet is only known to the parser: what came while it grew is counted.
+        self._unfinished_bytes += len(data) if begun_before else 0
+        if self._unfinished_bytes > self.most_header_bytes and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            self.send_400_response("Request header fields too large.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._fields = self._field_bytes = 0
+        self._in_head = True
+        self._start_head_timer()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields += 1
+        self._count(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._unfinished_bytes = 0
+        self._stop_head_timer()
+        super().on_headers_complete()
+
+    def _count(self, size: int) -> None:
+        self._field_bytes += size
+        if self._field_bytes > self.most_header_bytes or self._fields > self.most_headers:
+            raise _HeadTooLarge
+
+    def _start_head_timer(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_patience_s, self._too_slow)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_slow(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            self.transport.close()

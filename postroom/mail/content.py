@@ -1,0 +1,46 @@
+"""What a message says, as values: the parts that `compose` turns into RFC 5322 bytes.
+
+No addresses are parsed and nothing is checked here; `address` and `headers` do that when a message
+is accepted, so whatever reaches `compose` is already clean.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Mailbox(msgspec.Struct, frozen=True):
+    """One address with an optional display name, both as Unicode text (RFC 5322 3.4)."""
+
+    address: str
+    name: str = ""
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """A file that goes with the message. With `content_id` it is an inline image of the HTML part."""
+
+    name: str
+    content_type: str
+    data: bytes
+    content_id: str = ""  # without angle brackets
+
+
+class Content(msgspec.Struct, frozen=True):
+    """Everything of a message but its envelope. At least one of text, html and raw is there.
+
+    `raw`: a complete RFC 5322 message as a client submitted it; then the other fields but `sender`,
+    `to`, `cc` and `subject` (kept for display) stay empty. `bcc` recipients never appear here.
+    `headers` are extra headers in order, names and values checked.
+    """
+
+    sender: Mailbox
+    to: tuple[Mailbox, ...] = ()
+    cc: tuple[Mailbox, ...] = ()
+    reply_to: tuple[Mailbox, ...] = ()
+    subject: str = ""
+    text: str | None = None
+    html: str | None = None
+    preheader: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    raw: bytes | None = None

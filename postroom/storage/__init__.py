@@ -1,0 +1,1 @@
+"""The database: the schema, the statements, and the stores that execute them."""

@@ -1,0 +1,54 @@
+"""Accounts in the database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from postroom.core.server import Account
+from postroom.ids import AccountId
+from postroom.storage.interface import Work
+from postroom.storage.tables import accounts
+
+
+def add(name: str, at_us: int) -> Work[Account]:
+    """Store a new account."""
+    rows = yield insert(accounts).values(name=name, created_at=at_us).returning(*accounts.c)
+    return _account(rows[0])
+
+
+def get(account_id: AccountId) -> Work[Account | None]:
+    """The account, or None when absent or deleted."""
+    rows = yield select(accounts).where(accounts.c.account_id == account_id, accounts.c.deleted_at.is_(None))
+    return _account(rows[0]) if rows else None
+
+
+def list_all(*, limit: int, offset: int = 0) -> Work[list[Account]]:
+    """Accounts that are not deleted, oldest first."""
+    rows = yield (
+        select(accounts)
+        .where(accounts.c.deleted_at.is_(None))
+        .order_by(accounts.c.account_id)
+        .limit(limit)
+        .offset(offset)
+    )
+    return [_account(row) for row in rows]
+
+
+def mark_had_connection(account_id: AccountId) -> Work[None]:
+    """From now on, and for ever, the account's mail is not captured for want of a connection."""
+    yield (
+        update(accounts)
+        .where(accounts.c.account_id == account_id, accounts.c.had_connection == 0)
+        .values(had_connection=1)
+    )
+
+
+def _account(row: Any) -> Account:  # Any: a driver's row carries no types
+    return Account(
+        account_id=AccountId(row.account_id),
+        name=row.name,
+        had_connection=bool(row.had_connection),
+        created_at_us=row.created_at,
+    )

@@ -1,0 +1,110 @@
+"""The statements every message passes through, as plain SQL.
+
+Measured on SQLite, two cores: through SQLAlchemy Core a claim of 20 costs 2.9 ms, as plain text 0.4 ms.
+All take `:name` parameters and RETURNING, which both databases know.
+"""
+
+from __future__ import annotations
+
+# What a free session may take of one lane now, oldest first, with what composing and the last look at
+# suppressions need. On PostgreSQL `FOR UPDATE OF r SKIP LOCKED` follows.
+READY_OF_LANE = """
+SELECT d.delivery_id, d.account_id, d.server_id, d.message_id, d.recipient, d.tries, d.resends, d.crashes,
+       r.due, m.content_id, m.rfc_message_id, m.created_at, m.sender,
+       EXISTS (SELECT 1 FROM suppressions s
+               WHERE s.account_id = d.account_id AND s.server_id = d.server_id
+                 AND s.stream IN ('', m.stream) AND s.address = d.address),
+       (SELECT v.deleted_at FROM servers v WHERE v.server_id = d.server_id)
+FROM ready r
+JOIN deliveries d ON d.delivery_id = r.delivery_id
+JOIN messages m ON m.message_id = d.message_id
+WHERE r.lane_id = :lane_id AND r.due <= :now
+ORDER BY r.due, r.delivery_id
+LIMIT :n
+"""
+
+NEXT_DUE = "SELECT due FROM ready WHERE lane_id = :lane_id AND due > :now ORDER BY due LIMIT 1"
+
+INSERT_READY = "INSERT INTO ready (lane_id, due, delivery_id) VALUES (:lane_id, :due, :delivery_id)"
+
+DELETE_READY = "DELETE FROM ready WHERE lane_id = :lane_id AND due = :due AND delivery_id = :delivery_id"
+
+INSERT_ATTEMPT = """
+INSERT INTO attempts (account_id, delivery_id, connection_id, worker_id, epoch, decision_id, day, granted_at)
+VALUES (:account_id, :delivery_id, :connection_id, :worker_id, :epoch, :decision_id, :day, :now)
+RETURNING attempt_id
+"""
+
+CLAIM_DELIVERY = """
+UPDATE deliveries SET state = 'claimed', attempt_id = :attempt_id, worker_id = :worker_id, epoch = :epoch
+WHERE account_id = :account_id AND delivery_id = :delivery_id
+"""
+
+# One open attempt with all that its transition depends on; no row when it was settled before.
+OPEN_ATTEMPT = """
+SELECT a.attempt_id, a.account_id, a.delivery_id, a.connection_id, a.day, a.worker_id, a.epoch,
+       d.server_id, d.message_id, d.state, d.attempt_id, d.worker_id, d.epoch, d.lane_id, d.address,
+       d.tries, d.resends, d.crashes, d.due, m.created_at, m.purpose, m.sender
+FROM attempts a
+JOIN deliveries d ON d.delivery_id = a.delivery_id
+JOIN messages m ON m.message_id = d.message_id
+WHERE a.attempt_id = :attempt_id AND a.result IS NULL
+"""
+
+END_ATTEMPT = """
+UPDATE attempts SET ended_at = :now, result = :result, fault = :fault, phase = :phase, code = :code,
+       enhanced = :enhanced, reply = :reply, remote_id = :remote_id
+WHERE account_id = :account_id AND attempt_id = :attempt_id
+"""
+
+SETTLE_DELIVERY = """
+UPDATE deliveries SET state = :state, due = :due, tries = :tries, resends = :resends, crashes = :crashes,
+       copies = copies + :copies, lane_id = :lane_id, worker_id = NULL, epoch = NULL,
+       settled_at = :settled_at, reason = :reason
+WHERE account_id = :account_id AND delivery_id = :delivery_id
+"""
+
+INSERT_UNKNOWN = (
+    "INSERT INTO unknowns (due, delivery_id, account_id) VALUES (:due, :delivery_id, :account_id)"
+)
+
+INSERT_EVENT = """
+INSERT INTO events (account_id, server_id, message_id, delivery_id, connection_id, kind, at, data)
+VALUES (:account_id, :server_id, :message_id, :delivery_id, :connection_id, :kind, :at, :data)
+"""
+
+# The caps. The first statement of a grant is an update, so that it holds the row's lock before the
+# clock is read.
+LOCK_CAP = "UPDATE cap SET held = held WHERE connection_id = :connection_id RETURNING held"
+INSERT_CAP = """
+INSERT INTO cap (account_id, connection_id, held) VALUES (:account_id, :connection_id, 0)
+ON CONFLICT (connection_id) DO NOTHING
+"""
+RELEASE_DUE = "DELETE FROM cap_release WHERE connection_id = :connection_id AND due <= :now RETURNING n"
+SET_HELD = "UPDATE cap SET held = :held WHERE connection_id = :connection_id"
+RETURN_HELD = "UPDATE cap SET held = held - :n WHERE connection_id = :connection_id"
+INSERT_RELEASE = """
+INSERT INTO cap_release (account_id, connection_id, due, n) VALUES (:account_id, :connection_id, :due, :n)
+ON CONFLICT (connection_id, due) DO UPDATE SET n = cap_release.n + excluded.n
+"""
+NEXT_RELEASE = "SELECT due FROM cap_release WHERE connection_id = :connection_id ORDER BY due LIMIT 1"
+DAY_OF = "SELECT used, held FROM cap_day WHERE connection_id = :connection_id AND day = :day"
+HOLD_DAY = """
+INSERT INTO cap_day (account_id, connection_id, day, used, held)
+VALUES (:account_id, :connection_id, :day, 0, :n)
+ON CONFLICT (connection_id, day) DO UPDATE SET held = cap_day.held + excluded.held
+"""
+SETTLE_DAY = """
+UPDATE cap_day SET held = held - :held, used = used + :used
+WHERE connection_id = :connection_id AND day = :day
+"""
+COUNT_TRANSACTIONAL = """
+INSERT INTO cap_hour (account_id, connection_id, hour, transactional)
+VALUES (:account_id, :connection_id, :hour, :n)
+ON CONFLICT (connection_id, hour)
+DO UPDATE SET transactional = cap_hour.transactional + excluded.transactional
+"""
+BUSIEST_HOUR = """
+SELECT COALESCE(MAX(transactional), 0) FROM cap_hour
+WHERE connection_id = :connection_id AND hour > :since
+"""

@@ -1,0 +1,77 @@
+"""The seam between what is to be done in the database and how it is executed.
+
+A *unit of work* is a generator: it yields statements, is sent their rows, and returns a value.
+
+    def rename(server_id: ServerId, name: str) -> Work[bool]:
+        rows = yield Sql("UPDATE servers SET name = :name WHERE server_id = :id RETURNING server_id",
+                         {"name": name, "id": server_id})
+        return bool(rows)
+
+So the same unit runs synchronously in the one writer thread of SQLite and awaited on PostgreSQL, can
+call others with `yield from`, and needs no database to be read. A unit is all or nothing. It may be
+run again from its beginning (a lost serialisation, a broken connection), so it holds no state of its
+own and does nothing but yield and compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from sqlalchemy.sql.base import Executable
+
+T = TypeVar("T")
+
+# A row is a tuple in the order of the statement's columns; rows of Core statements also have names.
+# The values are what SQL holds: int, str, bytes, None (Any: a driver's tuple carries no types).
+Rows: TypeAlias = Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sql:
+    """Plain SQL with `:name` parameters, the same text on both databases.
+
+    With a sequence of parameter sets the statement runs once per set, and the rows of all runs come
+    back in that order.
+    """
+
+    text: str
+    params: Mapping[str, object] | Sequence[Mapping[str, object]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Asks for the database's clock: one row, one column, microseconds since 1970.
+
+    The only place where SQL learns the time; on SQLite it is the process's clock, which tests move.
+    """
+
+
+Statement: TypeAlias = Sql | Now | Executable
+Work: TypeAlias = Generator[Statement, Rows, T]
+
+
+class Store(Protocol):
+    """Executes units of work."""
+
+    async def read(self, work: Callable[[], Work[T]]) -> T:
+        """Run a unit that only reads, on one snapshot of what is committed."""
+
+    async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0) -> T:
+        """Run a unit and make it durable; returns only after the commit.
+
+        size_bytes: what the unit carries, roughly, for the bound of the waiting room.
+        What the unit raises reaches this caller only, and nothing of the unit stays.
+        Raises errors.Unavailable when the waiting room is full or the commit failed.
+        """
+
+    async def close(self) -> None:
+        """Finish what is queued, then close."""
+
+
+def now() -> Work[int]:
+    """The database's time, microseconds since 1970."""
+    rows = yield Now()
+    value: int = rows[0][0]
+    return value

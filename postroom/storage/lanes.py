@@ -1,0 +1,103 @@
+"""Lanes: one for each (server, purpose, stream, From, preferred connection) that mail was sent in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from postroom.core.message import Purpose
+from postroom.ids import AccountId, ConnectionId, LaneId, ServerId
+from postroom.storage.interface import Sql, Work
+
+
+@dataclass(frozen=True)
+class Lane:
+    """What routing depends on; a decision is made for a lane, never for a row."""
+
+    lane_id: LaneId
+    account_id: AccountId
+    server_id: ServerId
+    purpose: Purpose
+    stream: str
+    sender: str
+    preferred: ConnectionId | None
+
+
+_COLUMNS = "lane_id, account_id, server_id, purpose, stream, sender, preferred_connection_id"
+
+
+def _lane(row: Sequence[object]) -> Lane:
+    lane_id, account, server, purpose, stream, sender, preferred = row
+    assert isinstance(lane_id, int)
+    assert isinstance(account, int)
+    assert isinstance(server, int)
+    assert isinstance(preferred, int)
+    return Lane(
+        LaneId(lane_id),
+        AccountId(account),
+        ServerId(server),
+        Purpose(str(purpose)),
+        str(stream),
+        str(sender),
+        ConnectionId(preferred) if preferred else None,
+    )
+
+
+def get(lane_id: LaneId) -> Work[Lane | None]:
+    """One lane."""
+    rows = yield Sql(f"SELECT {_COLUMNS} FROM lanes WHERE lane_id = :lane_id", {"lane_id": lane_id})  # noqa: S608
+    return _lane(rows[0]) if rows else None
+
+
+def with_mail() -> Work[list[tuple[Lane, int]]]:
+    """Every lane that something waits in, with the due time of its first; one look-up a lane."""
+    rows = yield Sql(
+        f"SELECT {_COLUMNS}, (SELECT r.due FROM ready r WHERE r.lane_id = lanes.lane_id"  # noqa: S608
+        " ORDER BY r.due LIMIT 1) AS first_due FROM lanes"
+    )
+    return [(_lane(row[:7]), row[7]) for row in rows if row[7] is not None]
+
+
+def ensure(
+    account_id: AccountId,
+    server_id: ServerId,
+    purpose: Purpose,
+    stream: str,
+    sender: str,
+    preferred: ConnectionId | None = None,
+) -> Work[LaneId]:
+    """The lane of this key, made when absent."""
+    key = {
+        "account_id": account_id,
+        "server_id": server_id,
+        "purpose": purpose.value,
+        "stream": stream,
+        "sender": sender,
+        "preferred": preferred or 0,
+    }
+    rows = yield Sql(
+        "SELECT lane_id FROM lanes WHERE account_id = :account_id AND server_id = :server_id"
+        " AND purpose = :purpose AND stream = :stream AND sender = :sender"
+        " AND preferred_connection_id = :preferred",
+        key,
+    )
+    if not rows:
+        rows = yield Sql(
+            "INSERT INTO lanes (account_id, server_id, purpose, stream, sender, preferred_connection_id)"
+            " VALUES (:account_id, :server_id, :purpose, :stream, :sender, :preferred)"
+            " ON CONFLICT (account_id, server_id, purpose, stream, sender, preferred_connection_id)"
+            " DO UPDATE SET stream = excluded.stream RETURNING lane_id",
+            key,
+        )
+    lane_id: LaneId = rows[0][0]
+    return lane_id
+
+
+def preferring(lane_id: LaneId, connection_id: ConnectionId) -> Work[LaneId]:
+    """The sister of a lane whose mail tries this connection first."""
+    lane = yield from get(lane_id)
+    assert lane is not None
+    found = yield from ensure(
+        lane.account_id, lane.server_id, lane.purpose, lane.stream, lane.sender, connection_id
+    )
+    return found

@@ -1,0 +1,326 @@
+"""Messages, their contents and their deliveries, as stored."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from postroom.core.event import EventKind
+from postroom.core.message import DeliveryState, Purpose
+from postroom.ids import AccountId, ConnectionId, DeliveryId, KeyId, LaneId, MessageId, ServerId
+from postroom.mail.content import Content
+from postroom.storage import hot
+from postroom.storage.interface import Sql, Work, now
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Content).decode
+_PLAIN, _DEFLATED = b"\x00", b"\x01"
+
+
+def pack_content(content: Content) -> bytes:
+    """A message's content as stored: msgpack, deflated where that makes it smaller."""
+    plain = _encode(content)
+    small = zlib.compress(plain, 1)
+    return _DEFLATED + small if len(small) < len(plain) else _PLAIN + plain
+
+
+def unpack_content(body: bytes) -> Content:
+    """The reverse. Raises ValueError when the stored bytes are damaged."""
+    try:
+        return _decode(zlib.decompress(body[1:]) if body[:1] == _DEFLATED else body[1:])
+    except (zlib.error, msgspec.DecodeError) as error:
+        raise ValueError(f"the stored content cannot be read: {error}") from error
+
+
+@dataclass(frozen=True)
+class NewDelivery:
+    """One recipient of a new message. `address` is the recipient for comparing."""
+
+    recipient: str
+    address: str
+    kind: str  # to, cc, bcc
+    state: DeliveryState
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class NewMessage:
+    """A message that was checked and is now to be stored; `body` is packed content."""
+
+    account_id: AccountId
+    server_id: ServerId
+    key_id: KeyId | None
+    public_id: str
+    stream: str
+    purpose: Purpose
+    sender: str
+    subject: str
+    rfc_message_id: str
+    body: bytes
+    size_bytes: int
+    captured: bool
+    origin: str
+    options: Mapping[str, object]
+    deliveries: Sequence[NewDelivery]
+
+
+@dataclass(frozen=True)
+class StoredDelivery:
+    """One delivery as it stands."""
+
+    delivery_id: DeliveryId
+    account_id: AccountId
+    server_id: ServerId
+    message_id: MessageId
+    lane_id: LaneId
+    recipient: str
+    kind: str
+    state: DeliveryState
+    due_us: int
+    tries: int
+    resends: int
+    copies: int
+    settled_at_us: int | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class StoredMessage:
+    """One message as it stands, without its content."""
+
+    account_id: AccountId
+    message_id: MessageId
+    public_id: str
+    server_id: ServerId
+    stream: str
+    purpose: Purpose
+    sender: str
+    subject: str
+    rfc_message_id: str
+    content_id: int
+    size_bytes: int
+    captured: bool
+    origin: str
+    options: Mapping[str, object]
+    created_at_us: int
+
+
+_MESSAGE = (
+    "account_id, message_id, public_id, server_id, stream, purpose, sender, subject, rfc_message_id,"
+    " content_id, size_bytes, captured, origin, options, created_at"
+)
+_DELIVERY = (
+    "delivery_id, account_id, server_id, message_id, lane_id, recipient, kind, state, due, tries, resends,"
+    " copies, settled_at, reason"
+)
+
+_INSERT_CONTENT = """
+INSERT INTO contents (account_id, created_at, body) VALUES (:account_id, :now, :body) RETURNING content_id
+"""
+_INSERT_MESSAGE = """
+INSERT INTO messages (account_id, public_id, server_id, key_id, stream, purpose, sender, subject,
+                      rfc_message_id, content_id, size_bytes, captured, origin, options, created_at)
+VALUES (:account_id, :public_id, :server_id, :key_id, :stream, :purpose, :sender, :subject,
+        :rfc_message_id, :content_id, :size_bytes, :captured, :origin, :options, :now)
+RETURNING message_id
+"""
+_INSERT_DELIVERY = """
+INSERT INTO deliveries (account_id, server_id, message_id, lane_id, recipient, address, kind, state, due,
+                        settled_at, reason)
+VALUES (:account_id, :server_id, :message_id, :lane_id, :recipient, :address, :kind, :state, :now,
+        :settled_at, :reason)
+RETURNING delivery_id
+"""
+_FIRST_EVENT = {
+    DeliveryState.READY: EventKind.ACCEPTED,
+    DeliveryState.CAPTURED: EventKind.CAPTURED,
+    DeliveryState.SUPPRESSED: EventKind.SUPPRESSED,
+}
+
+
+def insert(message: NewMessage, lane_id: LaneId) -> Work[tuple[MessageId, list[DeliveryId], int]]:
+    """Store a message with its deliveries and put what is ready into its lane.
+
+    Returns the message's id, the deliveries' in order, and when it was accepted.
+    """
+    at_us = yield from now()
+    rows = yield Sql(_INSERT_CONTENT, {"account_id": message.account_id, "now": at_us, "body": message.body})
+    rows = yield Sql(
+        _INSERT_MESSAGE,
+        {
+            "account_id": message.account_id,
+            "public_id": message.public_id,
+            "server_id": message.server_id,
+            "key_id": message.key_id,
+            "stream": message.stream,
+            "purpose": message.purpose.value,
+            "sender": message.sender,
+            "subject": message.subject,
+            "rfc_message_id": message.rfc_message_id,
+            "content_id": rows[0][0],
+            "size_bytes": message.size_bytes,
+            "captured": int(message.captured),
+            "origin": message.origin,
+            "options": json.dumps(message.options) if message.options else "{}",
+            "now": at_us,
+        },
+    )
+    message_id: MessageId = rows[0][0]
+    base = {
+        "account_id": message.account_id,
+        "server_id": message.server_id,
+        "message_id": message_id,
+        "lane_id": lane_id,
+        "now": at_us,
+    }
+    rows = yield Sql(
+        _INSERT_DELIVERY,
+        [
+            {
+                **base,
+                "recipient": one.recipient,
+                "address": one.address,
+                "kind": one.kind,
+                "state": one.state.value,
+                "settled_at": at_us if one.state is DeliveryState.SUPPRESSED else None,
+                "reason": one.reason,
+            }
+            for one in message.deliveries
+        ],
+    )
+    ids: list[DeliveryId] = [row[0] for row in rows]
+    ready = [
+        {"lane_id": lane_id, "due": at_us, "delivery_id": delivery}
+        for delivery, one in zip(ids, message.deliveries, strict=True)
+        if one.state is DeliveryState.READY
+    ]
+    if ready:
+        yield Sql(hot.INSERT_READY, ready)
+    yield Sql(
+        hot.INSERT_EVENT,
+        [
+            {
+                "account_id": message.account_id,
+                "server_id": message.server_id,
+                "message_id": message_id,
+                "delivery_id": delivery,
+                "connection_id": None,
+                "kind": _FIRST_EVENT[one.state].value,
+                "at": at_us,
+                "data": "{}",
+            }
+            for delivery, one in zip(ids, message.deliveries, strict=True)
+        ],
+    )
+    return message_id, ids, at_us
+
+
+def _message(row: Sequence[object]) -> StoredMessage:
+    values = dict(zip([name.strip() for name in _MESSAGE.split(",")], row, strict=True))
+    values["purpose"] = Purpose(str(values["purpose"]))
+    values["captured"] = bool(values["captured"])
+    values["options"] = json.loads(str(values["options"]))
+    values["created_at_us"] = values.pop("created_at")
+    return StoredMessage(**values)  # type: ignore[arg-type]  # the columns are the fields, in SQL's types
+
+
+def _delivery(row: Sequence[object]) -> StoredDelivery:
+    values = dict(zip([name.strip() for name in _DELIVERY.split(",")], row, strict=True))
+    values["state"] = DeliveryState(str(values["state"]))
+    values["due_us"] = values.pop("due")
+    values["settled_at_us"] = values.pop("settled_at")
+    return StoredDelivery(**values)  # type: ignore[arg-type]  # the columns are the fields, in SQL's types
+
+
+def get(
+    account_id: AccountId, server_id: ServerId | None, message_id: MessageId
+) -> Work[StoredMessage | None]:
+    """A message by its number; with a server_id only that server's."""
+    rows = yield Sql(
+        f"SELECT {_MESSAGE} FROM messages WHERE account_id = :account_id AND message_id = :message_id",  # noqa: S608
+        {"account_id": account_id, "message_id": message_id},
+    )
+    found = _message(rows[0]) if rows else None
+    return found if found and server_id in (None, found.server_id) else None
+
+
+def find(account_id: AccountId | None, text: str) -> Work[StoredMessage | None]:
+    """A message by its number, its public id or its Message-ID; account None: the operator's look."""
+    wanted = text.strip()
+    where, value = "public_id = :value", wanted
+    params: dict[str, object] = {"value": value}
+    if wanted.isascii() and wanted.isdigit() and len(wanted) < 19:
+        where, params["value"] = "message_id = :value", int(wanted)
+    elif wanted.startswith("<") or "@" in wanted:
+        # Our Message-IDs begin with the public id, so the unique index finds them.
+        params["value"] = wanted.strip("<>").split("@")[0]
+    if account_id is not None:
+        where, params["account_id"] = f"account_id = :account_id AND {where}", account_id
+    rows = yield Sql(f"SELECT {_MESSAGE} FROM messages WHERE {where}", params)  # noqa: S608
+    return _message(rows[0]) if rows else None
+
+
+def newest(
+    account_id: AccountId, server_id: ServerId | None, limit: int, before: int | None = None
+) -> Work[list[StoredMessage]]:
+    """The newest messages of an account or of one server, newest first; `before`: a message id."""
+    where = "account_id = :account_id" + (" AND server_id = :server_id" if server_id else "")
+    if before is not None:
+        where += " AND message_id < :before"
+    rows = yield Sql(
+        f"SELECT {_MESSAGE} FROM messages WHERE {where} ORDER BY message_id DESC LIMIT :n",  # noqa: S608
+        {"account_id": account_id, "server_id": server_id, "before": before, "n": limit},
+    )
+    return [_message(row) for row in rows]
+
+
+def deliveries(account_id: AccountId, message_id: MessageId) -> Work[list[StoredDelivery]]:
+    """All deliveries of a message, in the order of its recipients."""
+    rows = yield Sql(
+        f"SELECT {_DELIVERY} FROM deliveries WHERE account_id = :account_id"  # noqa: S608
+        " AND message_id = :message_id ORDER BY delivery_id",
+        {"account_id": account_id, "message_id": message_id},
+    )
+    return [_delivery(row) for row in rows]
+
+
+def content(account_id: AccountId, content_id: int) -> Work[Content | None]:
+    """What a message says, or None when it was deleted by retention. Raises ValueError when damaged."""
+    rows = yield Sql(
+        "SELECT body FROM contents WHERE account_id = :account_id AND content_id = :content_id",
+        {"account_id": account_id, "content_id": content_id},
+    )
+    return unpack_content(rows[0][0]) if rows else None
+
+
+@dataclass(frozen=True)
+class StoredAttempt:
+    """One try of a delivery through one connection. Times are microseconds since 1970."""
+
+    attempt_id: int
+    connection_id: ConnectionId
+    decision_id: int
+    granted_at_us: int
+    ended_at_us: int | None
+    result: str | None
+    fault: str
+    phase: str
+    code: int
+    enhanced: str
+    reply: str
+    remote_id: str
+
+
+def attempts(account_id: AccountId, delivery_id: DeliveryId) -> Work[list[StoredAttempt]]:
+    """All tries of a delivery, oldest first."""
+    rows = yield Sql(
+        "SELECT attempt_id, connection_id, decision_id, granted_at, ended_at, result, fault, phase, code,"
+        " enhanced, reply, remote_id FROM attempts"
+        " WHERE account_id = :account_id AND delivery_id = :delivery_id ORDER BY attempt_id",
+        {"account_id": account_id, "delivery_id": delivery_id},
+    )
+    return [StoredAttempt(*row) for row in rows]

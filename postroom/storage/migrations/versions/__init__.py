@@ -1,0 +1,1 @@
+"""The revisions, oldest first by name. What a release contained is never changed again."""

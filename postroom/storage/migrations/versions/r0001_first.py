@@ -1,0 +1,407 @@
+"""The schema of the first release.
+
+Until that release this file is written anew whenever `storage/tables.py` changes (CONTRIBUTING.md,
+"Migrations"); from then on it never changes again.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+_INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    """Make every table."""
+    op.create_table(
+        "accounts",
+        sa.Column("account_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("had_connection", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("deleted_at", _INT, nullable=True),
+        sa.PrimaryKeyConstraint("account_id", name=op.f("pk_accounts")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "attempts",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("attempt_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("delivery_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("worker_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("epoch", _INT, autoincrement=False, nullable=False),
+        sa.Column("decision_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("day", _INT, autoincrement=False, nullable=False),
+        sa.Column("granted_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("ended_at", _INT, nullable=True),
+        sa.Column("result", sa.Text(), nullable=True),
+        sa.Column("fault", sa.Text(), server_default="", nullable=False),
+        sa.Column("phase", sa.Text(), server_default="", nullable=False),
+        sa.Column("code", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("enhanced", sa.Text(), server_default="", nullable=False),
+        sa.Column("reply", sa.Text(), server_default="", nullable=False),
+        sa.Column("remote_id", sa.Text(), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("attempt_id", name=op.f("pk_attempts")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        op.f("ix_attempts_account_id_delivery_id"), "attempts", ["account_id", "delivery_id"], unique=False
+    )
+    op.create_index(
+        "ix_attempts_open",
+        "attempts",
+        ["worker_id", "attempt_id"],
+        unique=False,
+        sqlite_where=sa.text("result IS NULL"),
+        postgresql_where=sa.text("result IS NULL"),
+    )
+    op.create_table(
+        "audit",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("audit_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("at", _INT, autoincrement=False, nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("detail", sa.Text(), server_default="{}", nullable=False),
+        sa.PrimaryKeyConstraint("audit_id", name=op.f("pk_audit")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "cap",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("held", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("connection_id", name=op.f("pk_cap")),
+    )
+    op.create_table(
+        "cap_day",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("day", _INT, autoincrement=False, nullable=False),
+        sa.Column("used", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("held", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("connection_id", "day", name=op.f("pk_cap_day")),
+    )
+    op.create_table(
+        "cap_hour",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("hour", _INT, autoincrement=False, nullable=False),
+        sa.Column("transactional", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("connection_id", "hour", name=op.f("pk_cap_hour")),
+    )
+    op.create_table(
+        "cap_release",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("due", _INT, autoincrement=False, nullable=False),
+        sa.Column("n", _INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("connection_id", "due", name=op.f("pk_cap_release")),
+    )
+    op.create_table(
+        "connection_secrets",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("connection_id", "field", name=op.f("pk_connection_secrets")),
+    )
+    op.create_table(
+        "connections",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("connection_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("server_id", _INT, nullable=True),
+        sa.Column("campaign_id", _INT, nullable=True),
+        sa.Column("uid", sa.LargeBinary(), nullable=False),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("vendor", sa.Text(), nullable=False),
+        sa.Column("delivery_method", sa.Text(), nullable=False),
+        sa.Column("enabled", _INT, autoincrement=False, nullable=False),
+        sa.Column("connection_failed_at", _INT, nullable=True),
+        sa.Column("failed_reason", sa.Text(), nullable=True),
+        sa.Column("disabled_at", _INT, nullable=True),
+        sa.Column("held_until", _INT, nullable=True),
+        sa.Column("for_broadcast", _INT, autoincrement=False, nullable=False),
+        sa.Column("for_sequence", _INT, autoincrement=False, nullable=False),
+        sa.Column("for_transactional", _INT, autoincrement=False, nullable=False),
+        sa.Column("hourly_cap", _INT, nullable=True),
+        sa.Column("daily_cap", _INT, nullable=True),
+        sa.Column("host", sa.Text(), server_default="", nullable=False),
+        sa.Column("port", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("security", sa.Text(), server_default="auto", nullable=False),
+        sa.Column("auth", sa.Text(), server_default="", nullable=False),
+        sa.Column("sender", sa.Text(), nullable=True),
+        sa.Column("options", sa.Text(), server_default="{}", nullable=False),
+        sa.Column("version", _INT, server_default="1", autoincrement=False, nullable=False),
+        sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("updated_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("deleted_at", _INT, nullable=True),
+        sa.PrimaryKeyConstraint("connection_id", name=op.f("pk_connections")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        op.f("ix_connections_account_id_server_id_connection_id"),
+        "connections",
+        ["account_id", "server_id", "connection_id"],
+        unique=False,
+    )
+    op.create_table(
+        "contents",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("content_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("content_id", name=op.f("pk_contents")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "decisions",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("decision_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("lane_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("facts", sa.Text(), nullable=False),
+        sa.Column("decision", sa.Text(), nullable=False),
+        sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("decision_id", name=op.f("pk_decisions")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        op.f("ix_decisions_account_id_lane_id_decision_id"),
+        "decisions",
+        ["account_id", "lane_id", "decision_id"],
+        unique=False,
+    )
+    op.create_table(
+        "deliveries",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("delivery_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("server_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("message_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("lane_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("recipient", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("due", _INT, autoincrement=False, nullable=False),
+        sa.Column("tries", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("resends", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("crashes", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("copies", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("attempt_id", _INT, nullable=True),
+        sa.Column("worker_id", _INT, nullable=True),
+        sa.Column("epoch", _INT, nullable=True),
+        sa.Column("settled_at", _INT, nullable=True),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("delivery_id", name=op.f("pk_deliveries")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        op.f("ix_deliveries_account_id_message_id"), "deliveries", ["account_id", "message_id"], unique=False
+    )
+    op.create_table(
+        "events",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("event_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("server_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("message_id", _INT, nullable=True),
+        sa.Column("delivery_id", _INT, nullable=True),
+        sa.Column("connection_id", _INT, nullable=True),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("at", _INT, autoincrement=False, nullable=False),
+        sa.Column("data", sa.Text(), server_default="{}", nullable=False),
+        sa.PrimaryKeyConstraint("event_id", name=op.f("pk_events")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        op.f("ix_events_account_id_message_id_event_id"),
+        "events",
+        ["account_id", "message_id", "event_id"],
+        unique=False,
+    )
+    op.create_table(
+        "idempotency",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("key_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
+        sa.Column("message_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "key_id", "name", name=op.f("pk_idempotency")),
+    )
+    op.create_index(op.f("ix_idempotency_created_at"), "idempotency", ["created_at"], unique=False)
+    op.create_table(
+        "identities",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("identity_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("server_id", _INT, nullable=True),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("proof", sa.Text(), nullable=False),
+        sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("identity_id", name=op.f("pk_identities")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        op.f("ix_identities_account_id_value"), "identities", ["account_id", "value"], unique=False
+    )
+    op.create_table(
+        "instance",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_instance")),
+    )
+    op.create_table(
+        "instance_keys",
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("key_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("uid", sa.LargeBinary(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("retired_at", _INT, nullable=True),
+        sa.PrimaryKeyConstraint("kind", "key_id", name=op.f("pk_instance_keys")),
+    )
+    op.create_table(
+        "keys",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("key_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("server_id", _INT, nullable=True),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("scopes", sa.Text(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("hint", sa.Text(), nullable=False),
+        sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("last_used_at", _INT, nullable=True),
+        sa.Column("revoked_at", _INT, nullable=True),
+        sa.PrimaryKeyConstraint("key_id", name=op.f("pk_keys")),
+        sa.UniqueConstraint("hash", name=op.f("uq_keys_hash")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(op.f("ix_keys_account_id_key_id"), "keys", ["account_id", "key_id"], unique=False)
+    op.create_table(
+        "lanes",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("lane_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("server_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("sender", sa.Text(), nullable=False),
+        sa.Column("preferred_connection_id", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("lane_id", name=op.f("pk_lanes")),
+        sa.UniqueConstraint(
+            "account_id",
+            "server_id",
+            "purpose",
+            "stream",
+            "sender",
+            "preferred_connection_id",
+            name=op.f("uq_lanes_account_id_server_id_purpose_stream_sender_preferred_connection_id"),
+        ),
+    )
+    op.create_table(
+        "messages",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("message_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("public_id", sa.Text(), nullable=False),
+        sa.Column("server_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("key_id", _INT, nullable=True),
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("sender", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("rfc_message_id", sa.Text(), nullable=False),
+        sa.Column("content_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("size_bytes", _INT, autoincrement=False, nullable=False),
+        sa.Column("captured", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("options", sa.Text(), server_default="{}", nullable=False),
+        sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("message_id", name=op.f("pk_messages")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_messages_public_id")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        op.f("ix_messages_account_id_server_id_message_id"),
+        "messages",
+        ["account_id", "server_id", "message_id"],
+        unique=False,
+    )
+    op.create_table(
+        "ready",
+        sa.Column("lane_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("due", _INT, autoincrement=False, nullable=False),
+        sa.Column("delivery_id", _INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("lane_id", "due", "delivery_id", name=op.f("pk_ready")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "refused_senders",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("sender", sa.Text(), nullable=False),
+        sa.Column("until", _INT, autoincrement=False, nullable=False),
+        sa.Column("reply", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("connection_id", "sender", name=op.f("pk_refused_senders")),
+    )
+    op.create_table(
+        "servers",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("server_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("default_sender", sa.Text(), nullable=True),
+        sa.Column("sandbox", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("had_connection", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("options", sa.Text(), server_default="{}", nullable=False),
+        sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("updated_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("deleted_at", _INT, nullable=True),
+        sa.PrimaryKeyConstraint("server_id", name=op.f("pk_servers")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        op.f("ix_servers_account_id_server_id"), "servers", ["account_id", "server_id"], unique=False
+    )
+    op.create_table(
+        "streams",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("server_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("archived_at", _INT, nullable=True),
+        sa.PrimaryKeyConstraint("account_id", "server_id", "stream", name=op.f("pk_streams")),
+    )
+    op.create_table(
+        "suppressions",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("server_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("stream", sa.Text(), server_default="", nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "server_id", "stream", "address", name=op.f("pk_suppressions")),
+    )
+    op.create_table(
+        "unknowns",
+        sa.Column("due", _INT, autoincrement=False, nullable=False),
+        sa.Column("delivery_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("due", "delivery_id", name=op.f("pk_unknowns")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "workers",
+        sa.Column("worker_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("epoch", _INT, autoincrement=False, nullable=False),
+        sa.Column("expires_at", _INT, nullable=True),
+        sa.Column("journal", sa.Text(), nullable=True),
+        sa.Column("ended_at", _INT, nullable=True),
+        sa.PrimaryKeyConstraint("worker_id", name=op.f("pk_workers")),
+    )

@@ -1,0 +1,142 @@
+"""What routing must know of connections, in one look: theirs, their health, and their room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from postroom.core.message import Purpose
+from postroom.ids import AccountId, ConnectionId, LaneId, ServerId
+from postroom.storage.interface import Sql, Work
+
+
+@dataclass(frozen=True)
+class Known:
+    """Which ways out a server has. `purposes`: of its connections that are not deleted."""
+
+    ever_had: bool
+    purposes: frozenset[Purpose]
+
+
+def known_to(account_id: AccountId, server_id: ServerId) -> Work[Known]:
+    """The ways out of a server: its own connections and those its account shares."""
+    where = {"account_id": account_id, "server_id": server_id}
+    rows = yield Sql(
+        "SELECT s.had_connection, a.had_connection FROM servers s"
+        " JOIN accounts a ON a.account_id = s.account_id"
+        " WHERE s.account_id = :account_id AND s.server_id = :server_id",
+        where,
+    )
+    if not rows or not (rows[0][0] or rows[0][1]):
+        return Known(False, frozenset())
+    rows = yield Sql(
+        "SELECT MAX(for_transactional), MAX(for_broadcast), MAX(for_sequence) FROM connections"
+        " WHERE account_id = :account_id AND (server_id = :server_id OR server_id IS NULL)"
+        " AND campaign_id IS NULL AND deleted_at IS NULL",
+        where,
+    )
+    flags = zip(rows[0], (Purpose.TRANSACTIONAL, Purpose.BROADCAST, Purpose.SEQUENCE), strict=True)
+    return Known(True, frozenset(purpose for flag, purpose in flags if flag))
+
+
+@dataclass(frozen=True)
+class Route:
+    """One connection as routing sees it. Times are microseconds since 1970."""
+
+    account_id: AccountId
+    connection_id: ConnectionId
+    server_id: ServerId | None
+    label: str
+    delivery_method: str
+    version: int
+    enabled: bool
+    failed_at: int | None
+    disabled_at: int | None
+    held_until: int | None
+    deleted: bool
+    purposes: frozenset[Purpose]
+    hourly_cap: int | None
+    daily_cap: int | None
+
+
+_COLUMNS = (
+    "account_id, connection_id, server_id, label, delivery_method, version, enabled, connection_failed_at,"
+    " disabled_at, held_until, deleted_at, for_transactional, for_broadcast, for_sequence, hourly_cap,"
+    " daily_cap"
+)
+
+
+def _route(row: Sequence[object]) -> Route:
+    flags = zip(row[11:14], (Purpose.TRANSACTIONAL, Purpose.BROADCAST, Purpose.SEQUENCE), strict=True)
+    return Route(
+        account_id=row[0],  # type: ignore[arg-type]  # SQL's types, as the schema has them
+        connection_id=row[1],  # type: ignore[arg-type]
+        server_id=row[2],  # type: ignore[arg-type]
+        label=str(row[3]),
+        delivery_method=str(row[4]),
+        version=row[5],  # type: ignore[arg-type]
+        enabled=bool(row[6]),
+        failed_at=row[7],  # type: ignore[arg-type]
+        disabled_at=row[8],  # type: ignore[arg-type]
+        held_until=row[9],  # type: ignore[arg-type]
+        deleted=row[10] is not None,
+        purposes=frozenset(purpose for flag, purpose in flags if flag),
+        hourly_cap=row[14],  # type: ignore[arg-type]
+        daily_cap=row[15],  # type: ignore[arg-type]
+    )
+
+
+def all_routes() -> Work[list[Route]]:
+    """Every connection that is not deleted, for a starting engine."""
+    rows = yield Sql(f"SELECT {_COLUMNS} FROM connections WHERE deleted_at IS NULL")  # noqa: S608
+    return [_route(row) for row in rows]
+
+
+def routes_of(account_id: AccountId, server_id: ServerId) -> Work[list[Route]]:
+    """The candidates of one server: its own and its account's shared ones."""
+    rows = yield Sql(
+        f"SELECT {_COLUMNS} FROM connections WHERE account_id = :account_id"  # noqa: S608
+        " AND (server_id = :server_id OR server_id IS NULL) AND campaign_id IS NULL"
+        " AND deleted_at IS NULL ORDER BY connection_id",
+        {"account_id": account_id, "server_id": server_id},
+    )
+    return [_route(row) for row in rows]
+
+
+def route(connection_id: ConnectionId) -> Work[Route | None]:
+    """One connection, deleted or not."""
+    rows = yield Sql(
+        f"SELECT {_COLUMNS} FROM connections WHERE connection_id = :connection_id",  # noqa: S608
+        {"connection_id": connection_id},
+    )
+    return _route(rows[0]) if rows else None
+
+
+def refusals_of(account_id: AccountId, sender: str, at_us: int) -> Work[dict[ConnectionId, int]]:
+    """Which connections of an account refuse this From at the moment, and until when."""
+    rows = yield Sql(
+        "SELECT connection_id, until FROM refused_senders WHERE account_id = :account_id"
+        " AND sender = :sender AND until > :now",
+        {"account_id": account_id, "sender": sender, "now": at_us},
+    )
+    return dict(rows)
+
+
+def add_decision(account_id: AccountId, lane_id: LaneId, facts: str, decision: str, at_us: int) -> Work[int]:
+    """Store a routing decision with the facts it was made on; returns its id."""
+    rows = yield Sql(
+        "INSERT INTO decisions (account_id, lane_id, facts, decision, created_at)"
+        " VALUES (:account_id, :lane_id, :facts, :decision, :at) RETURNING decision_id",
+        {"account_id": account_id, "lane_id": lane_id, "facts": facts, "decision": decision, "at": at_us},
+    )
+    decision_id: int = rows[0][0]
+    return decision_id
+
+
+def get_decision(account_id: AccountId, decision_id: int) -> Work[tuple[str, str] | None]:
+    """The facts and the decision of this id, as stored."""
+    rows = yield Sql(
+        "SELECT facts, decision FROM decisions WHERE account_id = :account_id AND decision_id = :decision_id",
+        {"account_id": account_id, "decision_id": decision_id},
+    )
+    return (rows[0][0], rows[0][1]) if rows else None

@@ -1,0 +1,163 @@
+"""Servers and their streams in the database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+
+from postroom.core.server import Owner, Server
+from postroom.core.stream import BORN_WITH, Stream, StreamType
+from postroom.ids import AccountId, DeliveryId, ServerId
+from postroom.storage.interface import Sql, Work
+from postroom.storage.tables import servers, streams
+
+
+def add(
+    account_id: AccountId,
+    name: str,
+    at_us: int,
+    *,
+    default_sender: str | None,
+    sandbox: bool,
+    options: Mapping[str, object],
+) -> Work[Server]:
+    """Store a new server with the streams every server is born with."""
+    rows = yield (
+        insert(servers)
+        .values(
+            account_id=account_id,
+            name=name,
+            default_sender=default_sender,
+            sandbox=int(sandbox),
+            options=json.dumps(dict(options)),
+            created_at=at_us,
+            updated_at=at_us,
+        )
+        .returning(*servers.c)
+    )
+    server = _server(rows[0])
+    for stream, title, kind in BORN_WITH:
+        yield insert(streams).values(
+            account_id=account_id,
+            server_id=server.server_id,
+            stream=stream,
+            name=title,
+            type=kind.value,
+            created_at=at_us,
+        )
+    return server
+
+
+def get(account_id: AccountId, server_id: ServerId) -> Work[Server | None]:
+    """The server, or None when absent, deleted or another account's."""
+    rows = yield select(servers).where(
+        servers.c.account_id == account_id,
+        servers.c.server_id == server_id,
+        servers.c.deleted_at.is_(None),
+    )
+    return _server(rows[0]) if rows else None
+
+
+def list_of(owner: Owner, *, limit: int, offset: int = 0) -> Work[tuple[list[Server], int]]:
+    """The servers the owner sees, oldest first, and how many there are without limit and offset."""
+    seen = [servers.c.account_id == owner.account_id, servers.c.deleted_at.is_(None)]
+    if owner.server_id is not None:
+        seen.append(servers.c.server_id == owner.server_id)
+    counted = yield select(func.count()).select_from(servers).where(*seen)
+    rows = yield select(servers).where(*seen).order_by(servers.c.server_id).limit(limit).offset(offset)
+    return [_server(row) for row in rows], counted[0][0]
+
+
+def change(server: Server, at_us: int) -> Work[None]:
+    """Store what of a server can change: name, default sender, sandbox, options."""
+    yield (
+        update(servers)
+        .where(servers.c.account_id == server.account_id, servers.c.server_id == server.server_id)
+        .values(
+            name=server.name,
+            default_sender=server.default_sender,
+            sandbox=int(server.sandbox),
+            options=json.dumps(dict(server.options)),
+            updated_at=at_us,
+        )
+    )
+
+
+def mark_deleted(account_id: AccountId, server_id: ServerId, at_us: int) -> Work[None]:
+    """From now on the server does not exist; its messages and statistics stay."""
+    yield (
+        update(servers)
+        .where(servers.c.account_id == account_id, servers.c.server_id == server_id)
+        .values(deleted_at=at_us, updated_at=at_us)
+    )
+
+
+def mark_had_connection(account_id: AccountId, server_id: ServerId) -> Work[None]:
+    """From now on, and for ever, the server's mail is not captured for want of a connection."""
+    yield (
+        update(servers)
+        .where(
+            servers.c.account_id == account_id,
+            servers.c.server_id == server_id,
+            servers.c.had_connection == 0,
+        )
+        .values(had_connection=1)
+    )
+
+
+def claimed(account_id: AccountId, server_id: ServerId) -> Work[list[DeliveryId]]:
+    """Deliveries of the server that a worker holds now. Reads open attempts only, however many have ended."""
+    rows = yield Sql(
+        "SELECT DISTINCT d.delivery_id FROM attempts t"
+        " JOIN deliveries d ON d.account_id = t.account_id AND d.delivery_id = t.delivery_id"
+        " WHERE t.result IS NULL AND t.account_id = :account_id AND d.server_id = :server_id",
+        {"account_id": account_id, "server_id": server_id},
+    )
+    return [DeliveryId(row[0]) for row in rows]
+
+
+def list_streams(account_id: AccountId, server_id: ServerId) -> Work[list[Stream]]:
+    """All streams of the server, archived ones included, by name."""
+    rows = yield (
+        select(streams)
+        .where(streams.c.account_id == account_id, streams.c.server_id == server_id)
+        .order_by(streams.c.stream)
+    )
+    return [_stream(row) for row in rows]
+
+
+def get_stream(account_id: AccountId, server_id: ServerId, stream: str) -> Work[Stream | None]:
+    """The stream, archived or not, or None."""
+    rows = yield select(streams).where(
+        streams.c.account_id == account_id, streams.c.server_id == server_id, streams.c.stream == stream
+    )
+    return _stream(rows[0]) if rows else None
+
+
+def _server(row: Any) -> Server:  # Any: a driver's row carries no types
+    return Server(
+        account_id=AccountId(row.account_id),
+        server_id=ServerId(row.server_id),
+        name=row.name,
+        default_sender=row.default_sender,
+        sandbox=bool(row.sandbox),
+        had_connection=bool(row.had_connection),
+        created_at_us=row.created_at,
+        updated_at_us=row.updated_at,
+        options=json.loads(row.options),
+    )
+
+
+def _stream(row: Any) -> Stream:
+    return Stream(
+        account_id=AccountId(row.account_id),
+        server_id=ServerId(row.server_id),
+        stream=row.stream,
+        name=row.name,
+        type=StreamType(row.type),
+        created_at_us=row.created_at,
+        archived_at_us=row.archived_at,
+    )

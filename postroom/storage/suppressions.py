@@ -1,0 +1,137 @@
+"""Suppression lists in the database. Addresses are compare keys (`Address.key`) everywhere here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import delete, func, select
+
+from postroom.core.suppression import ALL_STREAMS, Origin, Reason, Suppression
+from postroom.ids import AccountId, ServerId
+from postroom.storage.interface import Sql, Work
+from postroom.storage.tables import suppressions
+
+_MOST_AT_ONCE = 512
+
+_CHECK = """
+SELECT address FROM suppressions
+WHERE account_id = :account_id AND server_id = :server_id AND stream IN ('', :stream) AND address IN"""
+
+
+def check(
+    account_id: AccountId, server_id: ServerId, stream: str, addresses: Collection[str]
+) -> Work[set[str]]:
+    """Which of these get no mail on `stream`: those suppressed for it or for all streams."""
+    found: set[str] = set()
+    asked = sorted(set(addresses))
+    for start in range(0, len(asked), _MOST_AT_ONCE):
+        part = asked[start : start + _MOST_AT_ONCE]
+        size = 1 << (len(part) - 1).bit_length()
+        padded = part + part[-1:] * (size - len(part))
+        rows = yield Sql(
+            _check_text(size),
+            {
+                "account_id": account_id,
+                "server_id": server_id,
+                "stream": stream,
+                **{f"a{number}": address for number, address in enumerate(padded)},
+            },
+        )
+        found.update(row[0] for row in rows)
+    return found
+
+
+@lru_cache
+def _check_text(size: int) -> str:
+    """One statement per power of two, so that a database prepares ten of them and not five hundred."""
+    names = ", ".join(f":a{number}" for number in range(size))
+    return f"{_CHECK} ({names})"
+
+
+def add(
+    account_id: AccountId,
+    server_id: ServerId,
+    at_us: int,
+    addresses: Sequence[str],
+    *,
+    reason: Reason,
+    origin: Origin,
+    stream: str = ALL_STREAMS,
+) -> Work[set[str]]:
+    """Suppress these; which of them are new. One that is on the list keeps its reason and time."""
+    rows = yield Sql(
+        "INSERT INTO suppressions (account_id, server_id, stream, address, reason, origin, created_at)"
+        " VALUES (:account_id, :server_id, :stream, :address, :reason, :origin, :at)"
+        " ON CONFLICT (account_id, server_id, stream, address) DO NOTHING RETURNING address",
+        [
+            {
+                "account_id": account_id,
+                "server_id": server_id,
+                "stream": stream,
+                "address": address,
+                "reason": reason.value,
+                "origin": origin.value,
+                "at": at_us,
+            }
+            for address in dict.fromkeys(addresses)
+        ],
+    )
+    return {row[0] for row in rows}
+
+
+def remove(
+    account_id: AccountId, server_id: ServerId, addresses: Sequence[str], *, stream: str = ALL_STREAMS
+) -> Work[set[str]]:
+    """Take these off the list of `stream` (default: of all streams); which of them were on it."""
+    gone: set[str] = set()
+    asked = list(dict.fromkeys(addresses))
+    for start in range(0, len(asked), _MOST_AT_ONCE):
+        rows = yield (
+            delete(suppressions)
+            .where(
+                suppressions.c.account_id == account_id,
+                suppressions.c.server_id == server_id,
+                suppressions.c.stream == stream,
+                suppressions.c.address.in_(asked[start : start + _MOST_AT_ONCE]),
+            )
+            .returning(suppressions.c.address)
+        )
+        gone.update(row.address for row in rows)
+    return gone
+
+
+def list_of(
+    account_id: AccountId,
+    server_id: ServerId,
+    *,
+    stream: str | None = None,
+    limit: int,
+    offset: int = 0,
+) -> Work[tuple[list[Suppression], int]]:
+    """By stream and address: one stream's rows or (None) all; and their number without limit."""
+    wanted = [suppressions.c.account_id == account_id, suppressions.c.server_id == server_id]
+    if stream is not None:
+        wanted.append(suppressions.c.stream == stream)
+    counted = yield select(func.count()).select_from(suppressions).where(*wanted)
+    rows = yield (
+        select(suppressions)
+        .where(*wanted)
+        .order_by(suppressions.c.stream, suppressions.c.address)
+        .limit(limit)
+        .offset(offset)
+    )
+    return [_suppression(row) for row in rows], counted[0][0]
+
+
+def _suppression(row: Any) -> Suppression:  # Any: a driver's row carries no types
+    return Suppression(
+        account_id=AccountId(row.account_id),
+        server_id=ServerId(row.server_id),
+        stream=row.stream,
+        address=row.address,
+        reason=Reason(row.reason),
+        origin=Origin(row.origin),
+        created_at_us=row.created_at,
+    )

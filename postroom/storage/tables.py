@@ -1,0 +1,436 @@
+"""The schema, written once for SQLite and PostgreSQL.
+
+Every tenant table leads with `account_id` and every query on it names the account. Times are integers,
+microseconds UTC. Booleans are integers 0 and 1. JSON is text. Nothing is indexed by state: what waits
+to be sent stands in `ready`, which is narrow and only ever inserted into and deleted from.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.types import TypeEngine
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_INT: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _id(name: str) -> Column[int]:
+    """A key that counts up and is never used twice."""
+    return Column(name, _INT, primary_key=True, autoincrement=True)
+
+
+def _int(name: str, default: int | None = None, *, key: bool = False) -> Column[int]:
+    server_default = None if default is None else str(default)
+    return Column(
+        name, _INT, nullable=False, server_default=server_default, primary_key=key, autoincrement=False
+    )
+
+
+def _maybe_int(name: str) -> Column[int]:
+    return Column(name, _INT, nullable=True)
+
+
+def _text(name: str, default: str | None = None, *, key: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=False, server_default=default, primary_key=key)
+
+
+def _maybe_text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=True)
+
+
+def _bytes(name: str) -> Column[bytes]:
+    return Column(name, LargeBinary, nullable=False)
+
+
+# --- the instance and its workers --------------------------------------------------------------------
+
+instance = Table("instance", metadata, _text("name", key=True), _text("value"))
+
+instance_keys = Table(
+    "instance_keys",
+    metadata,
+    _text("kind", key=True),  # what it signs: unsubscribe, click, open, bounce, reference
+    _int("key_id", key=True),  # 1 to 255, in the token
+    _bytes("uid"),
+    _bytes("sealed"),
+    _int("created_at"),
+    _maybe_int("retired_at"),  # signs no more; verifies for ever
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    _int("worker_id", key=True),
+    _int("epoch"),  # raised at every start and before its claims are taken from it
+    _maybe_int("expires_at"),  # the lease; null on SQLite, where the lock file is the lease
+    _maybe_text("journal"),  # name of its outcome journal
+    _maybe_int("ended_at"),  # ended by itself with nothing claimed
+)
+
+# --- who -----------------------------------------------------------------------------------------------
+
+accounts = Table(
+    "accounts",
+    metadata,
+    _id("account_id"),
+    _text("name"),
+    _int("had_connection", 0),  # 1 for ever once a shared connection was made
+    _int("created_at"),
+    _maybe_int("deleted_at"),
+    sqlite_autoincrement=True,
+)
+
+servers = Table(
+    "servers",
+    metadata,
+    _int("account_id"),
+    _id("server_id"),
+    _text("name"),
+    _maybe_text("default_sender"),  # a mailbox: `Name <address>` or `address`
+    _int("sandbox", 0),
+    _int("had_connection", 0),
+    _text("options", "{}"),  # a dialect's fields we keep and show
+    _int("created_at"),
+    _int("updated_at"),
+    _maybe_int("deleted_at"),
+    sqlite_autoincrement=True,
+)
+Index(None, servers.c.account_id, servers.c.server_id)
+
+streams = Table(
+    "streams",
+    metadata,
+    _int("account_id", key=True),
+    _int("server_id", key=True),
+    _text("stream", key=True),
+    _text("name"),
+    _text("type"),  # transactional, broadcast, inbound
+    _int("created_at"),
+    _maybe_int("archived_at"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    _int("account_id"),
+    _id("key_id"),
+    _maybe_int("server_id"),  # null: a key of the account
+    _text("label"),
+    _text("scopes"),  # names, separated by spaces; `all`
+    _bytes("hash"),
+    _text("hint"),
+    _int("created_at"),
+    _maybe_int("last_used_at"),
+    _maybe_int("revoked_at"),
+    UniqueConstraint("hash"),
+    sqlite_autoincrement=True,
+)
+Index(None, keys.c.account_id, keys.c.key_id)
+
+identities = Table(
+    "identities",
+    metadata,
+    _int("account_id"),  # 0: the operator's word for every account
+    _id("identity_id"),
+    _maybe_int("server_id"),
+    _text("kind"),  # address, domain
+    _text("value"),  # lower case, domain as A-label
+    _text("proof"),  # operator, mail, dns
+    _int("created_at"),
+    sqlite_autoincrement=True,
+)
+Index(None, identities.c.account_id, identities.c.value)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    _int("account_id", key=True),
+    _int("server_id", key=True),
+    _text("stream", "", key=True),  # "": all streams
+    _text("address", key=True),  # lower case, domain as A-label
+    _text("reason"),  # hard_bounce, complaint, manual, unsubscribe
+    _text("origin"),  # recipient, customer, admin
+    _int("created_at"),
+)
+
+# --- ways out ------------------------------------------------------------------------------------------
+
+connections = Table(
+    "connections",
+    metadata,
+    _int("account_id"),
+    _id("connection_id"),
+    _maybe_int("server_id"),  # its owner; null: shared by the account
+    _maybe_int("campaign_id"),  # its owner, if it is a campaign's
+    _bytes("uid"),  # 16 random bytes, part of what seals its secrets
+    _text("label"),
+    _text("vendor"),
+    _text("delivery_method"),  # smtp, api
+    _int("enabled"),  # the owner's switch
+    _maybe_int("connection_failed_at"),
+    _maybe_text("failed_reason"),
+    _maybe_int("disabled_at"),  # for its bounce rate
+    _maybe_int("held_until"),  # ten equal refusals
+    _int("for_broadcast"),
+    _int("for_sequence"),
+    _int("for_transactional"),
+    _maybe_int("hourly_cap"),
+    _maybe_int("daily_cap"),
+    _text("host", ""),
+    _int("port", 0),
+    _text("security", "auto"),  # auto, implicit, required, never
+    _text("auth", ""),  # plain, login, cram_md5, or none
+    _maybe_text("sender"),  # a From of its own, proven for it alone
+    _text("options", "{}"),  # JSON: what is not secret and not needed to route
+    _int("version", 1),  # raised by each change
+    _int("created_at"),
+    _int("updated_at"),
+    _maybe_int("deleted_at"),
+    sqlite_autoincrement=True,
+)
+Index(None, connections.c.account_id, connections.c.server_id, connections.c.connection_id)
+
+connection_secrets = Table(
+    "connection_secrets",
+    metadata,
+    _int("account_id"),
+    _int("connection_id", key=True),
+    _text("field", key=True),
+    _bytes("sealed"),
+)
+
+refused_senders = Table(
+    "refused_senders",
+    metadata,
+    _int("account_id"),
+    _int("connection_id", key=True),
+    _text("sender", key=True),
+    _int("until"),
+    _text("reply"),
+)
+
+cap = Table("cap", metadata, _int("account_id"), _int("connection_id", key=True), _int("held", 0))
+
+cap_release = Table(
+    "cap_release",
+    metadata,
+    _int("account_id"),
+    _int("connection_id", key=True),
+    _int("due", key=True),  # when this room comes back, a multiple of 10 seconds
+    _int("n"),
+)
+
+cap_day = Table(
+    "cap_day",
+    metadata,
+    _int("account_id"),
+    _int("connection_id", key=True),
+    _int("day", key=True),  # days since 1970, UTC
+    _int("used", 0),
+    _int("held", 0),
+)
+
+cap_hour = Table(
+    "cap_hour",
+    metadata,
+    _int("account_id"),
+    _int("connection_id", key=True),
+    _int("hour", key=True),  # hours since 1970; what transactional mail used, for the room kept back for it
+    _int("transactional", 0),
+)
+
+# --- messages ------------------------------------------------------------------------------------------
+
+contents = Table(
+    "contents",
+    metadata,
+    _int("account_id"),
+    _id("content_id"),
+    _int("created_at"),
+    _bytes("body"),
+    sqlite_autoincrement=True,
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    _int("account_id"),
+    _id("message_id"),
+    _text("public_id"),  # UUID
+    _int("server_id"),
+    _maybe_int("key_id"),
+    _text("stream"),
+    _text("purpose"),  # transactional, broadcast, sequence
+    _text("sender"),  # address of the From, lower case
+    _text("subject"),
+    _text("rfc_message_id"),  # with angle brackets
+    _int("content_id"),
+    _int("size_bytes"),
+    _int("captured", 0),
+    _text("origin"),  # which way in
+    _text("options", "{}"),
+    _int("created_at"),
+    UniqueConstraint("public_id"),
+    sqlite_autoincrement=True,
+)
+Index(None, messages.c.account_id, messages.c.server_id, messages.c.message_id)
+
+lanes = Table(
+    "lanes",
+    metadata,
+    _int("account_id"),
+    _id("lane_id"),
+    _int("server_id"),
+    _text("purpose"),
+    _text("stream"),
+    _text("sender"),
+    _int("preferred_connection_id", 0),  # tried first, for what was unknown there; 0: none
+    UniqueConstraint("account_id", "server_id", "purpose", "stream", "sender", "preferred_connection_id"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _int("account_id"),
+    _id("delivery_id"),
+    _int("server_id"),
+    _int("message_id"),
+    _int("lane_id"),
+    _text("recipient"),  # as given: the local part's case is the receiver's business
+    _text("address"),  # for comparing: lower case, domain as A-label
+    _text("kind"),  # to, cc, bcc
+    _text("state"),
+    _int("due"),  # when it may next be tried, while ready
+    _int("tries", 0),  # steps of its retry schedule
+    _int("resends", 0),  # after an unknown outcome
+    _int("crashes", 0),  # workers that died composing it
+    _int("copies", 0),  # confirmed by a 2xx after the dot
+    _maybe_int("attempt_id"),  # the newest
+    _maybe_int("worker_id"),  # while claimed
+    _maybe_int("epoch"),
+    _maybe_int("settled_at"),
+    _text("reason", ""),  # the last reply or why it waits
+    sqlite_autoincrement=True,
+)
+Index(None, deliveries.c.account_id, deliveries.c.message_id)
+
+ready = Table(
+    "ready",
+    metadata,
+    _int("lane_id", key=True),
+    _int("due", key=True),
+    _int("delivery_id", key=True),
+    sqlite_with_rowid=False,
+)
+
+unknowns = Table(
+    "unknowns",
+    metadata,
+    _int("due", key=True),  # when it ends by policy
+    _int("delivery_id", key=True),
+    _int("account_id"),
+    sqlite_with_rowid=False,
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    _int("account_id"),
+    _id("attempt_id"),
+    _int("delivery_id"),
+    _int("connection_id"),
+    _int("worker_id"),
+    _int("epoch"),
+    _int("decision_id"),
+    _int("day"),  # the day its daily room was taken from
+    _int("granted_at"),
+    _maybe_int("ended_at"),
+    _maybe_text("result"),
+    _text("fault", ""),
+    _text("phase", ""),
+    _int("code", 0),
+    _text("enhanced", ""),
+    _text("reply", ""),
+    _text("remote_id", ""),
+    sqlite_autoincrement=True,
+)
+Index(None, attempts.c.account_id, attempts.c.delivery_id)
+# What a dead worker left: only rows without a result stand in it, so it stays as small as what is open.
+Index(
+    "ix_attempts_open",
+    attempts.c.worker_id,
+    attempts.c.attempt_id,
+    sqlite_where=attempts.c.result.is_(None),
+    postgresql_where=attempts.c.result.is_(None),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    _int("account_id"),
+    _id("decision_id"),
+    _int("lane_id"),
+    _text("facts"),  # JSON, all that routing looked at
+    _text("decision"),  # JSON, the chosen and a reason for every other candidate
+    _int("created_at"),
+    sqlite_autoincrement=True,
+)
+Index(None, decisions.c.account_id, decisions.c.lane_id, decisions.c.decision_id)
+
+events = Table(
+    "events",
+    metadata,
+    _int("account_id"),
+    _id("event_id"),
+    _int("server_id"),
+    _maybe_int("message_id"),
+    _maybe_int("delivery_id"),
+    _maybe_int("connection_id"),
+    _text("kind"),
+    _int("at"),
+    _text("data", "{}"),
+    sqlite_autoincrement=True,
+)
+Index(None, events.c.account_id, events.c.message_id, events.c.event_id)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    _int("account_id", key=True),
+    _int("key_id", key=True),
+    _text("name", key=True),  # the Idempotency-Key
+    _bytes("fingerprint"),
+    _int("message_id"),
+    _int("created_at"),
+)
+Index(None, idempotency.c.created_at)
+
+audit = Table(
+    "audit",
+    metadata,
+    _int("account_id"),
+    _id("audit_id"),
+    _int("at"),
+    _text("actor"),  # key 12, command line, engine
+    _text("action"),  # connection.update
+    _text("target"),  # connection 7
+    _text("detail", "{}"),  # JSON, never a secret
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,375 @@
+"""The one place that picks concrete parts and joins them: SQLite, SMTP, the engine, the actions' context.
+
+`open_post_room` makes or opens a data folder and gives back everything that works on it. Whoever holds it is
+the folder's one writing process: `serve`, which starts the engine on top, or a command, which does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+import socket
+import sqlite3
+import ssl
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from postroom.actions.connections import load_connection
+from postroom.actions.context import Context, Limits
+from postroom.clock import Clock, SystemClock
+from postroom.config import Settings
+from postroom.control.desk import Desk
+from postroom.control.lock import COMMAND, FolderLock
+from postroom.core.connection import IMPLICIT_TLS_PORT, Connection, DeliveryMethod, Security
+from postroom.core.server import Owner
+from postroom.engine.dispatcher import Dispatcher
+from postroom.engine.explain import explain
+from postroom.engine.housekeeping import Housekeeping, HousekeepingSettings
+from postroom.engine.retry import Policy
+from postroom.engine.settings import EngineSettings
+from postroom.errors import Unavailable
+from postroom.http.asgi import ASGIApp
+from postroom.ids import AccountId, ConnectionId
+from postroom.keyring import KeyRing
+from postroom.storage import migrations
+from postroom.storage.interface import Sql, Work
+from postroom.storage.sqlite import Database, SqliteStore
+from postroom.transports.dialer import Dialer, DialPrivate
+from postroom.transports.interface import (
+    AuthMethod,
+    Fault,
+    Outcome,
+    Phase,
+    Result,
+    SmtpTarget,
+    StartTls,
+    Timeouts,
+    Transport,
+)
+from postroom.transports.smtp import SmtpTransport, probe
+
+DATABASE_NAME = "postroom.db"
+KEY_RING_NAME = "keys.ring"
+JOURNALS_NAME = "journals"
+INBOX_NAME = "inbox"
+TLS_NAME = "tls"
+
+_HOST_NAME_S = 3.0
+_HELO_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
+_STARTTLS = {
+    Security.AUTO: StartTls.OFFERED,  # a login never goes in clear text all the same: allow_clear_auth
+    Security.IMPLICIT: StartTls.IMPLICIT,
+    Security.REQUIRED: StartTls.REQUIRED,
+    Security.NEVER: StartTls.NEVER,
+}
+_NO_API = "sending by this vendor's API is not part of this version; give it SMTP settings instead"
+
+
+@dataclass
+class PostRoom:
+    """An open data folder. The engine is built and not started; `close` is the holder's to call."""
+
+    settings: Settings
+    instance: str
+    fresh: bool  # the database was made just now
+    ctx: Context
+    store: SqliteStore
+    dispatcher: Dispatcher
+    desk: Desk
+    _lock: FolderLock | None = field(default=None, repr=False)
+
+    @property
+    def inbox_folder(self) -> Path:
+        """Where the test inbox keeps its mail."""
+        return self.settings.data / INBOX_NAME
+
+    async def close(self) -> None:
+        """Write what waits, close the database, give the lock up. The engine was stopped before."""
+        try:
+            await self.ctx.keys.close()
+            await self.store.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, role: str = COMMAND, lock: bool = True) -> AsyncIterator[PostRoom]:
+    """`open_post_room`, closed at the end."""
+    room = await open_post_room(settings, role=role, lock=lock)
+    try:
+        yield room
+    finally:
+        await room.close()
+
+
+async def open_post_room(
+    settings: Settings, *, role: str = COMMAND, lock: bool = True, clock: Clock | None = None
+) -> PostRoom:
+    """Open the data folder, made if absent, for this process alone.
+
+    role: what others are told who find the folder locked. lock False: the caller holds the lock already.
+    Raises control.lock.Locked, KeyringError when the key file is missing or not ours, Unavailable.
+    """
+    clock = clock or SystemClock()
+    held = await asyncio.to_thread(_take_folder, settings.data, role if lock else None)
+    try:
+        found = await asyncio.to_thread(_prepare, settings, clock)
+        return _join(settings, clock, found, held)
+    except BaseException:
+        if held is not None:
+            held.release()
+        raise
+
+
+def _take_folder(folder: Path, role: str | None) -> FolderLock | None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"the data folder {folder} cannot be made: {error.strerror}") from error
+    return None if role is None else FolderLock.take(folder, role)
+
+
+@dataclass(frozen=True)
+class _Found:
+    ring: KeyRing
+    instance: str
+    fresh: bool
+    host_name: str
+    ssl_context: ssl.SSLContext | None
+
+
+def _prepare(settings: Settings, clock: Clock) -> _Found:
+    """Key file, schema, instance id: what blocks, done once before anything runs."""
+    database_path, ring_path = settings.data / DATABASE_NAME, settings.data / KEY_RING_NAME
+    fresh = not database_path.exists()
+    # The ring comes first, so a database without one has lost it: a new one would open nothing in it.
+    if fresh and not ring_path.exists():
+        ring = KeyRing.create(ring_path)
+    else:
+        ring = KeyRing.load(ring_path)
+    if fresh:
+        database_path.touch(mode=0o600)
+    try:
+        database = Database(database_path, clock)
+        try:
+            migrations.upgrade(database)
+            instance = database.transact(_instance_id)
+        finally:
+            database.close()
+    except sqlite3.Error as error:
+        raise Unavailable(f"the database {database_path} cannot be opened: {error}") from error
+    context = None
+    if settings.tls_ca_file is not None:
+        try:
+            context = ssl.create_default_context(cafile=str(settings.tls_ca_file))
+        except OSError as error:
+            raise Unavailable(f"tls_ca_file {settings.tls_ca_file} cannot be read: {error}") from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return _Found(ring, instance, fresh, settings.helo_name or helo_name(), context)
+
+
+def _instance_id() -> Work[str]:
+    """This installation's own random name, made at its first start; a journal is bound to it."""
+    yield Sql(
+        "INSERT INTO instance (name, value) VALUES ('id', :id) ON CONFLICT (name) DO NOTHING",
+        {"id": str(uuid.uuid4())},
+    )
+    rows = yield Sql("SELECT value FROM instance WHERE name = 'id'")
+    found: str = rows[0][0]
+    return found
+
+
+def _join(settings: Settings, clock: Clock, found: _Found, lock: FolderLock | None) -> PostRoom:
+    store = SqliteStore(
+        settings.data / DATABASE_NAME,
+        clock,
+        queue_units=settings.queue_units,
+        queue_bytes=settings.queue_bytes,
+        group_commit_max=settings.group_commit_max,
+    )
+    roads = Roads(settings, Dialer(DialPrivate(settings.dial_private)), found.host_name, found.ssl_context)
+
+    async def load(account_id: AccountId, connection_id: ConnectionId) -> Connection:
+        return await load_connection(ctx, account_id, connection_id)
+
+    dispatcher = Dispatcher(
+        store,
+        clock,
+        transport_for=roads.transport_for,
+        load_connection=load,
+        journal_folder=settings.data / JOURNALS_NAME,
+        instance=found.instance,
+        settings=engine_settings(settings, found.host_name),
+    )
+    ctx = Context(store, clock, found.ring, dispatcher, roads, limits_of(settings))
+
+    async def explain_message(owner: Owner, text: str) -> Mapping[str, object]:
+        engine = dispatcher if dispatcher.running else None
+        return (await explain(ctx, engine, owner, text)).to_json()
+
+    desk = Desk(
+        ctx,
+        explain_message,
+        functools.partial(_database_facts, store),
+        full_host_name,
+        [asdict(one) for one in settings.explain()],
+    )
+    return PostRoom(settings, found.instance, found.fresh, ctx, store, dispatcher, desk, lock)
+
+
+class Roads:
+    """The ways out: a transport for a connection, and a try of one. Implements actions.context.Prober."""
+
+    def __init__(
+        self, settings: Settings, dialer: Dialer, host_name: str, ssl_context: ssl.SSLContext | None
+    ) -> None:
+        self._settings, self._dialer = settings, dialer
+        self._host_name, self._ssl_context = host_name, ssl_context
+
+    def transport_for(self, connection: Connection) -> Transport | None:
+        """How to send through it (its secrets opened); None: this version has no way."""
+        return self._smtp(connection, timeouts_of(self._settings))
+
+    async def probe(self, connection: Connection) -> Outcome:
+        """Log in and out; within `test_connection_timeout`, whatever the peer does."""
+        limit_s = self._settings.test_connection_timeout_s
+        usual = timeouts_of(self._settings)
+        # Each wait a little shorter than the whole, so that the answer says which one it was.
+        short = {name: min(value, limit_s * 0.9) for name, value in asdict(usual).items()}
+        transport = self._smtp(connection, replace(usual, **short))
+        if transport is None:
+            return Outcome(Result.RETURNED, Fault.OURS, Phase.CONNECT, text=_NO_API, session_usable=False)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await probe(transport)
+        except TimeoutError:
+            text = f"the test took longer than {limit_s:g} s"
+            return Outcome(Result.RETURNED, Fault.CONNECTION, Phase.CONNECT, text=text, session_usable=False)
+
+    def _smtp(self, connection: Connection, timeouts: Timeouts) -> SmtpTransport | None:
+        if connection.delivery_method is not DeliveryMethod.SMTP:
+            return None
+        target = SmtpTarget(
+            host=connection.host,
+            port=connection.port,
+            starttls=StartTls.IMPLICIT
+            if connection.port == IMPLICIT_TLS_PORT
+            else _STARTTLS[connection.security],
+            auth=AuthMethod(connection.auth) if connection.auth else None,
+            username=connection.secrets.get("smtp_username", ""),
+            password=connection.secrets.get("smtp_password", ""),
+            helo_name=self._host_name,
+            timeouts=timeouts,
+            allow_clear_auth=self._settings.allow_clear_auth,
+        )
+        return SmtpTransport(target, self._dialer, ssl_context=self._ssl_context)
+
+
+def timeouts_of(settings: Settings) -> Timeouts:
+    """The waits of an SMTP session."""
+    return Timeouts(
+        connect_s=settings.smtp_connect_timeout_s,
+        banner_s=settings.smtp_command_timeout_s,
+        command_s=settings.smtp_command_timeout_s,
+        data_s=settings.smtp_data_timeout_s,
+        body_s=settings.smtp_body_timeout_s,
+        reply_s=settings.smtp_reply_timeout_s,
+    )
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The bounds on what may come in."""
+    return Limits(
+        max_message_bytes=settings.max_message_bytes,
+        max_headers=settings.max_headers,
+        max_header_bytes=settings.max_header_bytes,
+        max_recipients=settings.max_recipients,
+        idempotency_keep_s=settings.idempotency_keep_s,
+    )
+
+
+def engine_settings(settings: Settings, host_name: str) -> EngineSettings:
+    """What the engine is told."""
+    return EngineSettings(
+        policy=Policy(
+            retry_first_wait_s=settings.retry_first_wait_s,
+            retry_longest_wait_s=settings.retry_longest_wait_s,
+            give_up_transactional_s=settings.give_up_transactional_s,
+            give_up_bulk_s=settings.give_up_bulk_s,
+            unknown_wait_s=settings.unknown_wait_s,
+            unknown_resends=settings.unknown_resends,
+            unknown_hold_s=settings.unknown_hold_s,
+        ),
+        sessions_per_connection=settings.sessions_per_connection,
+        session_idle_s=settings.session_idle_s,
+        session_max_deliveries=settings.session_max_deliveries,
+        backoff_first_s=settings.backoff_first_s,
+        backoff_longest_s=settings.backoff_longest_s,
+        probe_every_s=settings.probe_every_s,
+        failed_after_s=settings.failed_after_s,
+        helo_name=host_name,
+    )
+
+
+def full_host_name() -> str:
+    """This host's name with its domain, or "" where it has none. Blocks for at most 3 seconds."""
+    name = socket.gethostname()
+    if "." not in name:
+        found: list[str] = []
+        # getfqdn asks DNS, which may hang; a daemon thread does not hold up the end of the process.
+        asking = threading.Thread(target=lambda: found.append(socket.getfqdn(name)), daemon=True)
+        asking.start()
+        asking.join(_HOST_NAME_S)
+        name = found[0] if found else ""
+    name = name.rstrip(".").lower()
+    return name if "." in name and not name.replace(".", "").isdigit() else ""
+
+
+def helo_name() -> str:
+    """What to call ourselves in EHLO: the full name, else the short one, else localhost."""
+    for name in (full_host_name(), socket.gethostname()):
+        if _HELO_NAME.fullmatch(name):
+            return name
+    return "localhost"
+
+
+def housekeeping(room: PostRoom) -> Housekeeping:
+    """What deletes by the retention settings; not started."""
+    settings = room.settings
+    kept = HousekeepingSettings(settings.keep_content_s, settings.keep_events_s, settings.idempotency_keep_s)
+    return Housekeeping(room.store, room.ctx.clock, kept)
+
+
+def http_application(room: PostRoom, *, url: str, missing: Callable[[], Sequence[str]]) -> ASGIApp:
+    """Every dialect at its paths. url: where we are reached unless `public_url` says otherwise."""
+    # Imported here: a command without `serve` needs none of it, and it takes a while.
+    from postroom.dialects import broadcast
+    from postroom.http.app import Mount, http_app
+
+    settings = room.settings
+    spoken = broadcast.BroadcastSettings(
+        base_url=settings.public_url or url,
+        rate_per_minute=settings.api_rate_per_minute,
+        most_body_bytes=settings.max_body_bytes,
+    )
+    mounts = [Mount(broadcast.broadcast_app(room.ctx, spoken), broadcast.PATHS, broadcast.PREFIX)]
+    return http_app(mounts, missing, most_body_bytes=settings.max_body_bytes)
+
+
+async def _database_facts(store: SqliteStore) -> Mapping[str, object]:
+    """What the writer's own connection says; another connection's settings would prove nothing."""
+
+    def work() -> Work[tuple[str, int]]:
+        mode = yield Sql("PRAGMA journal_mode")
+        synchronous = yield Sql("PRAGMA synchronous")
+        return mode[0][0], synchronous[0][0]
+
+    mode, synchronous = await store.write(work)
+    return {"kind": "sqlite", "journal_mode": mode, "synchronous": synchronous}

@@ -1,0 +1,84 @@
+"""Cancelling says what is true: what may have gone out is not called cancelled, and is not sent again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from postroom.actions.context import Actor, Context
+from postroom.actions.messages import cancel_message, release_message
+from postroom.core.message import Purpose
+from postroom.core.server import Owner
+from postroom.engine.retry import Policy
+from postroom.ids import AccountId
+from postroom.keyring import KeyRing
+from tests.support import seed_rows
+from tests.support.context import FakeProber
+from tests.support.engine import QUICK, Bench, bench, sink
+from tests.support.sink import Received
+
+ACTOR = Actor("test", AccountId(1))
+OWNER = Owner(seed_rows.ACCOUNT, whole_account=True)
+
+
+def context(post: Bench) -> Context:
+    return Context(post.store, post.clock, KeyRing.create(post.folder / "key"), post.engine, FakeProber())
+
+
+async def test_what_may_have_gone_out_is_not_called_cancelled(tmp_path: Path) -> None:
+    seen: list[Received] = []
+    settings = replace(QUICK, policy=Policy(unknown_wait_s=600))
+    async with sink(tmp_path, seen.append) as out, bench(tmp_path, settings=settings) as post:
+        await post.connection(out.port)
+        message = await post.send(Purpose.TRANSACTIONAL, ["drop+dot@example.net"])
+        await post.until(lambda s: s["unknown"] == 1)
+        done = await cancel_message(context(post), ACTOR, OWNER, str(message))
+        assert done.cancelled == ()
+        assert len(done.past_dot) == 1
+        assert await post.states() == {"unverified": 1}
+        assert await post.rows("SELECT * FROM unknowns") == []
+        rows = await post.rows("SELECT kind, COUNT(*) FROM events GROUP BY kind")
+        assert dict(rows) == {"accepted": 1, "unknown": 1, "unverified": 1}
+        assert len(seen) == 1
+
+
+async def test_what_waits_is_cancelled(tmp_path: Path) -> None:
+    async with bench(tmp_path) as post:
+        message = await post.send(Purpose.TRANSACTIONAL, ["someone@example.net"])
+        done = await cancel_message(context(post), ACTOR, OWNER, str(message))
+        assert len(done.cancelled) == 1
+        assert done.past_dot == ()
+        assert await post.states() == {"cancelled": 1}
+
+
+async def test_what_was_stopped_on_its_way_is_named_as_cancelled(tmp_path: Path) -> None:
+    async with sink(tmp_path) as out, bench(tmp_path) as post:
+        await post.connection(out.port)
+        message = await post.send(Purpose.TRANSACTIONAL, ["hang@example.net"])
+        await post.until(lambda s: s["claimed"] == 1)
+        done = await cancel_message(context(post), ACTOR, OWNER, str(message))
+        assert done.cancelled == (1,)
+        assert done.past_dot == ()
+        assert await post.states() == {"cancelled": 1}
+
+
+async def test_released_mail_of_several_lanes_leaves_at_once(tmp_path: Path) -> None:
+    async with sink(tmp_path) as out, bench(tmp_path) as post:
+        await post.connection(out.port)
+        message = await post.send(Purpose.TRANSACTIONAL, ["first@example.net"])
+        assert await post.until_settled() == {"sent": 1}
+        other = await post.send(Purpose.BROADCAST, ["second@example.net"])
+        assert await post.until_settled() == {"sent": 2}
+        await post.do("UPDATE deliveries SET state = 'held', message_id = :m", m=message)
+        assert other != message
+        assert await release_message(context(post), ACTOR, OWNER, str(message)) == 2
+        assert await post.until_settled(5.0) == {"sent": 2}
+
+
+async def test_mail_left_behind_by_a_deleted_server_is_cancelled(tmp_path: Path) -> None:
+    async with bench(tmp_path) as post:
+        await post.send(Purpose.TRANSACTIONAL, ["someone@example.net"])
+        await post.do("UPDATE servers SET deleted_at = 1")
+        await post.do("DELETE FROM identities")
+        await post.restart()
+        await post.until(lambda s: s["cancelled"] == 1, 5.0)

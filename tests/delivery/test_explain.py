@@ -1,0 +1,93 @@
+"""Explaining: every attempt and every candidate, from what was stored."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from postroom.core.message import DeliveryState, Purpose
+from postroom.engine.explain import MEANING
+from postroom.engine.router import load_decision
+from postroom.engine.routing import Candidate, Facts, Reason, decide
+from tests.support.engine import bench, sink
+from tests.support.seed_rows import ACCOUNT
+
+DOCS = (Path(__file__).parents[2] / "docs" / "explain.md").read_text()
+
+
+def test_every_reason_has_a_meaning_and_a_row_in_the_docs() -> None:
+    assert set(MEANING) == set(Reason)
+    rows = set(re.findall(r"^\| `(\w+)` \|", DOCS.split("## Reasons")[1], re.M))
+    assert rows == {one.value for one in Reason}
+
+
+def test_every_state_has_a_row_in_the_docs() -> None:
+    rows = set(re.findall(r"^\| `(\w+)` \|", DOCS.split("## Reasons")[0], re.M))
+    assert rows == {one.value for one in DeliveryState}
+
+
+GOOD = {"purposes": ("transactional",), "hour_room": 10, "day_room": 10, "enabled": True}
+LATER = 2_000
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"deleted": True}, Reason.DELETED),
+        ({"enabled": False}, Reason.SWITCHED_OFF),
+        ({"failed_at": 5}, Reason.FAILED),
+        ({"disabled_at": 5}, Reason.DISABLED),
+        ({"held_until": LATER}, Reason.HELD),
+        ({"backoff_until": LATER}, Reason.BACKING_OFF),
+        ({"sender_refused_until": LATER}, Reason.REFUSES_SENDER),
+        ({"purposes": ("broadcast",)}, Reason.PURPOSE_NOT_ALLOWED),
+        ({"has_transport": False}, Reason.NO_TRANSPORT),
+        ({"hour_room": 0}, Reason.HOUR_FULL),
+        ({"day_room": 0}, Reason.DAY_FULL),
+        ({"held_until": 500, "backoff_until": 500, "sender_refused_until": 500}, Reason.CHOSEN),
+    ],
+)
+def test_each_fact_gives_its_reason(change: dict[str, object], reason: Reason) -> None:
+    one = Candidate(1, "a", **{**GOOD, **change})  # type: ignore[arg-type]  # the fields by name
+    decision = decide(Facts(1_000, "transactional", "s@example.com", True, None, (one,)))
+    assert decision.reason_for(1) is reason
+    assert decision.chosen == ((1,) if reason is Reason.CHOSEN else ())
+
+
+def test_rank_is_by_preference_then_room_then_number() -> None:
+    rooms = {1: 5, 2: 9, 3: 9}
+    several = tuple(
+        Candidate(n, str(n), purposes=("broadcast",), hour_room=room, day_room=100)
+        for n, room in rooms.items()
+    )
+    facts = Facts(0, "broadcast", "s@example.com", True, None, several)
+    assert decide(facts).chosen == (2, 3, 1)
+    assert decide(facts).reason_for(3) is Reason.ALSO_ELIGIBLE
+    preferred = Facts(0, "broadcast", "s@example.com", True, 1, several)
+    assert decide(preferred).chosen == (1, 2, 3)
+
+
+def test_an_unproven_sender_is_sent_by_nobody() -> None:
+    one = Candidate(1, "a", **GOOD)  # type: ignore[arg-type]  # the fields by name
+    decision = decide(Facts(0, "transactional", "s@example.com", False, None, (one,)))
+    assert decision.chosen == ()
+    assert decision.reason_for(1) is Reason.SENDER_NOT_PROVEN
+
+
+async def test_an_attempts_decision_is_stored_with_facts_that_decide_the_same(tmp_path: Path) -> None:
+    async with sink(tmp_path) as out, bench(tmp_path) as post:
+        chosen = await post.connection(out.port, hourly_cap=1000)
+        other = await post.connection(out.port, hourly_cap=15)
+        await post.do("UPDATE connections SET enabled = 0 WHERE connection_id = :c", c=other)
+        post.engine.connection_changed(other)
+        await post.send(Purpose.TRANSACTIONAL, ["someone@example.net"])
+        assert await post.until_settled() == {"sent": 1}
+        rows = await post.rows("SELECT decision_id, connection_id FROM attempts")
+        stored = await post.store.read(lambda: load_decision(ACCOUNT, rows[0][0]))
+        assert stored is not None
+        facts, decision = stored
+        assert decide(facts) == decision
+        assert decision.chosen[0] == chosen == rows[0][1]
+        assert decision.reason_for(other) is Reason.SWITCHED_OFF

@@ -1,0 +1,68 @@
+"""The kill drill in small: 500 messages and 5 SIGKILLs, for each purpose; `make drill` is the large one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from drills import kills
+from drills.feed import Told
+from drills.judge import judge
+from drills.kills import Course
+from postroom.core.message import Purpose
+from tests.support.sink import SinkRecord
+
+
+@pytest.mark.parametrize("purpose", [Purpose.TRANSACTIONAL, Purpose.BROADCAST])
+async def test_nothing_is_lost_and_copies_stay_within_open_transactions(
+    tmp_path: Path, purpose: Purpose
+) -> None:
+    verdict = await kills.run(tmp_path, Course(purpose, 500, kills=5, seed=7, reply_ms=20.0))
+    assert verdict.problems() == [], verdict.line()
+    assert verdict.counts.accepted == 500
+    assert verdict.kills == 5
+    assert 0 < verdict.counts.open <= 5 * 10  # ten sessions: kills found transactions open
+
+
+async def test_without_kills_there_is_no_copy_and_dropped_replies_cost_one_each(tmp_path: Path) -> None:
+    verdict = await kills.run(tmp_path, Course(Purpose.TRANSACTIONAL, 200, drop_every=40, reply_ms=0.0))
+    assert verdict.problems() == [], verdict.line()
+    assert verdict.counts.open == verdict.counts.taken // 40
+    assert verdict.counts.copies == verdict.counts.open
+
+
+async def test_kills_do_not_widen_an_hourly_cap(tmp_path: Path) -> None:
+    verdict = await kills.run(
+        tmp_path, Course(Purpose.BROADCAST, 300, kills=3, hourly_cap=150, seed=3, reply_ms=10.0)
+    )
+    assert verdict.problems() == [], verdict.line()
+    assert verdict.counts.waiting >= 150
+
+
+def record(number: int, recipient: str, session: int) -> SinkRecord:
+    return SinkRecord(number, f"<{recipient}>", recipient, session)
+
+
+def test_the_judge_counts_what_was_promised_and_is_nowhere() -> None:
+    told = Told(accepted={"a", "b", "c", "d"})
+    states = {"a": "sent", "b": "unverified", "c": "sent", "d": "ready"}
+    counts = judge([record(1, "a", 1)], told, states, 1)
+    assert (counts.lost, counts.unverified, counts.waiting, counts.sent_unseen) == (1, 1, 1, 1)
+    assert counts.problems() == ["1 accepted and lost", "1 recorded as sent and not at the sink"]
+
+
+def test_the_judge_excuses_a_copy_only_where_its_session_had_ended() -> None:
+    told = Told(accepted={"a", "b"})
+    states = {"a": "sent", "b": "sent"}
+    ended = [record(1, "b", 1), record(2, "a", 1), record(3, "a", 2)]
+    assert judge(ended, told, states, 1).problems() == []
+    assert judge(ended, told, states, 0).problems() == ["1 copies + 0 unverified > 0 open transactions"]
+    went_on = [record(1, "a", 1), record(2, "b", 1), record(3, "a", 2)]
+    assert judge(went_on, told, states, 1).problems() == ["1 sent again although its session had gone on"]
+
+
+def test_the_judge_sees_a_request_that_was_accepted_twice() -> None:
+    told = Told(accepted={"a"})
+    twice = [SinkRecord(1, "<1>", "a", 1), SinkRecord(2, "<2>", "a", 2)]
+    assert judge(twice, told, {"a": "sent"}, 0).problems() == ["1 accepted twice"]

@@ -1,0 +1,398 @@
+"""The engine's state machine under random life: claims, dots, replies, kills, losses, and time.
+
+The machine drives the real units of work on a real SQLite file with a real journal, and plays the peer
+itself: `sink` is what the peer received and when. After every step what must always hold is checked,
+and at the end everything is driven to rest and counted.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from postroom.core.message import FINAL_STATES, Purpose
+from postroom.engine import caps, unknowns
+from postroom.engine.claim import Claimed, Pick, Worker, claim
+from postroom.engine.journal import LOST, Journal, discard, replay
+from postroom.engine.recover import find_former, open_attempts, raise_epoch, settle_left
+from postroom.engine.retry import Policy
+from postroom.engine.settle import Ended, settle
+from postroom.ids import AttemptId, ConnectionId, DecisionId, LaneId, MessageId, WorkerId
+from postroom.storage import queue
+from postroom.storage.interface import Sql, Work
+from postroom.storage.sqlite import Database
+from postroom.storage.tables import metadata
+from postroom.transports.interface import Fault, Outcome, Phase, Result
+from tests.support import seed_rows
+from tests.support.clock import FakeClock
+
+T = TypeVar("T")
+WORKER = WorkerId(1)
+SESSIONS = 3
+SENT = Outcome(Result.SENT, Fault.NONE, Phase.DONE, 250, text="ok", begun=True)
+EARLY = {
+    "deferred": Outcome(Result.DEFERRED, Fault.RECIPIENT, Phase.RCPT, 451, text="later"),
+    "bounced": Outcome(Result.BOUNCED, Fault.RECIPIENT, Phase.RCPT, 550, "5.1.1", "no such user"),
+    "returned": Outcome(Result.RETURNED, Fault.CONNECTION, Phase.MAIL, 421, text="busy"),
+    "cut in the body": Outcome(Result.RETURNED, Fault.CONNECTION, Phase.BODY, text="reset", begun=True),
+}
+LATE = {
+    "sent": SENT,
+    "deferred": Outcome(Result.DEFERRED, Fault.MESSAGE, Phase.DONE, 451, text="later", begun=True),
+    "bounced": Outcome(Result.BOUNCED, Fault.MESSAGE, Phase.DONE, 554, text="spam", begun=True),
+    "unknown": Outcome(Result.UNKNOWN, Fault.CONNECTION, Phase.DOT, text="dropped", begun=True),
+}
+
+
+@dataclass
+class Open:
+    """One attempt on a session of the living worker."""
+
+    claimed: Claimed
+    stage: str = "claimed"  # claimed, begun, dotted
+    received: bool = False  # the peer has the whole message
+
+
+@dataclass
+class Books:
+    """What we know from outside."""
+
+    accepted: int = 0
+    sink: list[tuple[int, int]] = field(default_factory=list)  # (when, delivery)
+    excused: int = 0  # attempts that were at their dot when knowledge of them was lost, or unknown
+    claims: int = 0
+
+
+class Engine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.clock = FakeClock()
+        self.database = Database(self.folder / "db", self.clock, durable=False)
+        metadata.create_all(self.database.core)
+        self.policy = Policy(give_up_bulk_s=6 * 3600, give_up_transactional_s=3 * 3600)
+        self.books = Books()
+        self.open: dict[AttemptId, Open] = {}
+        self.ended: list[Ended] = []
+        self.ghosts: list[Ended] = []
+        self.lanes: dict[LaneId, Purpose] = {}
+        self.messages: list[MessageId] = []
+
+    def run(self, work: Callable[[], Work[T]]) -> T:
+        return self.database.transact(work)
+
+    @initialize(hourly=st.sampled_from([3, 5, 15]), daily=st.sampled_from([None, None, 30]))
+    def start(self, hourly: int, daily: int | None) -> None:
+        self.hourly, self.daily = hourly, daily
+        self.run(seed_rows.tenants)
+        self.connection: ConnectionId = self.run(lambda: seed_rows.connection(hourly, daily))
+        self.boot = 1
+        self.take_over(lost=False)
+
+    def take_over(self, *, lost: bool) -> None:
+        """What `recover.take_over` does, step by step, on the synchronous database."""
+        former = self.run(lambda: find_former(WORKER))
+        if former is not None:
+            found = LOST if lost else replay(self.folder, "i", WORKER, former.epoch, str(self.boot))
+            while self.run(lambda: open_attempts(WORKER, 1)):
+                self.run(lambda: settle_left(WORKER, found, self.policy))
+        epoch = self.run(lambda: raise_epoch(WORKER))
+        if former is not None:
+            discard(self.folder, WORKER, former.epoch)
+        self.worker = Worker(WORKER, epoch)
+        self.journal = Journal(self.folder, "i", WORKER, epoch, str(self.boot))
+        self.open.clear()
+        self.ended.clear()
+
+    # --- what happens ----------------------------------------------------------------------------------
+
+    @rule(n=st.integers(1, 4), purpose=st.sampled_from([Purpose.TRANSACTIONAL, Purpose.BROADCAST]))
+    def accept(self, n: int, purpose: Purpose) -> None:
+        name = f"m{self.books.accepted}"
+        people = [f"r{self.books.accepted + i}@example.net" for i in range(n)]
+        message, lane = self.run(lambda: seed_rows.message(purpose, people, name))
+        self.books.accepted += n
+        self.lanes[lane] = purpose
+        self.messages.append(message)
+
+    @rule(wanted=st.integers(1, 2 * SESSIONS))
+    def claim(self, wanted: int) -> None:
+        wanted = min(wanted, 2 * SESSIONS - len(self.open) - len(self.ended))
+        if wanted <= 0:
+            return
+        picks = [
+            Pick(lane, purpose, DecisionId(1), wanted)
+            for lane, purpose in sorted(
+                self.lanes.items(), key=lambda item: item[1] is not Purpose.TRANSACTIONAL
+            )
+        ]
+        claims = self.run(lambda: claim(self.worker, seed_rows.ACCOUNT, self.connection, 1, picks, wanted))
+        assert claims.refusal is None
+        for one in claims.claimed:
+            self.open[one.attempt_id] = Open(one)
+            self.books.claims += 1
+
+    def at(self, *stages: str) -> list[AttemptId]:
+        return [attempt for attempt, one in self.open.items() if one.stage in stages]
+
+    def accept_and_claim(self, n: int, purpose: Purpose) -> None:
+        self.accept(n, purpose)
+        self.claim(2 * SESSIONS)
+
+    @rule(
+        n=st.integers(1, 2 * SESSIONS),
+        purpose=st.sampled_from([Purpose.TRANSACTIONAL, Purpose.BROADCAST]),
+        replies=st.lists(st.sampled_from(["sent", *sorted(LATE)]), min_size=2, max_size=6),
+        settled=st.booleans(),
+        seconds=st.sampled_from([0, 5, 3585, 3611]),
+    )
+    def busy(self, n: int, purpose: Purpose, replies: list[str], settled: bool, seconds: int) -> None:
+        """Most of a life is this: time passes, mail is accepted, claimed, written, answered, settled."""
+        self.clock.advance(seconds)
+        self.accept_and_claim(n, purpose)
+        self.work(["arrives"] * 6)
+        self.reply(replies)
+        if settled:
+            self.settle()
+
+    @precondition(lambda self: self.at("claimed", "begun"))
+    @rule(steps=st.lists(st.sampled_from(["begin", "lost", "arrives", *EARLY]), min_size=1, max_size=6))
+    def work(self, steps: list[str]) -> None:
+        """Each session in turn: compose only, go past the dot, or end before it."""
+        for attempt, step in zip(self.at("claimed", "begun"), steps, strict=False):
+            one = self.open[attempt]
+            if one.stage == "claimed":
+                self.journal.begin(attempt)
+                one.stage = "begun"
+            if step in EARLY:
+                self.end(attempt, EARLY[step])
+            elif step != "begin":
+                self.dot(attempt, arrives=step == "arrives")
+
+    def dot(self, attempt: AttemptId, arrives: bool) -> None:
+        one = self.open[attempt]
+        if self.clock.now_us() >= one.claimed.deadline_us:
+            self.end(attempt, EARLY["returned"])
+            return
+        self.journal.dot(attempt)
+        one.stage, one.received = "dotted", arrives
+        if arrives:
+            self.books.sink.append((self.clock.now_us(), one.claimed.delivery_id))
+
+    @precondition(lambda self: self.at("dotted"))
+    @rule(replies=st.lists(st.sampled_from(sorted(LATE)), min_size=1, max_size=6))
+    def reply(self, replies: list[str]) -> None:
+        for attempt, how in zip(self.at("dotted"), replies, strict=False):
+            if self.open[attempt].received:
+                how = how if how in ("sent", "unknown") else "sent"
+            elif how == "sent":
+                how = "unknown"
+            self.books.excused += how == "unknown"
+            self.end(attempt, LATE[how])
+
+    def end(self, attempt: AttemptId, outcome: Outcome) -> None:
+        self.journal.outcome(attempt, outcome)
+        del self.open[attempt]
+        self.ended.append(Ended(attempt, outcome))
+
+    @rule()
+    def settle(self) -> None:
+        ended, self.ended = self.ended, []
+        settled = self.run(lambda: settle(ended, self.policy))
+        assert not settled.unexpected
+        self.journal.settled(one.attempt_id for one in ended)
+        self.note_lanes(settled.woken)
+
+    def note_lanes(self, woken: dict[LaneId, list[int]]) -> None:
+        for lane in woken:
+            rows = self.database.execute(Sql("SELECT purpose FROM lanes WHERE lane_id = :id", {"id": lane}))
+            self.lanes.setdefault(lane, Purpose(rows[0][0]))
+
+    @rule()
+    def end_unknowns(self) -> None:
+        self.note_lanes(self.run(lambda: unknowns.end_due(self.policy)))
+
+    @precondition(lambda self: self.messages)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        message = data.draw(st.sampled_from(self.messages))
+        self.run(lambda: queue.cancel_message(seed_rows.ACCOUNT, message))
+
+    @rule(seconds=st.sampled_from([1, 31, 1800, 3590, 3601, 7201, 50_000]))
+    def wait(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+
+    # --- how it dies -----------------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """The process dies: what was at its dot without a recorded reply is excused."""
+        self.books.excused += len(self.at("dotted"))
+        self.journal.close(remove=False)
+
+    @rule(how=st.sampled_from(["killed", "power lost", "machine lost", "frozen"]), sending=st.booleans())
+    def die(self, how: str, sending: bool) -> None:
+        """Killed: the page cache lives. Power lost: absence in the journal proves nothing. Machine lost:
+        no journal. Frozen: taken for dead while it still holds outcomes, which it settles later."""
+        if sending:
+            self.clock.advance(3611)
+            self.accept_and_claim(4, Purpose.BROADCAST)
+            self.work(["arrives", "lost", "arrives", "begin"])
+        if how == "power lost":
+            self.books.excused += len(self.at("claimed", "begun"))
+            self.boot += 1
+        if how == "machine lost":
+            self.books.excused += len(self.at("claimed", "begun")) + len(self.ended)
+        if how == "frozen":
+            self.ghosts += self.ended
+        self.forget()
+        self.take_over(lost=how == "machine lost")
+
+    @precondition(lambda self: self.ghosts)
+    @rule()
+    def ghost_settles(self) -> None:
+        ghosts, self.ghosts = self.ghosts, []
+        settled = self.run(lambda: settle(ghosts, self.policy))
+        assert len(settled.unexpected) == len(ghosts)
+
+    @rule()
+    def second_epoch(self) -> None:
+        """A claim under an old epoch takes nothing."""
+        old = Worker(WORKER, self.worker.epoch - 1)
+        claims = self.run(lambda: claim(old, seed_rows.ACCOUNT, self.connection, 1, [], 1))
+        assert claims.refusal is not None
+
+    # --- what must always hold -------------------------------------------------------------------------
+
+    def count(self, text: str) -> int:
+        value: int = self.database.execute(Sql(text))[0][0]
+        return value
+
+    @invariant()
+    def books_balance(self) -> None:
+        if not hasattr(self, "connection"):
+            return
+        held = self.count("SELECT COALESCE(SUM(held), 0) FROM cap")
+        waiting = self.count("SELECT COALESCE(SUM(n), 0) FROM cap_release")
+        unsettled = self.count("SELECT COUNT(*) FROM attempts WHERE result IS NULL")
+        assert held == waiting + unsettled
+        assert held <= self.hourly
+        assert unsettled == len(self.open) + len(self.ended)
+        assert self.count("SELECT COALESCE(SUM(held), 0) FROM cap_day") == unsettled
+
+    @invariant()
+    def every_state_has_its_row(self) -> None:
+        assert (
+            self.count(
+                "SELECT COUNT(*) FROM (SELECT lane_id, due, delivery_id FROM deliveries WHERE state = 'ready'"
+                " EXCEPT SELECT lane_id, due, delivery_id FROM ready)"
+            )
+            == 0
+        )
+        ready = self.count("SELECT COUNT(*) FROM ready")
+        assert ready == self.count("SELECT COUNT(*) FROM deliveries WHERE state = 'ready'")
+        unknown = self.count("SELECT COUNT(*) FROM unknowns")
+        assert unknown == self.count("SELECT COUNT(*) FROM deliveries WHERE state = 'unknown'")
+        claimed = self.count("SELECT COUNT(*) FROM deliveries WHERE state = 'claimed'")
+        assert claimed == len(self.open) + len(self.ended)
+        assert self.count("SELECT COUNT(*) FROM deliveries") == self.books.accepted
+
+    @invariant()
+    def caps_are_exact(self) -> None:
+        times = sorted(when for when, _ in self.books.sink)
+        for i, first in enumerate(times):
+            assert sum(t < first + caps.HOUR_US for t in times[i:]) <= getattr(self, "hourly", 0)
+        if getattr(self, "daily", None) is not None:
+            per_day = Counter(when // caps.DAY_US for when in times)
+            assert max(per_day.values(), default=0) <= (self.daily or 0)
+
+    @invariant()
+    def copies_are_few(self) -> None:
+        arrived = Counter(delivery for _, delivery in self.books.sink)
+        assert sum(n - 1 for n in arrived.values()) <= self.books.excused
+        assert max(arrived.values(), default=0) <= 1 + self.policy.unknown_resends
+        rows = self.database.execute(
+            Sql(
+                "SELECT d.delivery_id FROM deliveries d JOIN messages m ON m.message_id = d.message_id"
+                " WHERE m.purpose = 'broadcast'"
+            )
+        )
+        assert all(arrived[row[0]] <= 1 for row in rows)  # what is unknown is never sent again
+
+    @invariant()
+    def sent_means_received(self) -> None:
+        arrived = {delivery for _, delivery in self.books.sink}
+        rows = self.database.execute(Sql("SELECT delivery_id FROM deliveries WHERE state = 'sent'"))
+        assert {row[0] for row in rows} <= arrived
+
+    def teardown(self) -> None:
+        try:
+            if hasattr(self, "connection"):
+                self.come_to_rest()
+        finally:
+            self.journal.close(remove=True) if hasattr(self, "journal") else None
+            self.database.close()
+            shutil.rmtree(self.folder)
+
+    def come_to_rest(self) -> None:
+        """From here on the peer takes everything: all ends by itself and nothing is lost."""
+        for _ in range(400):
+            self.claim(2 * SESSIONS)
+            for attempt in list(self.open):
+                if self.open[attempt].stage == "claimed":
+                    self.journal.begin(attempt)
+                    self.open[attempt].stage = "begun"
+            for attempt in list(self.open):
+                one = self.open[attempt]
+                if one.stage == "begun":
+                    if self.clock.now_us() >= one.claimed.deadline_us:
+                        self.end(attempt, EARLY["returned"])
+                        continue
+                    self.journal.dot(attempt)
+                    one.received = True
+                    self.books.sink.append((self.clock.now_us(), one.claimed.delivery_id))
+                    self.end(attempt, SENT)
+                elif one.received:
+                    self.end(attempt, SENT)
+                else:
+                    self.end(attempt, LATE["deferred"])
+            self.settle()
+            self.end_unknowns()
+            left = self.count(
+                "SELECT COUNT(*) FROM deliveries WHERE state NOT IN"
+                f" ({', '.join(repr(state.value) for state in FINAL_STATES)})"
+            )
+            if left == 0:
+                break
+            self.clock.advance(1800)
+        assert left == 0
+        self.caps_are_exact()
+        self.copies_are_few()
+        self.books_balance()
+        arrived = {delivery for _, delivery in self.books.sink}
+        rows = self.database.execute(
+            Sql("SELECT delivery_id, state FROM deliveries WHERE state NOT IN ('bounced', 'cancelled')")
+        )
+        lost = [row for row in rows if row[1] == "sent" and row[0] not in arrived]
+        assert lost == []
+
+
+TestEngine = pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")(
+    Engine.TestCase
+)
+TestEngine.settings = settings(
+    max_examples=100,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)

@@ -1,0 +1,1 @@
+"""SMTP submission over real sockets: clients, logins, messages, hostile dialogues, TLS, limits."""
