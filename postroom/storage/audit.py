@@ -15,12 +15,16 @@ from postroom.storage.tables import audit
 
 @dataclass(frozen=True)
 class AuditLine:
-    """One change. `actor` like `key 12`, `action` like `connection.update`, `target` like `connection 7`."""
+    """One change. `actor` like `key 12`, `action` like `connection.update`, `target` like `connection 7`.
+
+    source: from where it came, such as an address; empty: from inside.
+    """
 
     audit_id: int
     account_id: AccountId
     at_us: int
     actor: str
+    source: str
     action: str
     target: str
     detail: Mapping[str, object]
@@ -33,12 +37,14 @@ def add(
     action: str,
     target: str,
     detail: Mapping[str, object] | None = None,
+    source: str = "",
 ) -> Work[None]:
     """Write one line. `detail` is JSON values, such as `{"before": {…}, "after": {…}}`."""
     yield insert(audit).values(
         account_id=account_id,
         at=at_us,
         actor=actor,
+        source=source,
         action=action,
         target=target,
         detail=json.dumps(detail or {}),
@@ -61,6 +67,7 @@ def list_lines(
             account_id=AccountId(row.account_id),
             at_us=row.at,
             actor=row.actor,
+            source=row.source,
             action=row.action,
             target=row.target,
             detail=json.loads(row.detail),

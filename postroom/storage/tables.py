@@ -226,6 +226,19 @@ refused_senders = Table(
     _text("reply"),
 )
 
+# What a person stopped: nothing of it is claimed until it is resumed. A switch of its own, beside the five
+# kinds of off a connection knows.
+pauses = Table(
+    "pauses",
+    metadata,
+    _int("account_id", key=True),  # 0 with scope `all`
+    _text("scope", key=True),  # all, server, connection
+    _int("target_id", key=True),  # the server or connection; 0 with scope `all`
+    _int("created_at"),
+    _text("actor"),
+    _text("reason"),  # what the person said, or `restored`
+)
+
 cap = Table("cap", metadata, _int("account_id"), _int("connection_id", key=True), _int("held", 0))
 
 cap_release = Table(
@@ -429,6 +442,7 @@ audit = Table(
     _id("audit_id"),
     _int("at"),
     _text("actor"),  # key 12, command line, engine
+    _text("source", ""),  # from where: an address, the control socket's user; empty: from inside
     _text("action"),  # connection.update
     _text("target"),  # connection 7
     _text("detail", "{}"),  # JSON, never a secret

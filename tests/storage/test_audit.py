@@ -12,7 +12,8 @@ from tests.support.context import make_context
 
 
 def _three() -> Work[None]:
-    yield from audit.add(AccountId(1), 10, "key 1", "server.create", "server 1", {"after": {"name": "é"}})
+    made: dict[str, object] = {"after": {"name": "é"}}
+    yield from audit.add(AccountId(1), 10, "key 1", "server.create", "server 1", made, source="192.0.2.7")
     yield from audit.add(AccountId(2), 11, "key 2", "server.create", "server 2")
     yield from audit.add(AccountId(1), 12, "engine", "server.delete", "server 3")
 
@@ -22,8 +23,17 @@ async def test_lines_of_one_account_newest_first(tmp_path: Path) -> None:
         await ctx.store.write(_three)
         lines = await ctx.store.read(lambda: audit.list_lines(AccountId(1)))
         assert lines == [
-            AuditLine(3, AccountId(1), 12, "engine", "server.delete", "server 3", {}),
-            AuditLine(1, AccountId(1), 10, "key 1", "server.create", "server 1", {"after": {"name": "é"}}),
+            AuditLine(3, AccountId(1), 12, "engine", "", "server.delete", "server 3", {}),
+            AuditLine(
+                1,
+                AccountId(1),
+                10,
+                "key 1",
+                "192.0.2.7",
+                "server.create",
+                "server 1",
+                {"after": {"name": "é"}},
+            ),
         ]
         older = await ctx.store.read(lambda: audit.list_lines(AccountId(1), before_id=3, limit=1))
         assert older == lines[1:]

@@ -66,6 +66,7 @@ def upgrade() -> None:
         sa.Column("audit_id", _INT, autoincrement=True, nullable=False),
         sa.Column("at", _INT, autoincrement=False, nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), server_default="", nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("target", sa.Text(), nullable=False),
         sa.Column("detail", sa.Text(), server_default="{}", nullable=False),
@@ -330,6 +331,16 @@ def upgrade() -> None:
         "messages",
         ["account_id", "server_id", "message_id"],
         unique=False,
+    )
+    op.create_table(
+        "pauses",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("target_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "scope", "target_id", name=op.f("pk_pauses")),
     )
     op.create_table(
         "ready",
