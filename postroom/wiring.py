@@ -352,9 +352,10 @@ def http_application(room: PostRoom, *, url: str, missing: Callable[[], Sequence
     # Imported here: a command without `serve` needs none of it, and it takes a while.
     from postroom.dialects import broadcast
     from postroom.http.app import Mount, http_app
+    from postroom.http.surface import ApiSettings
 
     settings = room.settings
-    spoken = broadcast.BroadcastSettings(
+    spoken = ApiSettings(
         base_url=settings.public_url or url,
         rate_per_minute=settings.api_rate_per_minute,
         most_body_bytes=settings.max_body_bytes,

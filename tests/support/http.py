@@ -11,6 +11,7 @@ from postroom.dialects import broadcast
 from postroom.http.app import Mount, http_app
 from postroom.http.asgi import ASGIApp
 from postroom.http.server import serve_http
+from postroom.http.surface import ApiSettings
 
 
 def application(
@@ -21,7 +22,7 @@ def application(
     missing: Sequence[str] = (),
 ) -> ASGIApp:
     """Every dialect at its paths, as `serve` mounts them. rate_per_minute: as the setting; 0: no limit."""
-    settings = broadcast.BroadcastSettings(
+    settings = ApiSettings(
         "http://post.example", rate_per_minute=rate_per_minute, most_body_bytes=most_body_bytes
     )
     mount = Mount(broadcast.broadcast_app(ctx, settings), broadcast.PATHS, broadcast.PREFIX)

@@ -9,6 +9,6 @@ A channel is a server of ours, an email server a connection, a channel token a s
 account key. docs/broadcast.md says what differs from the product, and why.
 """
 
-from postroom.dialects.broadcast.routes import PATHS, PREFIX, BroadcastSettings, broadcast_app
+from postroom.dialects.broadcast.routes import PATHS, PREFIX, broadcast_app
 
-__all__ = ["PATHS", "PREFIX", "BroadcastSettings", "broadcast_app"]
+__all__ = ["PATHS", "PREFIX", "broadcast_app"]

@@ -1,50 +1,26 @@
-"""One authenticated request, and what an operation answers; what both sides of the routes share."""
+"""One authenticated request of this API: which channel it is about, and the object its body wraps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from postroom.actions.context import Actor, Context
 from postroom.actions.servers import get_server
-from postroom.core.key import Key
 from postroom.core.server import Owner
 from postroom.errors import Invalid, NotFound
+from postroom.http import calls
+from postroom.http.calls import Answer, number_or_missing
 from postroom.http.json import Malformed
 from postroom.ids import ServerId
+
+__all__ = ["CHANNEL", "CHANNEL_REQUIRED", "Answer", "Call", "number_or_missing"]
 
 CHANNEL = "broadcast_channel_id"
 CHANNEL_REQUIRED = "broadcast_channel_id is required for an account key"
 
 
 @dataclass(frozen=True)
-class Call:
-    """A request whose key is known and may do it. `path`: as routed, without prefix and `.json`.
-
-    base_url: how callers reach us, without a trailing slash, "" when unknown; from our settings, not from
-    the request. origin: the same as this request says it, already checked for being an address at all.
-    """
-
-    ctx: Context
-    key: Key
-    method: str
-    path: str
-    params: Mapping[str, str]
-    query: Mapping[str, str]
-    idempotency_key: str
-    raw_body: bytes
-    base_url: str
-    origin: str
-    rate_per_minute: int
-    body: dict[str, object] = field(default_factory=dict)
-
-    @property
-    def actor(self) -> Actor:
-        return Actor(f"key {self.key.key_id}", self.key.account_id)
-
-    def id(self, kind: str) -> int:
-        """The number in the path. Raises NotFound(kind) for what cannot be one."""
-        return number_or_missing(self.params["id"], kind)
+class Call(calls.Call):
+    """A request whose key is known and may do it."""
 
     async def channel(self) -> Owner:
         """Whose things this is about: the key's channel, or the one an account key names.
@@ -77,22 +53,3 @@ class Call:
         if not isinstance(value, dict):
             raise Malformed(f"{name} must be an object")
         return value
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What an operation answers: an object as JSON, or a text of `content_type`."""
-
-    body: Mapping[str, object] | str
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    content_type: str = "application/json; charset=utf-8"
-
-
-def number_or_missing(value: object, kind: str) -> int:
-    """An id as a number or digits. Raises NotFound(kind) for anything else: it names nothing."""
-    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 18:
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63:
-        return value
-    raise NotFound(kind)

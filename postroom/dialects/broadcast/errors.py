@@ -7,11 +7,6 @@ so that text is kept for what is worth another try.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
-from litestar.exceptions import HTTPException
-
 from postroom.dialects.broadcast.schema import sentence
 from postroom.errors import (
     Conflict,
@@ -24,23 +19,14 @@ from postroom.errors import (
     Unauthenticated,
     Unavailable,
 )
+from postroom.http.asgi import RawHeaders
 from postroom.http.body_limits import BodyTooSlow
+from postroom.http.calls import Told
+from postroom.http.errors import Rows, tell
 from postroom.http.json import Malformed
-from postroom.logs import logger
-
-log = logger("dialects.broadcast")
 
 SERVER_ERROR = "Server error"
 _KINDS = {"connection": "Email server", "server": "Channel", "message": "Transactional", "account": "Account"}
-
-
-@dataclass(frozen=True)
-class Told:
-    """An error answer."""
-
-    status: int
-    body: Mapping[str, object]
-    headers: Mapping[str, str]
 
 
 def _text(error: PostroomError) -> str:
@@ -62,7 +48,7 @@ def _too_large(error: PostroomError) -> str:
     return f"The request is larger than {error.limit_bytes} bytes"
 
 
-ROWS: Mapping[type[PostroomError], tuple[int, Callable[[PostroomError], str]]] = {
+ROWS: Rows = {
     BodyTooSlow: (408, _sentences),
     Malformed: (400, _sentences),
     Invalid: (422, _sentences),
@@ -79,20 +65,6 @@ ROWS: Mapping[type[PostroomError], tuple[int, Callable[[PostroomError], str]]] =
 _ROUTING = {400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}
 
 
-def told(error: Exception) -> Told:
-    """The answer to an error. What we did not foresee is logged with its traceback and not shown."""
-    if isinstance(error, HTTPException) and error.status_code in _ROUTING:
-        return Told(error.status_code, {"error": _ROUTING[error.status_code]}, dict(error.headers or {}))
-    for kind in type(error).__mro__:
-        if kind in ROWS:
-            status, text = ROWS[kind]
-            headers: dict[str, str] = {}
-            if isinstance(error, Limited | Unavailable):
-                headers["Retry-After"] = str(error.retry_after_s)
-            elif status == 401:
-                headers["WWW-Authenticate"] = "Bearer"
-            if status == 500:
-                log.error("an error without an answer", exc_info=error)
-            return Told(status, {"error": text(error)}, headers)  # type: ignore[arg-type]  # it is of `kind`
-    log.error("a request failed", exc_info=error)
-    return Told(500, {"error": SERVER_ERROR}, {})
+def told(error: Exception, _: RawHeaders = ()) -> Told:
+    """The answer to an error."""
+    return tell(error, ROWS, SERVER_ERROR, _ROUTING, lambda _error, _status, text: {"error": text})

@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 from functools import cache
-from http import HTTPStatus
-from typing import Any
 
-import yaml
-
-from postroom import __version__
 from postroom.dialects.broadcast.calls import CHANNEL, Answer, Call
-from postroom.dialects.broadcast.operations import OPERATIONS, Operation
+from postroom.dialects.broadcast.operations import OPERATIONS
 from postroom.dialects.broadcast.schema import FIELDS, Field
+from postroom.http.calls import Operation
+from postroom.http.openapi import YAML, Json, answer, document, record, text
 
-# Any: a JSON document has no narrower type.
-Json = dict[str, Any]
-_ALWAYS = (401, 429, 500, 503)
+BASE = "/api/v1"
 
 
 async def openapi(call: Call) -> Answer:
     """OpenAPI 3.1 as YAML, with the address the caller reached us by."""
-    document = {**_document(), "servers": [{"url": (call.origin or call.base_url) + "/api/v1"}]}
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
-    return Answer(text, content_type="application/yaml; charset=utf-8")
+    return answer(call, _document(), BASE)
 
 
-def _string(meaning: str = "", *, null: bool = False, **more: object) -> Json:
-    schema: Json = {"type": ["string", "null"] if null else "string", **more}
-    return {**schema, "description": meaning} if meaning else schema
-
-
-_TIME = _string(format="date-time")
-_MAYBE_TIME = _string(null=True, format="date-time")
-
-
-def _object(required: tuple[str, ...] = (), /, **properties: object) -> Json:
-    schema: Json = {"type": "object", "properties": properties}
-    return {**schema, "required": list(required)} if required else schema
+OPENAPI: Operation[Call] = Operation(
+    "GET", "/openapi", openapi, None, "This document", YAML, takes_every_get=False
+)
+_TIME = text(format="date-time")
+_MAYBE_TIME = text(null=True, format="date-time")
+_CHANNEL_PARAMETER: Json = {
+    "name": CHANNEL,
+    "in": "query",
+    "description": "The channel; required for an account key.",
+    "schema": {"type": "integer"},
+}
 
 
 def _field(field: Field, *, shown: bool) -> Json:
@@ -54,9 +46,9 @@ def _field(field: Field, *, shown: bool) -> Json:
 
 
 def _schemas() -> Json:
-    warning = _object(("code", "param", "message"), code=_string(), param=_string(), message=_string())
+    warning = record(("code", "param", "message"), code=text(), param=text(), message=text())
     warnings = {"type": "array", "items": warning, "description": "Remarks; absent when there are none."}
-    server = _object(
+    server = record(
         tuple(field.name for field in FIELDS),
         **{"warnings": warnings, **{field.name: _field(field, shown=True) for field in FIELDS}},
     )
@@ -65,151 +57,90 @@ def _schemas() -> Json:
     integer = {"type": "integer"}
     return {
         "EmailServer": server,
-        "EmailServerList": _object(
+        "EmailServerList": record(
             ("data", "total"),
             data={"type": "array", "items": {"$ref": "#/components/schemas/EmailServer"}},
             total={"type": "integer", "description": "All of them, not only this page."},
         ),
-        "EmailServerRequest": _object(
+        "EmailServerRequest": record(
             ("email_server",),
-            email_server=_object(**writable),
+            email_server=record(**writable),
             **{CHANNEL: {"type": "integer", "description": "Required for an account key."}},
         ),
-        "CopyRequest": _object(("target_channel_id",), target_channel_id=integer, **{CHANNEL: integer}),
-        "TestResult": _object(
-            ("success", "message"), success=boolean, message=_string(), error=_string("The cause.")
+        "CopyRequest": record(("target_channel_id",), target_channel_id=integer, **{CHANNEL: integer}),
+        "TestResult": record(
+            ("success", "message"), success=boolean, message=text(), error=text("The cause.")
         ),
-        "Message": _object(("message",), message=_string()),
-        "TransactionalRequest": _object(
+        "Message": record(("message",), message=text()),
+        "TransactionalRequest": record(
             ("to", "subject", "body"),
-            to=_string("One address, or `Name <address>`."),
-            subject=_string(),
-            body=_string("HTML, or plain text when it holds no tag."),
-            preheader=_string(null=True),
-            reply_to=_string(null=True),
+            to=text("One address, or `Name <address>`."),
+            subject=text(),
+            body=text("HTML, or plain text when it holds no tag."),
+            preheader=text(null=True),
+            reply_to=text(null=True),
             include_unsubscribe_link={"type": ["boolean", "null"]},
             **{CHANNEL: {"type": "integer", "description": "Required for an account key."}},
         ),
-        "Transactional": _object(
+        "Transactional": record(
             ("id", "recipient_email", "subject", "status", "queue_at", "sent_at", "created_at", "updated_at"),
             id=integer,
-            recipient_email=_string(),
-            recipient_name=_string(null=True),
-            subject=_string(),
-            body=_string("Null once retention deleted it.", null=True),
-            preheader=_string(null=True),
-            reply_to=_string(null=True),
-            status=_string(enum=["queued", "pending", "sent", "failed"]),
+            recipient_email=text(),
+            recipient_name=text(null=True),
+            subject=text(),
+            body=text("Null once retention deleted it.", null=True),
+            preheader=text(null=True),
+            reply_to=text(null=True),
+            status=text(enum=["queued", "pending", "sent", "failed"]),
             queue_at=_TIME,
             sent_at={**_MAYBE_TIME, "description": "Null until the receiving server took it."},
             created_at=_TIME,
             updated_at=_TIME,
-            status_url=_string(),
+            status_url=text(),
             warnings=warnings,
         ),
-        "Whoami": _object(
+        "Whoami": record(
             ("token", "channel", "token_type", "type"),
-            token=_object(
+            token=record(
                 ("label", "type", "redacted_value", "last_used_at", "permissions"),
-                label=_string(),
-                type=_string(enum=["channel_scoped", "admin_cross_channel"]),
-                redacted_value=_string(),
+                label=text(),
+                type=text(enum=["channel_scoped", "admin_cross_channel"]),
+                redacted_value=text(),
                 last_used_at=_MAYBE_TIME,
                 permissions={"type": "object", "additionalProperties": boolean},
             ),
             channel={
-                **_object(("id", "name", "slug"), id=integer, name=_string(), slug=_string()),
+                **record(("id", "name", "slug"), id=integer, name=text(), slug=text()),
                 "type": ["object", "null"],
             },
-            token_type=_string(),
-            type=_string(),
+            token_type=text(),
+            type=text(),
         ),
-        "Status": _object(
+        "Status": record(
             ("channel", "subscribers", "readiness"),
-            channel=_object(name=_string(), sender_email=_string(null=True), sender_name=_string(null=True)),
-            subscribers=_object(total=integer, active=integer),
-            readiness=_object(broadcasts=boolean, sequences=boolean, transactionals=boolean),
+            channel=record(name=text(), sender_email=text(null=True), sender_name=text(null=True)),
+            subscribers=record(total=integer, active=integer),
+            readiness=record(broadcasts=boolean, sequences=boolean, transactionals=boolean),
         ),
-        "Prime": _object(
+        "Prime": record(
             ("platform", "capabilities", "rate_limit", "endpoints", "tips"),
-            platform=_object(name=_string(), version=_string()),
-            capabilities={"type": "array", "items": _string()},
-            rate_limit=_object(requests_per_minute=integer),
+            platform=record(name=text(), version=text()),
+            capabilities={"type": "array", "items": text()},
+            rate_limit=record(requests_per_minute=integer),
             endpoints={"type": "array", "items": {"type": "object"}},
-            tips={"type": "array", "items": _string()},
+            tips={"type": "array", "items": text()},
         ),
-        "Error": _object(("error",), error=_string("What is wrong, in words.")),
+        "Error": record(("error",), error=text("What is wrong, in words.")),
     }
-
-
-def _response(meaning: str, schema: str) -> Json:
-    if schema == "text/plain":
-        return {"description": meaning, "content": {schema: {"schema": {"type": "string"}}}}
-    reference = {"$ref": f"#/components/schemas/{schema}"}
-    return {"description": meaning, "content": {"application/json": {"schema": reference}}}
-
-
-def _operation(one: Operation) -> Json:
-    told: Json = {"operationId": one.name, "summary": one.summary, "tags": [one.path.split("/")[1]]}
-    parameters: list[Json] = []
-    if "{id}" in one.path:
-        parameters.append({"name": "id", "in": "path", "required": True, "schema": {"type": "integer"}})
-    for place, named in (("query", one.query), ("header", one.headers)):
-        for name, meaning in named.items():
-            kind = "integer" if place == "query" else "string"
-            parameters.append({"name": name, "in": place, "description": meaning, "schema": {"type": kind}})
-    if one.method == "GET" and one.name not in ("prime", "skill"):
-        parameters.append(
-            {
-                "name": CHANNEL,
-                "in": "query",
-                "description": "The channel; required for an account key.",
-                "schema": {"type": "integer"},
-            }
-        )
-    if parameters:
-        told["parameters"] = parameters
-    if one.takes:
-        reference = {"$ref": f"#/components/schemas/{one.takes}"}
-        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": reference}}}
-    responses = {str(one.status): _response(HTTPStatus(one.status).phrase, one.gives)}
-    for status in sorted({*one.errors, *_ALWAYS}):
-        fails = "TestResult" if status == 422 and one.gives == "TestResult" else "Error"
-        responses[str(status)] = _response(HTTPStatus(status).phrase, fails)
-    told["responses"] = responses
-    return told
 
 
 @cache
 def _document() -> Json:
-    paths: Json = {}
-    for one in OPERATIONS:
-        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
-    paths["/openapi"] = {
-        "get": {
-            "operationId": "openapi",
-            "summary": "This document",
-            "tags": ["openapi"],
-            "responses": {
-                "200": {
-                    "description": "OK",
-                    "content": {"application/yaml": {"schema": {"type": "string"}}},
-                },
-                **{str(status): _response(HTTPStatus(status).phrase, "Error") for status in _ALWAYS},
-            },
-        }
-    }
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Postroom: Broadcast's API",
-            "version": __version__,
-            "description": "Every path may end in `.json`. Unknown parameters are remarked on in `warnings`.",
-        },
-        "security": [{"key": []}],
-        "paths": paths,
-        "components": {
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": _schemas(),
-        },
-    }
+    return document(
+        "Postroom: Broadcast's API",
+        "Every path may end in `.json`. Unknown parameters are remarked on in `warnings`.",
+        (*OPERATIONS, OPENAPI),
+        _schemas(),
+        every_get=(_CHANNEL_PARAMETER,),
+        fails={("TestResult", 422): "TestResult"},
+    )

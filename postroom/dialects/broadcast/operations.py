@@ -2,49 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-
 from postroom.core.key import Scope
 from postroom.dialects.broadcast import discovery, email_servers, transactionals
-from postroom.dialects.broadcast.calls import Answer, Call
-
-Run = Callable[[Call], Awaitable[Answer]]
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One call.
-
-    path: below /api/v1, `{id}` for a number. scope: None for any key. takes and gives name the schemas of
-    `openapi`; `errors` the statuses it may answer besides 401, 429, 500 and 503, which all have.
-    """
-
-    method: str
-    path: str
-    run: Run
-    scope: Scope | None
-    summary: str
-    gives: str
-    takes: str = ""
-    status: int = 200
-    errors: tuple[int, ...] = ()
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """Unique, for operationId."""
-        module = self.run.__module__.rsplit(".", 1)[1]
-        return self.run.__name__ if module == "discovery" else f"{module}_{self.run.__name__}"
-
+from postroom.dialects.broadcast.calls import Call
+from postroom.http.calls import Operation
 
 _SERVERS = "/email_servers"
 _READ, _WRITE = Scope.EMAIL_SERVERS_READ, Scope.EMAIL_SERVERS_WRITE
 _PAGE = {"limit": "Most rows to return, 25 if absent, 250 at most.", "offset": "Rows to skip."}
 _KEY = {"Idempotency-Key": "Up to 255 characters; the same request again within a day is the same message."}
 
-OPERATIONS: tuple[Operation, ...] = (
+OPERATIONS: tuple[Operation[Call], ...] = (
     Operation("GET", _SERVERS, email_servers.index, _READ, "List email servers", "EmailServerList",
               errors=(404, 422), query=_PAGE),
     Operation("POST", _SERVERS, email_servers.create, _WRITE, "Create an email server", "EmailServer",
@@ -62,12 +30,14 @@ OPERATIONS: tuple[Operation, ...] = (
               (400, 403, 404, 413, 422)),
     Operation("POST", "/transactionals", transactionals.create, Scope.TRANSACTIONALS_WRITE,
               "Send a message to one recipient", "Transactional", "TransactionalRequest", 201,
-              (400, 403, 404, 409, 413, 422), headers=_KEY),
+              (400, 403, 404, 409, 413, 422), headers=_KEY, holds_message=True),
     Operation("GET", "/transactionals/{id}", transactionals.show, Scope.TRANSACTIONALS_READ, "Show a message",
               "Transactional", errors=(404, 422)),
     Operation("GET", "/whoami", discovery.whoami, None, "The key and its channel", "Whoami", errors=(404,)),
     Operation("GET", "/status", discovery.status, None, "Whether the channel is ready to send", "Status",
               errors=(404, 422)),
-    Operation("GET", "/prime", discovery.prime, None, "What this API can do", "Prime"),
-    Operation("GET", "/skill", discovery.skill, None, "How to use this API, as a text", "text/plain"),
+    Operation("GET", "/prime", discovery.prime, None, "What this API can do", "Prime",
+              takes_every_get=False),
+    Operation("GET", "/skill", discovery.skill, None, "How to use this API, as a text", "text/plain",
+              takes_every_get=False),
 )  # fmt: skip

@@ -6,7 +6,7 @@ import yaml
 
 from postroom.core.key import Scope
 from postroom.dialects.broadcast.operations import OPERATIONS
-from postroom.dialects.broadcast.routes import _origin
+from postroom.http.surface import _origin
 from tests.dialects.broadcast.conftest import GOOD, House
 
 

@@ -1,0 +1,113 @@
+"""What every dialect's calls have in common: an authenticated request, an answer, and a row of its table.
+
+A dialect lists its calls once as `Operation`s; `http.surface` routes them and `http.openapi` describes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from postroom.actions.checks import is_id
+from postroom.actions.context import Actor, Context
+from postroom.core.key import Key, Scope
+from postroom.errors import NotFound
+
+JSON = "application/json; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request whose key is known and may do it. `path`: as routed, without prefix and suffix.
+
+    base_url: how callers reach us, without a trailing slash, "" when unknown; from our settings, not from
+    the request. origin: the same as this request says it, already checked for being an address at all.
+    """
+
+    ctx: Context
+    key: Key
+    method: str
+    path: str
+    params: Mapping[str, str]
+    query: Mapping[str, str]
+    idempotency_key: str
+    raw_body: bytes
+    base_url: str
+    origin: str
+    rate_per_minute: int
+    body: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def actor(self) -> Actor:
+        """Whom the audit trail names."""
+        return Actor(f"key {self.key.key_id}", self.key.account_id)
+
+    def id(self, kind: str) -> int:
+        """The number in the path. Raises NotFound(kind) for what cannot be one."""
+        return number_or_missing(self.params["id"], kind)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an operation answers: JSON, a text of `content_type`, or with None nothing at all."""
+
+    body: Mapping[str, object] | Sequence[object] | str | None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = JSON
+
+
+@dataclass(frozen=True)
+class Told:
+    """An error as a dialect tells it."""
+
+    status: int
+    body: Mapping[str, object]
+    headers: Mapping[str, str]
+
+
+C = TypeVar("C", bound=Call)
+
+
+@dataclass(frozen=True)
+class Operation(Generic[C]):
+    """One call.
+
+    path: below the product's base, `{id}` for a number. scope: None for any key. takes and gives name the
+    schemas of the OpenAPI document, gives "" for no body; `errors` the statuses it may answer besides 401,
+    429, 500 and 503, which all have. holds_message: its body may be as large as a message.
+    takes_every_get: whether, being a GET, it takes the parameters all the product's GETs take.
+    """
+
+    method: str
+    path: str
+    run: Callable[[C], Awaitable[Answer]]
+    scope: Scope | None
+    summary: str
+    gives: str
+    takes: str = ""
+    status: int = 200
+    errors: tuple[int, ...] = ()
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    holds_message: bool = False
+    takes_every_get: bool = True
+
+    @property
+    def name(self) -> str:
+        """Unique, for operationId."""
+        module = self.run.__module__.rsplit(".", 1)[1]
+        return self.run.__name__ if module == "discovery" else f"{module}_{self.run.__name__}"
+
+
+Operations = Sequence[Operation[Any]]  # Any: of one dialect's own kind of Call
+
+
+def number_or_missing(value: object, kind: str) -> int:
+    """An id as a number or digits. Raises NotFound(kind) for anything else: it names nothing."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 18:
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and is_id(value):
+        return value
+    raise NotFound(kind)

@@ -1,0 +1,182 @@
+"""A dialect's Litestar application, made from its table of operations.
+
+What is the same for every product is here: who asks, may they, how often, how large, strict JSON, and that
+every answer, also where nothing is routed, has the product's own shape. What differs is data: `Surface`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, cast
+
+import msgspec
+from litestar import Litestar, Request, Response
+from litestar.handlers import HTTPRouteHandler
+
+from postroom.actions.context import Context
+from postroom.errors import Limited, PostroomError
+from postroom.http.app import PREFIX_KEY
+from postroom.http.asgi import ASGIApp, RawHeaders, Receive, header_values
+from postroom.http.auth import authenticate
+from postroom.http.body_limits import read_body
+from postroom.http.calls import JSON, Answer, C, Operation, Told
+from postroom.http.json import parse_object
+from postroom.http.paging import parse_query
+from postroom.http.rate import RateLimiter, limiter
+
+MOST_SETTINGS_BYTES = 1 << 20  # of a body that holds no message
+MOST_TOKENS = 10_000  # strings, brackets and commas of a body; no call of any product comes near
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
+
+
+@dataclass(frozen=True)
+class ApiSettings:
+    """base_url: how callers reach us, no trailing slash. rate_per_minute: None: the product's own figure.
+
+    most_body_bytes: of a request that holds a message; of any other at most 1 MiB.
+    """
+
+    base_url: str
+    rate_per_minute: int | None = None
+    most_body_bytes: int = 35 << 20
+
+
+@dataclass(frozen=True)
+class Surface(Generic[C]):
+    """One product's own.
+
+    base: what its paths begin with. told: an error as it tells it, given the request's headers.
+    refused: what a key without the scope is told. suffix: may follow any path, such as `.json`.
+    call: the product's kind of Call; `more` gives its further fields from the headers.
+    """
+
+    base: str
+    operations: tuple[Operation[C], ...]
+    call: type[C]
+    documented_rate: int
+    told: Callable[[Exception, RawHeaders], Told]
+    refused: PostroomError
+    suffix: str = ""
+    more: Callable[[RawHeaders], Mapping[str, object]] = field(default=lambda _: {})
+
+
+def surface_app(ctx: Context, settings: ApiSettings, surface: Surface[C]) -> ASGIApp:
+    """The application; it sees paths from the surface's base on."""
+    limits = limiter(ctx.clock, settings.rate_per_minute, surface.documented_rate)
+    desk = _Desk(ctx, settings, surface, limits)
+
+    def unrouted(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+        return _failed(surface.told(error, request.scope["headers"]), {})
+
+    return Litestar(  # type: ignore[return-value]  # Litestar types ASGI's dictionaries more narrowly
+        [desk.handler(one) for one in surface.operations],
+        openapi_config=None,
+        exception_handlers={Exception: unrouted},
+        logging_config=None,
+        debug=False,
+    )
+
+
+@dataclass(frozen=True)
+class _Desk(Generic[C]):
+    """What every request needs."""
+
+    ctx: Context
+    settings: ApiSettings
+    surface: Surface[C]
+    limits: RateLimiter | None
+
+    def handler(self, operation: Operation[C]) -> HTTPRouteHandler:
+        """A route for an operation, with and without the suffix."""
+
+        async def handle(request: Request[Any, Any, Any]) -> Response[bytes]:
+            return await self._handle(request, operation)
+
+        path = self.surface.base + operation.path.replace("{id}", "{id:str}")
+        paths = [path]
+        # A path that ends in an id takes the suffix with it; `_answer` cuts it off.
+        if self.surface.suffix and not path.endswith("}"):
+            paths.append(path + self.surface.suffix)
+        named = f"{operation.method} {operation.path}"
+        return HTTPRouteHandler(paths, http_method=operation.method, status_code=200, name=named)(handle)  # type: ignore[arg-type]  # a method's name
+
+    async def _handle(self, request: Request[Any, Any, Any], operation: Operation[C]) -> Response[bytes]:
+        headers: dict[str, str] = {}
+        try:
+            answer = await self._answer(request, operation, headers)
+        except Exception as error:  # whatever it is, the answer has the product's shape
+            return _failed(self.surface.told(error, request.scope["headers"]), headers)
+        return _answered(answer, {**headers, **answer.headers})
+
+    async def _answer(
+        self, request: Request[Any, Any, Any], operation: Operation[C], headers: dict[str, str]
+    ) -> Answer:
+        """Raises what the operation raises; `headers` then hold what is to be told all the same."""
+        ctx, raw_headers, suffix = self.ctx, request.scope["headers"], self.surface.suffix
+        key = await authenticate(ctx, raw_headers)
+        if self.limits is not None:
+            allowance = self.limits.take(key.key_id)
+            headers.update(allowance.headers())
+            if allowance.retry_after_s:
+                raise Limited(allowance.retry_after_s)
+        if operation.scope is not None and not key.may(operation.scope):
+            raise self.surface.refused
+        raw = b""
+        if request.method != "GET":
+            most_bytes = self.settings.most_body_bytes
+            if not operation.holds_message:
+                most_bytes = min(most_bytes, MOST_SETTINGS_BYTES)
+            raw = await read_body(cast(Receive, request.receive), most_bytes)
+        names = header_values(raw_headers, b"idempotency-key")
+        prefix = str(request.scope.get(PREFIX_KEY, ""))
+        call = self.surface.call(
+            ctx=ctx,
+            key=key,
+            method=request.method,
+            path=request.scope["path"].removesuffix(suffix),
+            params={name: str(value).removesuffix(suffix) for name, value in request.path_params.items()},
+            query=parse_query(request.scope["query_string"]),
+            idempotency_key=names[0] if names else "",
+            raw_body=raw,
+            base_url=self.settings.base_url.rstrip("/") + prefix,
+            origin=_origin(request.scope["scheme"], header_values(raw_headers, b"host"), prefix),
+            rate_per_minute=self._rate,
+            body=parse_object(raw, most_tokens=MOST_TOKENS),
+            **self.surface.more(raw_headers),
+        )
+        return await operation.run(call)
+
+    @property
+    def _rate(self) -> int:
+        rate = self.settings.rate_per_minute
+        return self.surface.documented_rate if rate is None else rate
+
+
+def _origin(scheme: str, hosts: list[str], prefix: str) -> str:
+    """How this caller reached us, when the Host it sent is an address at all."""
+    if len(hosts) != 1 or _HOST.fullmatch(hosts[0]) is None:
+        return ""
+    return f"{scheme}://{hosts[0]}{prefix}"
+
+
+def _answered(answer: Answer, headers: Mapping[str, str]) -> Response[bytes]:
+    if answer.body is None:
+        return Response(b"", status_code=answer.status, headers=dict(headers))
+    if isinstance(answer.body, str):
+        content_type = answer.content_type
+        # As Litestar wants it: it names the charset of a text by itself.
+        kind = content_type.partition(";")[0] if content_type.startswith("text/") else content_type
+        return Response(
+            answer.body.encode(), status_code=answer.status, headers=dict(headers), media_type=kind
+        )
+    return _json(answer.body, answer.status, headers)
+
+
+def _failed(told: Told, headers: Mapping[str, str]) -> Response[bytes]:
+    return _json(told.body, told.status, {**headers, **told.headers})
+
+
+def _json(body: object, status: int, headers: Mapping[str, str]) -> Response[bytes]:
+    return Response(msgspec.json.encode(body), status_code=status, headers=dict(headers), media_type=JSON)
