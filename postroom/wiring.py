@@ -361,7 +361,12 @@ def http_application(room: PostRoom, *, url: str, missing: Callable[[], Sequence
         most_body_bytes=settings.max_body_bytes,
     )
     mounts = [Mount(broadcast.broadcast_app(room.ctx, spoken), broadcast.PATHS, broadcast.PREFIX)]
-    return http_app(mounts, missing, most_body_bytes=settings.max_body_bytes)
+    return http_app(
+        mounts,
+        missing,
+        most_body_bytes=settings.max_body_bytes,
+        trusted_proxies=settings.trusted_proxies,
+    )
 
 
 async def _database_facts(store: SqliteStore) -> Mapping[str, object]:

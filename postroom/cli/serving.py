@@ -207,7 +207,6 @@ class Serving:
             most_headers=settings.max_headers,
             most_header_bytes=settings.max_header_bytes,
             drain_s=settings.drain_s,
-            trusted_proxies=[str(one) for one in settings.trusted_proxies],
         )
 
     async def _bootstrapped(self, room: PostRoom) -> dict[str, object] | None:

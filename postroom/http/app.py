@@ -15,6 +15,7 @@ import msgspec
 
 from postroom.http.asgi import ASGIApp, Receive, Scope, Send, answer
 from postroom.http.body_limits import BodyLimit
+from postroom.http.client_address import ClientAddress, Network
 
 PREFIX_KEY = "postroom.prefix"  # in the scope: what was taken off the front of the path
 JSON = b"application/json"
@@ -38,13 +39,20 @@ class Mount:
 
 
 def http_app(
-    mounts: Sequence[Mount], missing: Missing, *, most_body_bytes: int, body_patience_s: float = 60.0
+    mounts: Sequence[Mount],
+    missing: Missing,
+    *,
+    most_body_bytes: int,
+    body_patience_s: float = 60.0,
+    trusted_proxies: Sequence[Network] = (),
 ) -> ASGIApp:
-    """The application for the server: all mounts behind the cap on bodies.
+    """The application for the server: all mounts behind the cap on bodies, with the real client in scope.
 
     most_body_bytes: of any request; an operation may allow less. body_patience_s: for a whole body.
+    trusted_proxies: whose X-Forwarded-For and -Proto are believed; see `client_address`.
     """
-    return BodyLimit(Dispatcher(mounts, missing), most_bytes=most_body_bytes, patience_s=body_patience_s)
+    limited = BodyLimit(Dispatcher(mounts, missing), most_bytes=most_body_bytes, patience_s=body_patience_s)
+    return ClientAddress(limited, trusted_proxies)
 
 
 class Dispatcher:

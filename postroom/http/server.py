@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 from asyncio.events import TimerHandle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, cast
 
 import uvicorn
@@ -46,13 +46,11 @@ async def serve_http(
     keep_alive_s: float = 15.0,
     drain_s: float = 30.0,
     most_connections: int | None = None,
-    trusted_proxies: Sequence[str] = (),
 ) -> HttpHandle:
     """Serve `app` on `sock` (bound, not blocking anybody) until `stop`; returns once it takes connections.
 
     most_headers, most_header_bytes: of one request, its request line included; above them it gets 400 and the
     connection is closed. head_patience_s: for a whole head to arrive. most_connections: above it 503.
-    trusted_proxies: addresses or networks whose X-Forwarded-For and -Proto are believed.
     """
     bounds = {
         "most_headers": most_headers,
@@ -67,8 +65,7 @@ async def serve_http(
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=bool(trusted_proxies),
-        forwarded_allow_ips=list(trusted_proxies),
+        proxy_headers=False,  # http.client_address reads them
         timeout_keep_alive=cast(int, keep_alive_s),  # it is only handed to call_later
         timeout_graceful_shutdown=cast(int, drain_s),  # and this to wait_for
         limit_concurrency=most_connections,
