@@ -35,6 +35,7 @@ from postroom.engine.settings import EngineSettings
 from postroom.errors import Unavailable
 from postroom.http.asgi import ASGIApp
 from postroom.ids import AccountId, ConnectionId
+from postroom.inbound.smtp_server import SessionLimits
 from postroom.keyring import KeyRing
 from postroom.storage import migrations
 from postroom.storage.interface import Sql, Work
@@ -292,6 +293,18 @@ def limits_of(settings: Settings) -> Limits:
         max_header_bytes=settings.max_header_bytes,
         max_recipients=settings.max_recipients,
         idempotency_keep_s=settings.idempotency_keep_s,
+    )
+
+
+def session_limits(settings: Settings) -> SessionLimits:
+    """What programs that submit by SMTP may use."""
+    return SessionLimits(
+        max_sessions=settings.submission_sessions,
+        sessions_per_address=settings.submission_sessions_per_address,
+        memory_bytes=settings.submission_bytes_in_flight,
+        idle_s=settings.submission_idle_s,
+        session_s=settings.submission_session_time_s,
+        messages_per_session=settings.submission_messages_per_session,
     )
 
 

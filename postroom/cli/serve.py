@@ -76,6 +76,8 @@ def _tell(terminal: Terminal, ready: Any) -> None:  # Any: serving.Ready, import
         host, port = ready.inbox
         say(f"The test inbox takes SMTP on {host}:{port}; it sends nothing on.")
     say(f"Programs send by SMTP on {ready.smtp}, with a server key as user name and password.")
+    if ready.smtps is not None:
+        say(f"With TLS from the first byte they do so on {ready.smtps}.")
     data = f" --data {shlex.quote(ready.data)}" if terminal.settings.sources.get("data") else ""
     if ready.made is not None:
         inbox = ready.inbox

@@ -32,7 +32,15 @@ from postroom.inbound.inbox import Inbox, open_socket
 from postroom.inbound.smtp_server import is_loopback
 from postroom.inbound.submission import ClearAuth, SubmissionServer
 from postroom.inbound.tls import server_tls
-from postroom.wiring import TLS_NAME, PostRoom, helo_name, housekeeping, http_application, open_post_room
+from postroom.wiring import (
+    TLS_NAME,
+    PostRoom,
+    helo_name,
+    housekeeping,
+    http_application,
+    open_post_room,
+    session_limits,
+)
 
 log = logs.logger("serve")
 _BACKLOG = 512
@@ -46,6 +54,7 @@ class Ready:
     url: str
     inbox: tuple[str, int] | None
     smtp: str
+    smtps: str | None
     data: str
     public_url: str
     first_run: bool
@@ -59,6 +68,7 @@ class Ready:
             "public_url": self.public_url or None,
             "inbox": None if self.inbox is None else f"{self.inbox[0]}:{self.inbox[1]}",
             "smtp": self.smtp,
+            "smtps": self.smtps,
             "data": self.data,
             "pid": os.getpid(),
             "notes": list(self.notes),
@@ -89,8 +99,9 @@ class Serving:
             http_socket = self._bind_http()
             stack.callback(http_socket.close)
             inbox_at = await self._start_inbox(room, stack)
-            smtp_socket = self._bind_smtp()
-            stack.callback(smtp_socket.close)
+            smtp_socket, smtps_socket = self._bind_smtp()
+            for listener in filter(None, (smtp_socket, smtps_socket)):
+                stack.callback(listener.close)
             await room.dispatcher.start()
             stack.push_async_callback(room.dispatcher.stop, 0.0)
             control = ControlServer(room.desk, control_socket)
@@ -102,12 +113,13 @@ class Serving:
             url = _url(http_socket)
             http = await self._start_http(room, url, http_socket)
             stack.push_async_callback(http.stop)
-            smtp_at = smtp_socket.getsockname()[:2]
-            submission = await self._start_submission(room, smtp_socket)
+            smtp_at = _shown(smtp_socket)
+            smtps_at = None if smtps_socket is None else _shown(smtps_socket)
+            submission = await self._start_submission(room, smtp_socket, smtps_socket)
             stack.push_async_callback(submission.stop)
             self._missing = [] if room.dispatcher.running else ["the engine"]
             made = await self._bootstrapped(room)
-            self._tell(room, url, inbox_at, smtp_at, made)
+            self._tell(room, url, inbox_at, smtp_at, smtps_at, made)
             return await self._until_stopped(room, http, submission)
 
     def _signalled(self, number: int, control_socket: ControlSocket) -> None:
@@ -141,8 +153,15 @@ class Serving:
     def _bind_http(self) -> socket.socket:
         return self._bind_or_another(self._settings.http, "it listens")
 
-    def _bind_smtp(self) -> socket.socket:
-        return self._bind_or_another(self._settings.smtp, "SMTP is taken")
+    def _bind_smtp(self) -> tuple[socket.socket, socket.socket | None]:
+        clear = self._bind_or_another(self._settings.smtp, "SMTP is taken")
+        if self._settings.smtps is None:
+            return clear, None
+        try:
+            return clear, self._bind_or_another(self._settings.smtps, "SMTP with TLS is taken")
+        except BaseException:
+            clear.close()
+            raise
 
     def _bind_or_another(self, wanted: Endpoint, what: str) -> socket.socket:
         try:
@@ -154,22 +173,33 @@ class Serving:
             self._notes.append(f"{wanted} was taken, so {what} on port {found.getsockname()[1]}.")
             return found
 
-    async def _start_submission(self, room: PostRoom, listener: socket.socket) -> SubmissionServer:
+    async def _start_submission(
+        self, room: PostRoom, clear: socket.socket, secure: socket.socket | None
+    ) -> SubmissionServer:
         settings = self._settings
         name = settings.helo_name or helo_name()
-        tls = None
         # No self-made certificate on loopback: many libraries take STARTTLS when it is offered, and fail.
-        if settings.smtp_tls_cert is not None or not is_loopback(listener.getsockname()[0]):
+        starttls = settings.smtp_tls_cert is not None or not is_loopback(clear.getsockname()[0])
+        tls = None
+        if starttls or secure is not None:
             tls = await asyncio.to_thread(
                 server_tls, settings.data / TLS_NAME, name, settings.smtp_tls_cert, settings.smtp_tls_key
             )
         server = SubmissionServer(
             room.ctx,
-            tls=None if tls is None else tls.context,
+            tls=tls.context if tls is not None and starttls else None,
             clear_auth=ClearAuth.ALWAYS if settings.smtp_clear_auth else ClearAuth.LOOPBACK,
             host_name=name,
+            limits=session_limits(settings),
         )
-        await server.start(listener)
+        try:
+            await server.start(clear)
+            if secure is not None:
+                assert tls is not None
+                await server.start(secure, tls.context)
+        except BaseException:
+            await server.stop()
+            raise
         return server
 
     async def _start_inbox(self, room: PostRoom, stack: AsyncExitStack) -> tuple[str, int] | None:
@@ -221,20 +251,24 @@ class Serving:
         room: PostRoom,
         url: str,
         inbox: tuple[str, int] | None,
-        smtp: tuple[str, int],
+        smtp: str,
+        smtps: str | None,
         made: dict[str, object] | None,
     ) -> None:
         settings = self._settings
         room.desk.listening["http"] = url.removeprefix("http://")
         if inbox is not None:
             room.desk.listening["inbox"] = f"{inbox[0]}:{inbox[1]}"
-        room.desk.listening["smtp"] = f"{smtp[0]}:{smtp[1]}"
+        room.desk.listening["smtp"] = smtp
+        if smtps is not None:
+            room.desk.listening["smtps"] = smtps
         log.info("serving", url=url, data=str(settings.data), instance=room.instance)
         self._ready(
             Ready(
                 url=url,
                 inbox=inbox,
-                smtp=f"{smtp[0]}:{smtp[1]}",
+                smtp=smtp,
+                smtps=smtps,
                 data=str(settings.data),
                 public_url=settings.public_url,
                 first_run=self._first_run,
@@ -258,6 +292,11 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _shown(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return str(Endpoint(host, port))
 
 
 def _url(listener: socket.socket) -> str:

@@ -88,6 +88,11 @@ class Settings:
     smtp: Endpoint = row(
         kinds.ENDPOINT, "127.0.0.1:2525", "Where SMTP submission by your applications listens."
     )
+    smtps: Endpoint | None = row(
+        kinds.MAYBE_ENDPOINT,
+        "",
+        "Where submission with TLS from the first byte listens, such as 0.0.0.0:2465; empty: nowhere.",
+    )
     inbox: Endpoint | None = row(
         kinds.MAYBE_ENDPOINT,
         "",
@@ -126,10 +131,28 @@ class Settings:
         kinds.FLAG, "false", "Whether programs may log in to our SMTP without TLS from another machine."
     )
     smtp_tls_cert: Path | None = row(
-        kinds.MAYBE_FILE, "", "PEM certificate of our SMTP listener; empty: a self-signed one, made once."
+        kinds.MAYBE_FILE, "", "PEM certificate of `smtp` and `smtps`; empty: a self-signed one, made once."
     )
     smtp_tls_key: Path | None = row(
         kinds.MAYBE_FILE, "", "PEM key of smtp_tls_cert; empty: it stands in the same file."
+    )
+    submission_sessions: int = row(
+        count("sessions", 1, 100_000), "1000", "Most sessions of programs on `smtp` and `smtps` together."
+    )
+    submission_sessions_per_address: int = row(
+        count("sessions", 1, 100_000), "100", "Most of them from one address (IPv6: one /64)."
+    )
+    submission_bytes_in_flight: int = row(
+        size("1MB", "64GB"), "256MB", "Bytes of messages not yet stored, of all sessions together."
+    )
+    submission_idle_s: float = row(
+        duration("1s", "1h"), "300s", "Longest wait for a command of a program that has logged in."
+    )
+    submission_session_time_s: float = row(
+        duration("10s", "30d"), "1h", "Age at which a session takes no further message."
+    )
+    submission_messages_per_session: int = row(
+        count("messages", 1, 1_000_000), "10000", "Most messages of one session."
     )
     helo_name: str = row(kinds.HOST_NAME, "", "The name given in EHLO; empty: the host's full name.")
     tls_ca_file: Path | None = row(
@@ -351,11 +374,14 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         ("backoff_first", "backoff_longest", "rests only grow"),
         ("max_message_bytes", "max_body_bytes", "such a message could not be handed in over HTTP"),
         ("max_body_bytes", "queue_bytes", "such a request could not be written"),
+        ("max_message_bytes", "submission_bytes_in_flight", "such a message could not be handed in by SMTP"),
     ):
         if getattr(settings, attributes[small]) > getattr(settings, attributes[large]):
             yield f"{small} is more than {large}: {reason}"
     if 3 * settings.lease_renew_s > settings.lease_s:
         yield "lease_renew is more than a third of lease: a worker needs more than one try to keep its lease"
-    listening = [at for at in (settings.http, settings.smtp, settings.inbox) if at is not None and at.port]
+    listeners = (settings.http, settings.smtp, settings.smtps, settings.inbox)
+    listening = [at for at in listeners if at is not None and at.port]
     if len(set(listening)) < len(listening):
-        yield f"http, smtp and inbox each need an address of their own: {', '.join(map(str, listening))}"
+        given = ", ".join(map(str, listening))
+        yield f"http, smtp, smtps and inbox each need an address of their own: {given}"

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import math
 import socket
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ from postroom.clock import Clock, SystemClock
 from postroom.errors import Conflict, Invalid
 from postroom.inbound import sasl
 from postroom.inbound.inbox_folder import InboxFolder, InboxMail, list_mails, read_mail
-from postroom.inbound.smtp_server import SessionLimits, SmtpServer
+from postroom.inbound.smtp_server import SessionLimits, SmtpServer, TlsSource
 from postroom.inbound.smtp_session import SmtpSession
 
 __all__ = ["Inbox", "InboxMail", "list_mails", "open_socket", "read_mail"]
@@ -84,6 +85,7 @@ class Inbox(SmtpServer):
             login_s=idle_s,
             idle_s=idle_s,
             data_s=idle_s,
+            session_s=math.inf,
             unknown_commands=5,
             idle_commands=200,
             messages_per_session=sys.maxsize,  # a developer's program may send all day on one session
@@ -95,7 +97,7 @@ class Inbox(SmtpServer):
     def new_session(self) -> InboxSession:
         return InboxSession(self)
 
-    async def start(self, listener: socket.socket) -> None:
+    async def start(self, listener: socket.socket, implicit_tls: TlsSource | None = None) -> None:
         """Serve on a bound TCP socket, which is ours from now on.
 
         Raises Invalid when it is not bound to a loopback address (any login is accepted here),
@@ -109,7 +111,7 @@ class Inbox(SmtpServer):
             listener.close()
             raise
         try:
-            await super().start(listener)
+            await super().start(listener, implicit_tls)
         except BaseException:
             self.folder.close()
             raise

@@ -69,7 +69,7 @@ class Body:
         if size_bytes > self._size_limit_bytes:
             return f"552 5.3.4 Larger than {self._size_limit_bytes} bytes"
         if self._holder.held_bytes + more_bytes > self._memory_bytes:
-            return "452 4.3.1 Too much mail at once, try again later"
+            return f"452 4.3.1 More than {self._memory_bytes} bytes of mail come in at once, try again later"
         return ""
 
     def _finish(self, read: bytearray) -> str:

@@ -73,6 +73,7 @@ class SmtpConnection(SMTP):
         self.reading_body = False
         self.unheard_bytes = 0  # received since the last whole command
         self.admitted = False  # counted in by the listener
+        self.implicit_tls = False  # told by it before the connection is made
         self._securing = False
         self._lost = False
         super().__init__(
@@ -104,7 +105,7 @@ class SmtpConnection(SMTP):
         assert self._handler_coroutine is not None
         self._handler_coroutine.add_done_callback(self._ended)
         self.server.keep(self._handler_coroutine)
-        if self.server.implicit_tls:
+        if self.implicit_tls:
             self._mark_secure()
 
     async def _handshake(self, transport: asyncio.BaseTransport) -> asyncio.Transport:
@@ -115,7 +116,7 @@ class SmtpConnection(SMTP):
             secured = await self.loop.start_tls(
                 cast(asyncio.Transport, transport),
                 self,
-                self.server.tls,
+                self.server.tls(),
                 server_side=True,
                 ssl_handshake_timeout=self.server.limits.handshake_s,
                 ssl_shutdown_timeout=GOODBYE_S,

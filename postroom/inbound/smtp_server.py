@@ -1,6 +1,7 @@
 """What our SMTP listeners share: how many peers, how much memory, and a stop that loses nothing.
 
-A listener is an `SmtpServer`; the `SmtpSession` it makes for each connection (`smtp_session`) holds the
+An `SmtpServer` serves any number of sockets, in clear text with STARTTLS or with TLS from the first byte;
+all of them count as one. The `SmtpSession` it makes for each connection (`smtp_session`) holds the
 dialogue. A message is stored in a task of its own: losing the connection does not stop it half way, and
 `stop` waits for it.
 """
@@ -15,7 +16,7 @@ import socket
 import ssl
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -26,14 +27,18 @@ _REST_S = 1.0
 
 log = logging.getLogger(__name__)
 
+TlsSource = Callable[[], ssl.SSLContext]
+"""Gives the context for a handshake that begins now: a certificate may be renewed."""
+
 
 @dataclass(frozen=True)
 class SessionLimits:
-    """What the peers of one listener may use. Times are seconds.
+    """What the peers of one server may use. Times are seconds.
 
     memory_bytes: what all sessions together may hold of messages not yet stored. login_s: for each command
-    until the peer has logged in. data_s: for a whole message. idle_commands: in one session without a
-    message between them; unknown_commands: in one session.
+    until the peer has logged in. data_s: for a whole message. session_s: after so long a session takes no
+    more messages. idle_commands: in one session without a message between them; unknown_commands: in one
+    session.
     """
 
     max_sessions: int = 1000
@@ -43,6 +48,7 @@ class SessionLimits:
     login_s: float = 60.0
     idle_s: float = 300.0
     data_s: float = 600.0
+    session_s: float = 3600.0
     unknown_commands: int = 10
     idle_commands: int = 100
     messages_per_session: int = 10_000
@@ -53,6 +59,7 @@ class Peer(Protocol):
 
     address: str
     admitted: bool
+    implicit_tls: bool  # the socket it came by speaks TLS from the first byte
 
     def dismiss(self, reply: str) -> None:
         """Say goodbye and close; while a message is being stored its reply comes first."""
@@ -62,7 +69,7 @@ class Peer(Protocol):
 
 
 class SmtpServer(ABC):
-    """One listener. implicit_tls: TLS from the first byte (RFC 8314 3.3); else STARTTLS if `tls` is given."""
+    """One or more listening sockets. tls: for STARTTLS, which is offered if it is given."""
 
     def __init__(
         self,
@@ -71,22 +78,19 @@ class SmtpServer(ABC):
         *,
         host_name: str = "localhost",
         ident: str = "Postroom",
-        tls: ssl.SSLContext | None = None,
-        implicit_tls: bool = False,
+        tls: TlsSource | None = None,
     ) -> None:
-        if implicit_tls and tls is None:
-            raise ValueError("implicit TLS needs a certificate")
         self.limits, self.size_limit_bytes = limits, size_limit_bytes
         self.host_name, self.ident = host_name, ident
-        self.tls, self.implicit_tls = tls, implicit_tls
+        self.tls = tls
         self.sessions: set[Peer] = set()
         self.tasks: set[asyncio.Task[Any]] = set()  # Any: each has a result of its own
         self.held_bytes = 0
         self.stopping = False
         self._addresses: Counter[str] = Counter()
         self._empty = asyncio.Event()
-        self._server: asyncio.Server | None = None
-        self._listener: socket.socket | None = None
+        self._servers: list[asyncio.Server] = []
+        self._listeners: list[socket.socket] = []  # of implicit TLS
         self._handshakes: set[asyncio.Task[Any]] = set()
         self._accepted: set[socket.socket] = set()  # by connections whose task has not begun
 
@@ -97,24 +101,26 @@ class SmtpServer(ABC):
     def _new_protocol(self) -> asyncio.BaseProtocol:
         return cast(asyncio.BaseProtocol, self.new_session())
 
-    async def start(self, listener: socket.socket) -> None:
-        """Serve on a bound TCP socket, which is ours from now on."""
+    async def start(self, listener: socket.socket, implicit_tls: TlsSource | None = None) -> None:
+        """Serve on a bound TCP socket, which is ours from now on; may be called for several.
+
+        implicit_tls: TLS from the first byte (RFC 8314 3.3).
+        """
         self.stopping = False
         try:
-            if self.implicit_tls:
+            if implicit_tls is not None:
                 listener.listen(_BACKLOG)
                 listener.setblocking(False)
-                self._listener = listener
-                self._handshakes.add(self.start_task(self._accept(listener)))
+                self._listeners.append(listener)
+                self._handshakes.add(self.start_task(self._accept(listener, implicit_tls)))
             else:
-                self._server = await asyncio.get_running_loop().create_server(
-                    self._new_protocol, sock=listener
-                )
+                loop = asyncio.get_running_loop()
+                self._servers.append(await loop.create_server(self._new_protocol, sock=listener))
         except BaseException:
             listener.close()
             raise
 
-    async def _accept(self, listener: socket.socket) -> None:
+    async def _accept(self, listener: socket.socket, tls: TlsSource) -> None:
         """Accept for implicit TLS. asyncio's own would count nobody in before the handshake is over."""
         loop = asyncio.get_running_loop()
         while True:
@@ -125,14 +131,14 @@ class SmtpServer(ABC):
                 await asyncio.sleep(_REST_S)
                 continue
             self._accepted.add(connection)
-            task = self.start_task(self._connect(connection, str(peer[0])))
+            task = self.start_task(self._connect(connection, str(peer[0]), tls))
             self._handshakes.add(task)
             task.add_done_callback(self._handshakes.discard)
 
-    async def _connect(self, connection: socket.socket, address: str) -> None:
+    async def _connect(self, connection: socket.socket, address: str, tls: TlsSource) -> None:
         self._accepted.discard(connection)
         session = self.new_session()
-        session.address = address
+        session.address, session.implicit_tls = address, True
         if self.admit(session):
             connection.close()  # in clear text there is nothing we could say
             return
@@ -140,7 +146,7 @@ class SmtpServer(ABC):
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: cast(asyncio.BaseProtocol, session),
                 connection,
-                ssl=self.tls,
+                ssl=tls(),
                 ssl_handshake_timeout=self.limits.handshake_s,
                 ssl_shutdown_timeout=GOODBYE_S,
             )
@@ -153,7 +159,7 @@ class SmtpServer(ABC):
 
     async def stop(self) -> None:
         """Stop listening; a message being stored is still stored and answered. Safe to call twice."""
-        if self._server is None and self._listener is None:
+        if not self._servers and not self._listeners:
             return
         self.stopping = True
         for handshake in tuple(self._handshakes):
@@ -162,11 +168,10 @@ class SmtpServer(ABC):
         self._handshakes.clear()
         while self._accepted:
             self._accepted.pop().close()
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-        server, self._server = self._server, None
-        if server is not None:
+        while self._listeners:
+            self._listeners.pop().close()
+        servers, self._servers = self._servers, []
+        for server in servers:
             server.close()
         for session in tuple(self.sessions):
             session.dismiss("421 4.3.2 The server is shutting down")
@@ -178,7 +183,7 @@ class SmtpServer(ABC):
             session.cut()
         while self.tasks:
             await asyncio.gather(*self.tasks, return_exceptions=True)
-        if server is not None:
+        for server in servers:
             await server.wait_closed()
 
     def start_task(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -196,9 +201,12 @@ class SmtpServer(ABC):
             return "421 4.3.2 The server is shutting down"
         group = address_group(session.address)
         if len(self.sessions) >= self.limits.max_sessions:
-            return "421 4.7.0 Too many sessions, try again later"
-        if self._addresses[group] >= self.limits.sessions_per_address:
-            return "421 4.7.0 Too many sessions from your address, try again later"
+            return f"421 4.7.0 All {self.limits.max_sessions} sessions are taken, try again later"
+        most = self.limits.sessions_per_address
+        if self._addresses[group] >= most:
+            return (
+                f"421 4.7.0 Your address has {most} sessions open already, the most it may; try again later"
+            )
         self._addresses[group] += 1
         self.sessions.add(session)
         session.admitted = True

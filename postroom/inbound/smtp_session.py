@@ -62,6 +62,7 @@ class SmtpSession(SmtpConnection):
     def __init__(self, server: SmtpServer) -> None:
         self._unknown = self._idle = self._messages = 0
         super().__init__(server, _HOOKS)
+        self._began_s = self.loop.time()
 
     # What subclasses decide
 
@@ -102,12 +103,22 @@ class SmtpSession(SmtpConnection):
             else:
                 await self.push("500 5.5.1 That command is not known here")
             return
+        if name != "QUIT" and self._is_too_old():
+            await self.end(f"421 4.7.0 This session is older than {limits.session_s:g} s, connect again")
+            return
         if name != "QUIT" and (name not in _MAIL_COMMANDS or self.refuse_data()):
             self._idle += 1
             if self._idle > limits.idle_commands:
                 await self.end(f"421 4.7.0 {name} sent too many times")
                 return
         await method(arg)
+
+    def _is_too_old(self) -> bool:
+        """Whether it takes nothing more; a transaction that was begun in time gets the time of a message."""
+        limits = self.server.limits
+        over_s = self.loop.time() - self._began_s - limits.session_s
+        begun = self.envelope is not None and self.envelope.mail_from
+        return over_s > (limits.data_s if begun else 0.0)
 
     async def smtp_EHLO(self, hostname: str | None) -> None:
         if not hostname:
@@ -205,7 +216,8 @@ class SmtpSession(SmtpConnection):
 
     async def smtp_MAIL(self, arg: str | None) -> None:
         if self._messages >= self.server.limits.messages_per_session:
-            await self.end("421 4.7.0 Enough messages for one session, connect again")
+            most = self.server.limits.messages_per_session
+            await self.end(f"421 4.7.0 This session has sent {most} messages, the most it may; connect again")
             return
         if arg is not None:
             address, bracket, options = arg.partition("> ")

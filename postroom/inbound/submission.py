@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -35,13 +34,12 @@ from postroom.errors import (
 from postroom.ids import ServerId
 from postroom.inbound.login_guard import LoginGuard
 from postroom.inbound.sasl import Login
-from postroom.inbound.smtp_server import SessionLimits, SmtpServer, is_loopback
+from postroom.inbound.smtp_server import SessionLimits, SmtpServer, TlsSource, is_loopback
 from postroom.inbound.smtp_session import SmtpSession
 from postroom.inbound.submitted import Looping, read_submission
 from postroom.mail.address import Address, parse_address
 from postroom.secret import Secret
 
-MAX_RECIPIENTS = 1000
 SCOPE = Scope.TRANSACTIONALS_WRITE
 
 _WRONG = "535 5.7.8 The user name or password is wrong; both are a key of your server"
@@ -92,14 +90,13 @@ class LoginLimits:
 
 
 class SubmissionServer(SmtpServer):
-    """The listener. implicit_tls: TLS from the first byte (port 465), else STARTTLS if `tls` is given."""
+    """The server. tls: for STARTTLS, offered if it is given."""
 
     def __init__(
         self,
         ctx: Context,
         *,
-        tls: ssl.SSLContext | None = None,
-        implicit_tls: bool = False,
+        tls: TlsSource | None = None,
         clear_auth: ClearAuth = ClearAuth.LOOPBACK,
         host_name: str = "localhost",
         limits: SessionLimits | None = None,
@@ -111,12 +108,11 @@ class SubmissionServer(SmtpServer):
             host_name=host_name,
             ident="Postroom",
             tls=tls,
-            implicit_tls=implicit_tls,
         )
         self.ctx, self.clear_auth = ctx, clear_auth
         self.logins = logins or LoginLimits()
         self.guard = LoginGuard(ctx.clock, self.logins.failures, self.logins.failures_within_s)
-        self.max_recipients = min(MAX_RECIPIENTS, ctx.limits.max_recipients)
+        self.max_recipients = ctx.limits.max_recipients
 
     def new_session(self) -> SubmissionSession:
         return SubmissionSession(self)

@@ -2,17 +2,18 @@
 
 TLS 1.2 or newer (RFC 8996), without renegotiation or compression. The self-made pair is for a start on one
 machine: programs have to be told to trust it. It lies in a folder of its own, readable by its owner only,
-and is made anew only when it is unreadable or out of date.
+and is made anew only when it is unreadable or out of date. A pair whose files change (a renewal) is read
+again for the handshakes that come; sessions that are open keep theirs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import os
 import re
 import ssl
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,45 +22,88 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from postroom.clock import Clock, SystemClock
 from postroom.errors import Invalid, Unavailable
 
+LOOK_EVERY_S = 10.0  # at the files, and only when a handshake begins
 _CERTIFICATE_NAME = "certificate.pem"
 _KEY_NAME = "key.pem"
 _LIFE = timedelta(days=3652)
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*")
 
 
-@dataclass(frozen=True)
-class ServerTls:
-    """A listener's context, and where its certificate lies. self_made: nobody trusts it unasked."""
+log = logging.getLogger(__name__)
 
-    context: ssl.SSLContext
-    certificate: Path
-    self_made: bool
+_Marks = tuple[tuple[int, int, int], ...]
+
+
+class ServerTls:
+    """A listener's certificate. self_made: nobody trusts it unasked.
+
+    key None: it stands with the certificate. Raises OSError, ValueError for files that are no pair.
+    """
+
+    def __init__(
+        self, certificate: Path, key: Path | None, self_made: bool, clock: Clock | None = None
+    ) -> None:
+        self.certificate, self.self_made = certificate, self_made
+        self._key, self._clock = key, clock or SystemClock()
+        self._marks = self._look()
+        self._context = _context(certificate, key)
+        self._looked_s = self._clock.steady_s()
+
+    def context(self) -> ssl.SSLContext:
+        """For the handshake that begins now. Changed files that are no pair leave the old one in force."""
+        now_s = self._clock.steady_s()
+        if now_s - self._looked_s >= LOOK_EVERY_S:
+            self._looked_s = now_s
+            self._renew()
+        return self._context
+
+    def _renew(self) -> None:
+        try:
+            marks = self._look()
+            if marks == self._marks:
+                return
+            self._context = _context(self.certificate, self._key)
+        except (OSError, ValueError) as error:  # half of a renewal, perhaps: looked at again next time
+            log.warning("the changed certificate %s cannot be used: %s", self.certificate, _reason(error))
+        else:
+            self._marks = marks
+            log.info("the certificate %s was read again", self.certificate)
+
+    def _look(self) -> _Marks:
+        """What changes when a file does; taken before it is read, so that no change is missed."""
+        files = [self.certificate] if self._key is None else [self.certificate, self._key]
+        return tuple((one.st_mtime_ns, one.st_ino, one.st_size) for one in map(os.stat, files))
 
 
 def server_tls(
-    folder: Path, host_name: str, certificate: Path | None = None, key: Path | None = None
+    folder: Path,
+    host_name: str,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    clock: Clock | None = None,
 ) -> ServerTls:
     """The operator's pair where given, else our own in `folder`. PEM; a key may stand with its certificate.
 
     host_name: this host's full name, for the certificate we make. Blocks: files and a key. Raises Invalid
-    ("smtp_tls_certificate") for files that are no pair, Unavailable when `folder` cannot be written.
+    ("smtp_tls_cert") for files that are no pair, Unavailable when `folder` cannot be written.
     """
     if certificate is not None:
         try:
-            return ServerTls(_context(certificate, key), certificate, False)
+            return ServerTls(certificate, key, False, clock)
         except (OSError, ValueError) as error:
-            raise Invalid("smtp_tls_certificate", f"cannot be used: {_reason(error)}") from error
+            raise Invalid("smtp_tls_cert", f"cannot be used: {_reason(error)}") from error
     if key is not None:
-        raise Invalid("smtp_tls_certificate", "can't be blank when a key is given")
+        raise Invalid("smtp_tls_cert", "can't be blank when a key is given")
     own, own_key = folder / _CERTIFICATE_NAME, folder / _KEY_NAME
     with contextlib.suppress(OSError, ValueError):
         if _is_in_date(own):
-            return ServerTls(_context(own, own_key), own, True)
+            return ServerTls(own, own_key, True, clock)
     try:
         _make(folder, host_name)
-        return ServerTls(_context(own, own_key), own, True)
+        return ServerTls(own, own_key, True, clock)
     except OSError as error:
         raise Unavailable(f"no certificate can be made in {folder}: {_reason(error)}") from error
 

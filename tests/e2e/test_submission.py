@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import smtplib
 import ssl
 from email.message import EmailMessage
@@ -22,33 +23,37 @@ def letter(sender: str) -> EmailMessage:
     return message
 
 
-def smtp_port(serve: Serve) -> int:
-    line = next(line for line in serve.lines if "send by SMTP on" in line)
-    return int(line.split("127.0.0.1:")[1].split(",")[0])
+def smtp_port(serve: Serve, words: str = "send by SMTP on") -> int:
+    line = next(line for line in serve.lines if words in line)
+    return int(re.findall(r"127\.0\.0\.1:(\d+)", line)[0])
 
 
-@pytest.mark.parametrize("secured", [False, True], ids=["clear on loopback", "STARTTLS"])
-def test_smtplib_sends_to_the_inbox(tmp_path: Path, secured: bool) -> None:
+@pytest.mark.parametrize("wire", ["clear on loopback", "STARTTLS", "SMTP_SSL"])
+def test_smtplib_sends_to_the_inbox(tmp_path: Path, wire: str) -> None:
     pair = server_tls(tmp_path, "localhost")
     settings = {
         "POSTROOM_SMTP_TLS_CERT": str(pair.certificate),
         "POSTROOM_SMTP_TLS_KEY": str(pair.certificate.with_name("key.pem")),
     }
-    environment = settings if secured else {}
-    with serving(tmp_path / "data", "--inbox", "127.0.0.1:0", environment=environment) as serve:
+    environment = {} if wire == "clear on loopback" else settings
+    flags = ["--inbox", "127.0.0.1:0", *(["--smtps", "127.0.0.1:0"] if wire == "SMTP_SSL" else [])]
+    trusted = ssl.create_default_context(cafile=str(pair.certificate))
+    with serving(tmp_path / "data", *flags, environment=environment) as serve:
         made = serve.answer("bootstrap")
         sender = answer("server", "show", "1", data=serve.data)["default_sender"]
         host, port = next(line for line in serve.lines if "test inbox" in line).split(" on ")[1].split(":")
         fields = {"label": "inbox", "host": host, "port": port.split(";")[0], "for_transactional": True}
         serve.ask("connection.create", server=made["server_id"], fields=fields)
-        with smtplib.SMTP("127.0.0.1", smtp_port(serve), timeout=10) as client:
-            if secured:
-                trusted = ssl.create_default_context(cafile=str(pair.certificate))
-                trusted.check_hostname = False
+        if wire == "SMTP_SSL":
+            secure = smtp_port(serve, "TLS from the first byte")
+            connected: smtplib.SMTP = smtplib.SMTP_SSL("localhost", secure, context=trusted, timeout=10)
+        else:
+            connected = smtplib.SMTP("localhost", smtp_port(serve), timeout=10)
+        with connected as client:
+            client.ehlo()
+            assert client.has_extn("starttls") == (wire == "STARTTLS")
+            if wire == "STARTTLS":
                 client.starttls(context=trusted)
-            else:
-                client.ehlo()
-                assert not client.has_extn("starttls")
             client.login(made["server_key"], made["server_key"])
             client.send_message(letter(sender))
             with pytest.raises(smtplib.SMTPDataError) as refused:

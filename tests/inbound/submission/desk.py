@@ -20,7 +20,7 @@ from postroom.actions.keys import create_key
 from postroom.actions.servers import create_server
 from postroom.core.key import Key
 from postroom.core.server import Owner
-from postroom.inbound.smtp_server import SessionLimits
+from postroom.inbound.smtp_server import SessionLimits, TlsSource
 from postroom.inbound.submission import LoginLimits, SubmissionServer
 from postroom.mail.content import Content
 from postroom.storage import messages
@@ -111,8 +111,16 @@ async def open_desk(
 
 @asynccontextmanager
 async def desk_of(
-    harness: Harness, ctx: Context, send_buffer_bytes: int = 0, **settings: Any
+    harness: Harness,
+    ctx: Context,
+    send_buffer_bytes: int = 0,
+    tls: ssl.SSLContext | TlsSource | None = None,
+    implicit_tls: bool = False,
+    **settings: Any,
 ) -> AsyncIterator[Desk]:
+    """implicit_tls: `tls` from the first byte; else it is for STARTTLS."""
+    source = (lambda: tls) if isinstance(tls, ssl.SSLContext) else tls
+    settings["tls"] = None if implicit_tls else source
     account = await create_account(ctx, ACTOR, "Acme")
     server = await create_server(ctx, ACTOR, account.account_id, "Shop")
     owner = Owner(account.account_id, server.server_id)
@@ -123,7 +131,7 @@ async def desk_of(
     if send_buffer_bytes:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
     port: int = listener.getsockname()[1]
-    await submission.start(listener)
+    await submission.start(listener, source if implicit_tls else None)
     try:
         yield Desk(ctx, harness.clock, owner, key, secret.reveal(), submission, port)
     finally:

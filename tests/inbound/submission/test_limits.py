@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.inbound.submission.desk import MAIL, Desk, Dialogue, dialogue, open_desk, talking, until
+from tests.support.certs import Certs
 
 
 @asynccontextmanager
@@ -26,7 +29,9 @@ async def test_the_session_above_the_limit_is_told_to_come_back(
     async with open_desk(tmp_path, sessions=bound) as desk, two(desk) as (first, second):
         assert [(await one.reply())[:3] for one in (first, second)] == ["220", "220"]
         async with dialogue(desk.port) as third:
-            assert (await third.reply())[:9] == "421 4.7.0"
+            told = await third.reply()
+            assert told[:9] == "421 4.7.0"
+            assert " 2 sessions" in told
             assert await third.reply() == ""
         assert await first.say(b"QUIT") == "221 2.0.0 Bye"
         assert await first.reply() == ""
@@ -88,7 +93,7 @@ async def test_memory_of_all_sessions_together_is_bounded(tmp_path: Path) -> Non
             assert (await client.say(b"DATA"))[:3] == "354"
         first.writer.write(large)
         await until(lambda: desk.server.held_bytes == len(large))
-        assert (await second.say(large + b"."))[:9] == "452 4.3.1"
+        assert (await second.say(large + b".")).startswith("452 4.3.1 More than 3000 bytes")
         assert (await first.say(b"."))[:3] == "250"
         assert (await second.send(large))[:3] == "250"
 
@@ -98,8 +103,61 @@ async def test_enough_messages_for_one_session(tmp_path: Path) -> None:
         await client.log_in(desk.text)
         for _ in range(2):
             assert (await client.send())[:3] == "250"
-        assert (await client.say(b"MAIL FROM:<shop@example.com>"))[:9] == "421 4.7.0"
+        told = await client.say(b"MAIL FROM:<shop@example.com>")
+        assert told.startswith("421 4.7.0 This session has sent 2 messages")
         assert await client.reply() == ""
+
+
+async def test_an_old_session_ends_what_it_has_begun_and_takes_no_more(desk: Desk) -> None:
+    async with dialogue(desk.port) as client:
+        await client.log_in(desk.text)
+        await client.address()
+        desk.server.limits = replace(desk.server.limits, session_s=0.0)
+        assert (await client.data(MAIL))[:3] == "250"
+        told = await client.say(b"MAIL FROM:<shop@example.com>")
+        assert told == "421 4.7.0 This session is older than 0 s, connect again"
+        assert await client.reply() == ""
+    assert len(await desk.stored()) == 1
+
+
+async def test_an_old_session_is_no_way_to_stay_by_never_ending_a_transaction(desk: Desk) -> None:
+    async with dialogue(desk.port) as client:
+        await client.log_in(desk.text)
+        await client.address()
+        desk.server.limits = replace(desk.server.limits, session_s=0.0, data_s=0.0)
+        assert (await client.say(b"RCPT TO:<c@example.net>"))[:9] == "421 4.7.0"
+    async with dialogue(desk.port) as client:
+        await client.reply()
+        assert await client.say(b"QUIT") == "221 2.0.0 Bye", "a goodbye is always heard"
+
+
+async def test_all_sockets_count_as_one(tmp_path: Path, certs: Certs) -> None:
+    bounds = {"max_sessions": 3, "memory_bytes": 3000}
+    async with open_desk(tmp_path, tls=certs.server(), sessions=bounds) as desk:
+        second = socket.create_server(("127.0.0.1", 0))
+        secure_port = second.getsockname()[1]
+        await desk.server.start(second, certs.server)
+        async with dialogue(desk.port) as clear, dialogue(secure_port, certs.client()) as secure:
+            for client in (clear, secure):
+                await client.log_in(desk.text)
+                await client.address()
+                assert (await client.say(b"DATA"))[:3] == "354"
+            large = MAIL + (b"x" * 98 + b"\r\n") * 20
+            clear.writer.write(large)
+            await until(lambda: desk.server.held_bytes == len(large))
+            assert (await secure.say(large + b"."))[:9] == "452 4.3.1"
+            async with dialogue(desk.port) as third:
+                assert (await third.reply())[:3] == "220"
+                async with dialogue(desk.port) as fourth:
+                    assert (await fourth.reply())[:9] == "421 4.7.0"
+                with pytest.raises((ssl.SSLError, ConnectionError)):
+                    async with dialogue(secure_port, certs.client()):
+                        pass
+            await desk.server.stop()
+            assert (await secure.reply())[:9] == "421 4.3.2"
+        for port in (desk.port, secure_port):
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", port)
 
 
 async def test_stop_answers_what_is_being_stored_and_drops_what_is_half_sent(

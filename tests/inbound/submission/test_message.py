@@ -122,10 +122,9 @@ async def test_s10_recipients_come_from_rcpt_each_once(desk: Desk) -> None:
     assert stored.content.to[0].name == "Bo"
 
 
-@pytest.mark.parametrize("most", [3, 5000])
-async def test_s10_too_many_recipients(tmp_path: Path, most: int) -> None:
-    taken = min(most, 1000)
-    async with open_desk(tmp_path, limits=Limits(max_recipients=most)) as desk:
+@pytest.mark.parametrize("taken", [3, 1000])
+async def test_s10_too_many_recipients(tmp_path: Path, taken: int) -> None:
+    async with open_desk(tmp_path, limits=Limits(max_recipients=taken)) as desk:
         async with dialogue(desk.port) as client:
             await client.log_in(desk.text)
             assert (await client.say(b"MAIL FROM:<>"))[:3] == "250"
