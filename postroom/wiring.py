@@ -82,6 +82,7 @@ class PostRoom:
     store: SqliteStore
     dispatcher: Dispatcher
     desk: Desk
+    dialer: Dialer
     _lock: FolderLock | None = field(default=None, repr=False)
 
     @property
@@ -195,7 +196,8 @@ def _join(settings: Settings, clock: Clock, found: _Found, lock: FolderLock | No
         queue_bytes=settings.queue_bytes,
         group_commit_max=settings.group_commit_max,
     )
-    roads = Roads(settings, Dialer(DialPrivate(settings.dial_private)), found.host_name, found.ssl_context)
+    dialer = Dialer(DialPrivate(settings.dial_private))
+    roads = Roads(settings, dialer, found.host_name, found.ssl_context)
 
     async def load(account_id: AccountId, connection_id: ConnectionId) -> Connection:
         return await load_connection(ctx, account_id, connection_id)
@@ -222,7 +224,7 @@ def _join(settings: Settings, clock: Clock, found: _Found, lock: FolderLock | No
         full_host_name,
         [asdict(one) for one in settings.explain()],
     )
-    return PostRoom(settings, found.instance, found.fresh, ctx, store, dispatcher, desk, lock)
+    return PostRoom(settings, found.instance, found.fresh, ctx, store, dispatcher, desk, dialer, lock)
 
 
 class Roads:

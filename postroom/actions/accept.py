@@ -21,6 +21,8 @@ from postroom.ids import AccountId, DeliveryId, KeyId, LaneId, MessageId, Server
 from postroom.mail import compose, headers
 from postroom.mail.address import parse_address, parse_mailbox
 from postroom.mail.content import Attachment, Content, Mailbox
+from postroom.mail.raw import raw_message_id
+from postroom.mail.trace import Arrival, received_field
 from postroom.storage import idempotency, identities, lanes, messages, routes, servers, suppressions
 from postroom.storage.interface import Work, now
 from postroom.storage.messages import NewDelivery, NewMessage, pack_content
@@ -47,7 +49,8 @@ class Submission:
 
     sender: None takes the server's default. stream: None takes the purpose's own. `options` is kept with
     the message for its way in (`origin`) to show again. `raw`: a complete message of the client's; then
-    text, html, headers and attachments stay empty.
+    text, html, headers and attachments stay empty. `arrival`: how a raw message came in, if its trace shall
+    say so.
     """
 
     account_id: AccountId
@@ -66,6 +69,7 @@ class Submission:
     headers: Sequence[tuple[str, str]] = ()
     attachments: Sequence[Attachment] = ()
     raw: bytes | None = None
+    arrival: Arrival | None = None
     stream: str | None = None
     key_id: KeyId | None = None
     options: Mapping[str, object] = field(default_factory=dict)
@@ -169,7 +173,8 @@ def _store(
     sender = yield from _sender(submission, server)
     address = parse_address(sender.address, "from")
     captured = yield from _is_captured(submission, server.sandbox)
-    content = _content(submission, sender)
+    trace = "" if submission.arrival is None else received_field(submission.arrival, public_id, at_us)
+    content = _content(submission, sender, trace)
     size_bytes = compose.parts_size(content)
     if size_bytes > ctx.limits.max_message_bytes:
         raise TooLarge(ctx.limits.max_message_bytes)
@@ -183,7 +188,7 @@ def _store(
         purpose=submission.purpose,
         sender=address.key,
         subject=submission.subject,
-        rfc_message_id=headers.new_message_id(UUID(public_id), address.ascii_domain),
+        rfc_message_id=_rfc_message_id(submission, public_id, address.ascii_domain),
         body=pack_content(content),
         size_bytes=size_bytes,
         captured=captured,
@@ -274,7 +279,13 @@ def _is_captured(submission: Submission, sandbox: bool) -> Work[bool]:
     return False
 
 
-def _content(submission: Submission, sender: Mailbox) -> Content:
+def _rfc_message_id(submission: Submission, public_id: str, domain: str) -> str:
+    """The Message-ID it will be sent under: a raw message's own, where it has one."""
+    own = "" if submission.raw is None else raw_message_id(submission.raw)
+    return own or headers.new_message_id(UUID(public_id), domain)
+
+
+def _content(submission: Submission, sender: Mailbox, trace: str) -> Content:
     return Content(
         sender=sender,
         to=tuple(submission.to),
@@ -287,4 +298,5 @@ def _content(submission: Submission, sender: Mailbox) -> Content:
         headers=tuple(submission.headers),
         attachments=tuple(submission.attachments),
         raw=submission.raw,
+        trace=trace,
     )

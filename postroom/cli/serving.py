@@ -102,6 +102,7 @@ class Serving:
             smtp_socket, smtps_socket = self._bind_smtp()
             for listener in filter(None, (smtp_socket, smtps_socket)):
                 stack.callback(listener.close)
+                room.dialer.listeners.add(listener.getsockname()[:2])
             await room.dispatcher.start()
             stack.push_async_callback(room.dispatcher.stop, 0.0)
             control = ControlServer(room.desk, control_socket)
@@ -190,6 +191,8 @@ class Serving:
             tls=tls.context if tls is not None and starttls else None,
             clear_auth=ClearAuth.ALWAYS if settings.smtp_clear_auth else ClearAuth.LOOPBACK,
             host_name=name,
+            instance=room.instance,
+            tell_client=settings.submission_tell_client,
             limits=session_limits(settings),
         )
         try:

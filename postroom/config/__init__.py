@@ -154,6 +154,9 @@ class Settings:
     submission_messages_per_session: int = row(
         count("messages", 1, 1_000_000), "10000", "Most messages of one session."
     )
+    submission_tell_client: bool = row(
+        kinds.FLAG, "false", "Whether mail handed in by SMTP tells the program's address, in Received."
+    )
     helo_name: str = row(kinds.HOST_NAME, "", "The name given in EHLO; empty: the host's full name.")
     tls_ca_file: Path | None = row(
         kinds.MAYBE_FILE, "", "PEM file of certificate authorities to trust for SMTP; empty: the system's."

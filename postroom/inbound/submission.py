@@ -38,6 +38,7 @@ from postroom.inbound.smtp_server import SessionLimits, SmtpServer, TlsSource, i
 from postroom.inbound.smtp_session import SmtpSession
 from postroom.inbound.submitted import Looping, read_submission
 from postroom.mail.address import Address, parse_address
+from postroom.mail.trace import Arrival
 from postroom.secret import Secret
 
 SCOPE = Scope.TRANSACTIONALS_WRITE
@@ -90,7 +91,11 @@ class LoginLimits:
 
 
 class SubmissionServer(SmtpServer):
-    """The server. tls: for STARTTLS, offered if it is given."""
+    """The server. tls: for STARTTLS, offered if it is given.
+
+    instance: this installation's own name, by which it knows mail that comes round. tell_client: whether
+    the Received field says where the client is.
+    """
 
     def __init__(
         self,
@@ -99,6 +104,8 @@ class SubmissionServer(SmtpServer):
         tls: TlsSource | None = None,
         clear_auth: ClearAuth = ClearAuth.LOOPBACK,
         host_name: str = "localhost",
+        instance: str = "",
+        tell_client: bool = False,
         limits: SessionLimits | None = None,
         logins: LoginLimits | None = None,
     ) -> None:
@@ -110,6 +117,7 @@ class SubmissionServer(SmtpServer):
             tls=tls,
         )
         self.ctx, self.clear_auth = ctx, clear_auth
+        self.instance, self.tell_client = instance, tell_client
         self.logins = logins or LoginLimits()
         self.guard = LoginGuard(ctx.clock, self.logins.failures, self.logins.failures_within_s)
         self.max_recipients = ctx.limits.max_recipients
@@ -247,11 +255,24 @@ class SubmissionSession(SmtpSession):
                 grant.server_id,
                 mail_from="" if sender == "<>" else sender,
                 max_header_bytes=ctx.limits.max_header_bytes,
+                arrival=self._arrival(envelope),
             )
             accepted = await accept_message(ctx, submission)
         except PostroomError as error:
             return reply_of(error)
         return f"250 2.0.0 Ok: queued as {accepted.public_id}"
+
+    def _arrival(self, envelope: Envelope) -> Arrival:
+        submission, told = self.submission, self.submission.tell_client
+        assert self.session is not None
+        return Arrival(
+            submission.host_name,
+            submission.instance,
+            secure=self.secure,
+            utf8=bool(envelope.smtp_utf8),
+            client=self.address if told else "",
+            client_name=self.session.host_name or "" if told else "",
+        )
 
 
 def key_text(login: Login) -> str:

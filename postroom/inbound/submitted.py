@@ -20,16 +20,16 @@ from postroom.mail.content import Mailbox
 from postroom.mail.headers import MAX_LINE
 from postroom.mail.parse import lenient_mailboxes
 from postroom.mail.raw import split_raw
+from postroom.mail.trace import Arrival, goes_in_circles
 from postroom.mail.words import check_text, decode_text, decode_words
 
 ORIGIN = "smtp"
 MAX_FIELDS = 1000
-MOST_HOPS = 50  # Received fields, of which a submission has few; RFC 5321 6.3 has 100 for relays
 _MOST_SHOWN = 1000  # addresses of To and Cc
 
 
 class Looping(Invalid):
-    """The message has passed too many servers."""
+    """The message has passed too many servers, or us too often."""
 
 
 def read_submission(
@@ -40,11 +40,12 @@ def read_submission(
     *,
     mail_from: str,
     max_header_bytes: int,
+    arrival: Arrival,
 ) -> Submission:
     """The submission of `content` (CRLF line ends, dots unstuffed) to `recipients`, each once.
 
-    mail_from: the envelope sender, "" for the null sender; kept to be shown, it decides nothing. Raises
-    Invalid (fields: message, from, subject) and Looping.
+    mail_from: the envelope sender, "" for the null sender; kept to be shown, it decides nothing. arrival: for
+    its trace. Raises Invalid (fields: message, from, subject) and Looping.
     """
     _check_bytes(content)
     fields = _header(content, max_header_bytes)
@@ -52,8 +53,8 @@ def read_submission(
     if len(senders) != 1:
         raise Invalid("from", "must be exactly one header field" if senders else "is missing in the header")
     sender = parse_mailbox(_text(senders[0], "from"), "from")
-    if sum(name == b"received" for name, _ in fields) > MOST_HOPS:
-        raise Looping("message", f"has passed more than {MOST_HOPS} servers: a loop")
+    if circles := goes_in_circles(fields, arrival.instance):
+        raise Looping("message", circles)
     shown = {name: list(_mailboxes(fields, name)) for name in (b"to", b"cc")}
     kinds = _by_kind(recipients, shown)
     return Submission(
@@ -67,6 +68,7 @@ def read_submission(
         sender=sender,
         subject=_subject(fields),
         raw=content,
+        arrival=arrival,
         stream="outbound",
         key_id=key.key_id,
         options={"mail_from": mail_from},

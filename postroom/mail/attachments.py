@@ -46,6 +46,7 @@ def clean_file_name(name: str) -> str:
     that turn the reading direction or cannot be seen, device names, or leading dots; at most 200 long.
     """
     name = "".join([c for c in name if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")])
+    name = "".join([" " if unicodedata.category(c) == "Zs" else c for c in name])  # a blank in any width
     name = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     name = _UNSAFE_IN_NAMES.sub("_", name).strip(" .")
     if _DEVICE.fullmatch(name):

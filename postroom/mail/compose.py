@@ -48,11 +48,12 @@ def compose(
     Subject and MIME-Version once each (of a `raw` content only Message-ID and Date are supplied, when it
     has none). Raises Invalid when a value that was never checked could not stand in its header.
     """
-    if not is_message_id(message_id):
-        raise Invalid("message_id", "is not a message id in angle brackets")
     extra = tuple(extra_headers)
     if content.raw is not None:
-        return compose_raw(content.raw, message_id=message_id, date_us=date_us, extra_headers=extra)
+        composed = compose_raw(content.raw, message_id=message_id, date_us=date_us, extra_headers=extra)
+        return content.trace.encode("ascii") + composed
+    if not is_message_id(message_id):
+        raise Invalid("message_id", "is not a message id in angle brackets")
     head = [header_line(name, value) for name, value in extra]
     head.append(f"Date: {date_header(date_us)}\r\n")
     head.append(address_line("From", (content.sender,)))
@@ -96,7 +97,7 @@ def parts_size(content: Content) -> int:
     """
     if content.raw is not None:
         line_ends = content.raw.count(b"\n") + content.raw.count(b"\r")
-        return len(content.raw) + line_ends + 1200
+        return len(content.raw) + line_ends + len(content.trace) + 1200
     size = 2000
     for box in (content.sender, *content.to, *content.cc, *content.reply_to):
         size += 4 * len(box.address) + 2 * len(box.name.encode("utf-8", "replace")) + 120

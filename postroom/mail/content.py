@@ -30,7 +30,8 @@ class Content(msgspec.Struct, frozen=True):
 
     `raw`: a complete RFC 5322 message as a client submitted it; then the other fields but `sender`,
     `to`, `cc` and `subject` (kept for display) stay empty. `bcc` recipients never appear here.
-    `headers` are extra headers in order, names and values checked.
+    `headers` are extra headers in order, names and values checked. `trace`: the field a raw message got
+    when it was handed in, whole, which goes on top of it.
     """
 
     sender: Mailbox
@@ -44,3 +45,4 @@ class Content(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
     attachments: tuple[Attachment, ...] = ()
     raw: bytes | None = None
+    trace: str = ""

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 
-from postroom.mail.headers import date_header, header_line
+from postroom.errors import Invalid
+from postroom.mail.headers import date_header, header_line, is_message_id
 
+_MESSAGE_ID = re.compile(rb"<[^<>\s]+>")
+_MOST_ID = 998  # kept of it; longer ones stand in no line that is taken
 _BARE = re.compile(rb"\r\n|\r|\n")
 _FIELD_START = re.compile(rb"[!-9;-~]+[ \t]*:")
 # RFC 5322 3.6.3: Bcc is for the sender's eyes. RFC 5321 4.4: whoever sends must not set Return-Path.
@@ -65,15 +68,35 @@ def compose_raw(
     fields, body = split_raw(normalise_line_ends(raw))
     dropped = _DROPPED | {name.lower().encode("ascii") for name, _ in extra_headers if name.isascii()}
     kept = [(name, field) for name, field in fields if name not in dropped]
+    own_id = _message_id_of(kept)
+    if not own_id:  # an empty field would be no id at all
+        kept = [(name, field) for name, field in kept if name != b"message-id"]
     names = {name for name, _ in kept} | {name.lower().encode("ascii") for name, _ in extra_headers}
     head = [header_line(name, value).encode("ascii") for name, value in extra_headers]
     if b"date" not in names:
         head.append(f"Date: {date_header(date_us)}\r\n".encode("ascii"))
-    if b"message-id" not in names:
+    if not own_id and b"message-id" not in names:
+        if not is_message_id(message_id):
+            raise Invalid("message_id", "is not a message id in angle brackets")
         head.append(f"Message-ID: {message_id}\r\n".encode("ascii"))
     if body and not body.endswith(b"\r\n"):
         body += b"\r\n"
     return b"".join([*head, *[field for _, field in kept], b"\r\n", body])
+
+
+def raw_message_id(raw: bytes) -> str:
+    """The Message-ID that `raw` is sent under, usually in angle brackets; "" when one is supplied instead."""
+    end = raw.find(b"\r\n\r\n")  # without a copy of a large body; any other blank line ends it sooner
+    fields, _ = split_raw(normalise_line_ends(raw if end < 0 else raw[: end + 2]))
+    return _message_id_of(fields)
+
+
+def _message_id_of(fields: list[tuple[bytes, bytes]]) -> str:
+    """The first Message-ID field's id without comments, or what stands there instead of one."""
+    whole = next((field for name, field in fields if name == b"message-id"), b"")
+    value = whole.partition(b":")[2].replace(b"\r\n", b"").strip(b" \t")
+    found = _MESSAGE_ID.search(value)
+    return (found.group() if found else value)[:_MOST_ID].decode("ascii", "replace")
 
 
 def raw_needs_utf8(raw: bytes) -> bool:

@@ -62,8 +62,8 @@ class DialRefused(DialError):
 
     TEXT = "this destination may not be dialled; see the setting dial_private"
 
-    def __init__(self) -> None:
-        super().__init__(self.TEXT)
+    def __init__(self, text: str = TEXT) -> None:
+        super().__init__(text)
 
 
 class DialFailed(DialError):
@@ -93,8 +93,11 @@ class Dialer:
 
     resolver: asked once per dial, for names only; the default is getaddrinfo(3).
     http_ports: what Purpose.HTTP may use; other purposes may use any port but 0.
-    own_addresses: public addresses of this machine, judged like private ones.
+    own_addresses: public addresses of this machine, judged like private ones. `listeners`: where this
+    process takes mail, as (IP address, port); never dialled, because mail would go round.
     """
+
+    OURSELVES = "this is where Postroom itself takes mail: it would go round"
 
     def __init__(
         self,
@@ -108,6 +111,7 @@ class Dialer:
         self.refused = 0  # refusals since start
         self._resolver = resolver or _getaddrinfo
         self._http_ports = tuple(http_ports)
+        self.listeners: set[tuple[str, int]] = set()
         self._own = frozenset(ip_address(address) for address in own_addresses)
 
     async def dial(
@@ -133,7 +137,12 @@ class Dialer:
             except OSError as error:
                 trouble = _os_text(error)
             else:
-                return sock, Peer(str(address), port, kind_of(address) is AddressKind.LOOPBACK)
+                peer = Peer(str(address), port, kind_of(address) is AddressKind.LOOPBACK)
+                if self._is_ourselves(sock, address, peer):
+                    sock.close()
+                    self.refused += 1
+                    raise DialRefused(self.OURSELVES)
+                return sock, peer
         raise DialFailed(f"cannot connect to port {port}: {trouble}")
 
     async def open_stream(
@@ -206,6 +215,19 @@ class Dialer:
         if not addresses:
             raise DialFailed("cannot resolve the host name")
         return addresses
+
+    def _is_ourselves(self, sock: socket.socket, address: IpAddress, peer: Peer) -> bool:
+        """Whether one of `listeners` answers there. A wildcard does on every address of this machine, and
+        on one of these the connection has the same address at both ends."""
+        for host, port in self.listeners:
+            listening = _unmapped(ip_address(host))
+            if port == peer.port and (
+                listening == _unmapped(address)
+                or (listening.is_unspecified and (peer.loopback or sock.getsockname()[0] == str(address)))
+            ):
+                log.warning("refused to dial %s port %s: we listen there", address, port)
+                return True
+        return False
 
     def _port_allowed(self, port: int, purpose: Purpose) -> bool:
         if not 0 < port < 65536:

@@ -219,6 +219,26 @@ async def test_nobody_listens() -> None:
     assert str(failed.value) == f"cannot connect to port {port}: connection refused"
 
 
+@pytest.mark.parametrize(
+    ("listening", "ours"),
+    [("127.0.0.1", True), ("0.0.0.0", True), ("::", True), ("::ffff:127.0.0.1", True), ("192.0.2.1", False)],
+)
+async def test_q16_our_own_listener_is_never_dialled(listening: str, ours: bool) -> None:
+    async with ScriptedServer() as server:
+        dialer = _dialer()
+        dialer.listeners.add((listening, server.port))
+        dialing = dialer.dial("127.0.0.1", server.port, Purpose.SMTP, timeout_s=2)
+        if ours:
+            with pytest.raises(DialRefused, match="it would go round"):
+                await dialing
+        else:
+            sock, _ = await dialing
+            sock.close()
+        dialer.listeners = {(listening, server.port + 1)}
+        sock, _ = await dialer.dial("127.0.0.1", server.port, Purpose.SMTP, timeout_s=2)
+        sock.close()
+
+
 async def test_names_that_do_not_resolve() -> None:
     async def nothing(host: str, port: int) -> Sequence[str]:
         raise OSError("no such name at 10.0.0.53")

@@ -24,6 +24,8 @@ from postroom.errors import (
 )
 from postroom.inbound.submission import reply_of
 from postroom.inbound.submitted import Looping
+from postroom.mail.compose import compose
+from postroom.mail.trace import mark_of
 from postroom.storage.interface import Sql, Work
 from tests.inbound.submission.desk import MAIL, Desk, dialogue, open_desk
 from tests.support.context import ACTOR
@@ -120,6 +122,40 @@ async def test_s10_recipients_come_from_rcpt_each_once(desk: Desk) -> None:
         ("d@example.net", "bcc"),
     ]
     assert stored.content.to[0].name == "Bo"
+
+
+@pytest.mark.parametrize("told", [False, True])
+async def test_the_trace_has_our_id_and_tells_of_the_client_only_where_asked(
+    tmp_path: Path, told: bool
+) -> None:
+    async with open_desk(tmp_path, host_name="mx.example.com", instance="one", tell_client=told) as desk:
+        async with dialogue(desk.port) as client:
+            await client.log_in(desk.text)
+            reply = await client.send()
+        (stored,) = await desk.stored()
+        assert stored.raw == MAIL, "what was handed in stays as it is"
+        trace = " ".join(stored.content.trace.split())
+        public_id = stored.message.public_id
+        came = "from me.example ([127.0.0.1]) " if told else ""
+        assert trace.startswith(f"Received: {came}by mx.example.com (Postroom {mark_of('one')}) with ESMTPA ")
+        assert f" id {public_id};" in trace
+        assert reply.endswith(public_id)
+
+
+async def test_the_message_id_it_is_sent_under_is_the_one_that_is_stored(desk: Desk) -> None:
+    async with dialogue(desk.port) as client:
+        await client.log_in(desk.text)
+        assert (await client.send(b"Message-ID: <order-1@example.com>\r\n" + MAIL))[:3] == "250"
+        assert (await client.send(b"Message-ID: <order-1@example.com>\r\n" + MAIL))[:3] == "250"
+        assert (await client.send(b"Message-ID: not one\r\n" + MAIL))[:3] == "250"
+        assert (await client.send(b"Message-ID:\r\n" + MAIL))[:3] == "250"
+    stored = await desk.stored()
+    ids = [one.message.rfc_message_id for one in stored]
+    assert ids[:3] == ["<order-1@example.com>"] * 2 + ["not one"]
+    assert ids[3] == f"<{stored[3].message.public_id}@example.com>"
+    for one in stored:
+        sent = compose(one.content, message_id=one.message.rfc_message_id, date_us=0)
+        assert sent.count(b"Message-ID: " + one.message.rfc_message_id.encode() + b"\r\n") == 1
 
 
 @pytest.mark.parametrize("taken", [3, 1000])

@@ -20,6 +20,8 @@ from postroom.mail.attachments import check_attachment, clean_file_name, mime_ty
         ('what? "now"<1>.txt', "what_ _now__1_.txt"),
         ("", "attachment"),
         ("..", "attachment"),
+        ("\u00a0", "attachment"),
+        ("a\u00a0\u3000b.pdf", "a  b.pdf"),
         ("con.txt", "_con.txt"),
         ("LPT1", "_LPT1"),
         ("console.txt", "console.txt"),

@@ -7,10 +7,11 @@ import email
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from postroom.mail.compose import compose, needs_eight_bit, needs_utf8, parts_size
 from postroom.mail.content import Content, Mailbox
-from postroom.mail.raw import normalise_line_ends, split_raw
+from postroom.mail.raw import normalise_line_ends, raw_message_id, split_raw
 
 MESSAGE_ID = "<new@example.com>"
 DATE_US = 1_700_000_000_000_000
@@ -37,6 +38,37 @@ def test_missing_fields_are_supplied_on_top() -> None:
         composed(b"From: a@b.de\r\n\r\nhi")
         == DATE + b"Message-ID: <new@example.com>\r\nFrom: a@b.de\r\n\r\nhi\r\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        (b"Message-ID: <a@b>", "<a@b>"),
+        (b"message-id :\r\n <a@b>\r\n (of the shop)", "<a@b>"),
+        (b"Message-ID: <a@b>\r\nMessage-ID: <second@b>", "<a@b>"),
+        (b"Message-ID: no brackets@b", "no brackets@b"),
+        (b"Message-ID: <\xff@b>", "<\ufffd@b>"),
+        (b"Message-ID: <" + b"x" * 2000, "<" + "x" * 997),
+    ],
+)
+def test_a_message_id_of_its_own_is_kept_and_told(field: bytes, told: str) -> None:
+    raw = b"Date: x\r\n" + field + b"\r\n\r\nMessage-ID: <body@b>\r\n"
+    assert raw_message_id(raw) == told
+    assert raw_message_id(raw.replace(b"\r\n", b"\n")) == told
+    assert composed(raw) == raw
+
+
+@pytest.mark.parametrize("field", [b"", b"Message-ID:\r\n", b"Message-ID: \r\n \r\n"])
+def test_an_empty_message_id_is_none(field: bytes) -> None:
+    raw = b"Date: x\r\n" + field + b"X: 1\r\n\r\n"
+    assert raw_message_id(raw) == ""
+    assert composed(raw) == b"Message-ID: <new@example.com>\r\nDate: x\r\nX: 1\r\n\r\n"
+
+
+def test_the_trace_goes_on_top() -> None:
+    made = replace(content(b"From: a@b.de\r\n\r\nhi\r\n"), trace="Received: by us\r\n")
+    sent = compose(made, message_id=MESSAGE_ID, date_us=DATE_US)
+    assert sent.startswith(b"Received: by us\r\nDate: ")
 
 
 def test_bcc_goes_with_its_folds_and_every_copy() -> None:
