@@ -25,8 +25,9 @@ from postroom.core.server import Owner
 from postroom.errors import Conflict, NotFound, Unavailable
 from postroom.ids import AccountId, ConnectionId
 from postroom.keyring import KeyringError
-from postroom.storage import accounts, audit, connections, servers
+from postroom.storage import accounts, audit, connections, pauses, servers
 from postroom.storage.interface import Work, now
+from postroom.storage.pauses import PauseScope
 from postroom.transports.interface import Fault, Outcome, Result
 
 KIND = "connection"
@@ -193,6 +194,7 @@ async def delete_connection(ctx: Context, actor: Actor, owner: Owner, connection
         current = yield from _owned(owner, connection_id)
         at = yield from now()
         yield from connections.mark_deleted(current, at)
+        yield from pauses.remove(current.account_id, PauseScope.CONNECTION, connection_id)
         yield from _audit(current, at, actor, "delete", {"before": _shown(current)})
 
     await ctx.store.write(work)

@@ -12,6 +12,7 @@ from postroom.core.connection import Connection
 from postroom.ids import AccountId, ConnectionId, DeliveryId, LaneId
 from postroom.keyring import KeyRing
 from postroom.storage.interface import Store
+from postroom.storage.pauses import Pause
 from postroom.transports.interface import Outcome
 
 
@@ -29,6 +30,10 @@ class Hearer(Protocol):
 
     def facts_changed(self, account_id: AccountId) -> None:
         """Identities or other facts that routing depends on changed; account 0: for everybody."""
+
+    async def pauses_changed(self, about: Pause) -> int:
+        """A person paused or resumed this: in force when it returns. How many of its deliveries came too
+        far to be given back; they end by themselves."""
 
     async def cancel_claims(self, deliveries: Sequence[DeliveryId]) -> frozenset[DeliveryId]:
         """Stop these before their final dot where possible; which are past it (or unknown) comes back."""

@@ -15,8 +15,9 @@ from postroom.core.stream import Stream
 from postroom.errors import FieldError, Invalid, NotFound
 from postroom.ids import AccountId, DeliveryId, ServerId
 from postroom.mail.address import parse_mailbox
-from postroom.storage import accounts, audit, connections, identities, keys, queue, servers
+from postroom.storage import accounts, audit, connections, identities, keys, pauses, queue, servers
 from postroom.storage.interface import Work, now
+from postroom.storage.pauses import PauseScope
 
 KIND = "server"
 MOST_OPTIONS_CHARACTERS = 64 << 10
@@ -148,8 +149,10 @@ async def delete_server(ctx: Context, actor: Actor, owner: Owner, server_id: Ser
         at = yield from now()
         yield from servers.mark_deleted(account_id, server_id, at)
         gone = yield from connections.list_of_server(account_id, server_id)
+        yield from pauses.remove(account_id, PauseScope.SERVER, server_id)
         for connection in gone:
             yield from connections.mark_deleted(connection, at)
+            yield from pauses.remove(account_id, PauseScope.CONNECTION, connection.connection_id)
         yield from keys.revoke_of_server(account_id, server_id, at)
         yield from identities.remove_of_server(account_id, server_id)
         first = yield from queue.cancel_waiting(account_id, server_id)

@@ -22,6 +22,7 @@ from postroom.cli import (
     inbox,
     key,
     message,
+    queue,
     serve,
     server,
     setup,
@@ -58,7 +59,7 @@ def _root(
 
 serve.add_serve(app)
 setup.add_bootstrap(app)
-for each in (account, server, key, connection, identity, message):
+for each in (account, server, key, connection, identity, message, queue):
     app.add_typer(each.app)
 message.add_explain(app)
 app.add_typer(inbox.app)

@@ -186,6 +186,10 @@ def inside(health: Mapping[str, Any]) -> Iterator[Check]:
         )
     if not health["failed_connections"]:
         yield Check("connections", Level.OK, "none has failed")
+    for one in health["pauses"]:
+        said = f": {one['reason']}" if one["reason"] else ""
+        text = f"paused by {one['by']} at {one['since']}{said}; see `queue resume`"
+        yield Check(one["what"], Level.WARNING, text)
     for one in health["default_senders"]:
         sender = one["default_sender"]
         if sender is None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
+from postroom.cli import queue
 from postroom.cli.command import Account, Limit, Offset, Server, command, group
 from postroom.cli.exits import REFUSED
 from postroom.cli.terminal import Terminal, read_secret
@@ -253,6 +254,18 @@ def try_out(terminal: Terminal, connection: Id, account: Account = None) -> int:
 
     terminal.show(probed, for_people)
     return 0 if probed["passed"] else REFUSED
+
+
+@command(app, "pause")
+def pause(terminal: Terminal, connection: Id, reason: queue.Reason = "", account: Account = None) -> None:
+    """Send nothing more through it until it is resumed; other connections go on."""
+    queue.pause_it(terminal, reason, connection=connection, account=account)
+
+
+@command(app, "resume")
+def resume(terminal: Terminal, connection: Id, account: Account = None) -> None:
+    """End its pause; its mail goes on at once."""
+    queue.resume_it(terminal, connection=connection, account=account)
 
 
 def _state(one: Mapping[str, Any]) -> str:

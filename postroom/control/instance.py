@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 
-from postroom.actions import accounts, connections, identities, keys, servers
+from postroom.actions import accounts, connections, identities, keys, pauses, servers
 from postroom.actions.servers import ServerChanges
 from postroom.control.connections import shown_connection
 from postroom.control.desk import DEFAULT, Desk, actor_of
+from postroom.control.queue import shown_pause
 from postroom.core.server import Account, Owner, Server
 from postroom.errors import Invalid
 from postroom.ids import AccountId
@@ -58,7 +59,7 @@ async def config(desk: Desk) -> dict[str, object]:
 
 
 async def health(desk: Desk) -> dict[str, object]:
-    """What `doctor` wants to know from inside: the database, failed connections, unproven senders."""
+    """What `doctor` wants to know from inside: the database, failed connections, pauses, unproven senders."""
     failed: list[dict[str, object]] = []
     senders: list[dict[str, object]] = []
     for account in await accounts.list_accounts(desk.ctx, limit=_MOST_ACCOUNTS):
@@ -72,6 +73,7 @@ async def health(desk: Desk) -> dict[str, object]:
         "listening": dict(desk.listening),
         "database": dict(await desk.database()),
         "failed_connections": failed,
+        "pauses": [shown_pause(one) for one in await pauses.list_pauses(desk.ctx)],
         "default_senders": senders,
     }
 

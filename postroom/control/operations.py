@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from postroom.control import connections, instance, messages, tenants
+from postroom.control import connections, instance, messages, queue, tenants
 from postroom.control.desk import Desk
 from postroom.errors import Invalid, NotFound
 
@@ -61,6 +61,8 @@ _RUNS: Mapping[str, Run] = {
     "connection.update": connections.update,
     "connection.delete": connections.delete,
     "connection.test": connections.probe,
+    "queue.pause": queue.pause,
+    "queue.resume": queue.resume,
     "message.send": messages.send,
     "message.list": messages.list_all,
     "message.show": messages.show,

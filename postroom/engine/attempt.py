@@ -16,14 +16,18 @@ log = logger("engine")
 class Attempt:
     """The Checkpoints of one claimed delivery.
 
-    `cancelled`: its message was cancelled while it was on its way. `past_dot`: the final dot may be out,
-    so it cannot be stopped any more. `hindered`: something of ours (journal, database, disk) stood in its
-    way, and would stand in the way of the next one.
+    `cancelled`: its message was cancelled while it was on its way. `withdrawn`: a person paused its way
+    out before its body could begin, so it goes back. `on_its_way`: its body may begin any moment, so a
+    pause lets it finish. `past_dot`: the final dot may be out, so it cannot be stopped any more.
+    `hindered`: something of ours (journal, database, disk) stood in its way, and would stand in the way
+    of the next one.
     """
 
     def __init__(self, claimed: Claimed, clock: Clock, journal: Journal, fenced: Callable[[], bool]) -> None:
         self.claimed = claimed
         self.cancelled = False
+        self.withdrawn = False
+        self.on_its_way = False
         self.past_dot = False
         self.hindered = False
         self.envelope: Envelope
@@ -32,7 +36,11 @@ class Attempt:
     @property
     def stopped(self) -> bool:
         """Nothing of it may go out any more."""
-        return self.cancelled or self._fenced()
+        return self.cancelled or self.withdrawn or self._fenced()
+
+    def withdraw(self) -> None:
+        """Its way out was paused: it goes back, unless it is on its way."""
+        self.withdrawn = self.withdrawn or not self.on_its_way
 
     def begin(self) -> None:
         """Composing begins. Raises OSError when the journal cannot be written."""
@@ -42,11 +50,17 @@ class Attempt:
         return not self.stopped
 
     def before_data(self) -> bool:
-        return not self.stopped and self._clock.now_us() < self.claimed.deadline_us
+        if self.stopped or not self._in_time():
+            return False
+        self.on_its_way = True
+        return True
+
+    def _in_time(self) -> bool:
+        return self._clock.now_us() < self.claimed.deadline_us
 
     def before_dot(self) -> bool:
         """The last look: still ours, still wanted, still its day; and the journal has it first."""
-        if not self.before_data():
+        if self.stopped or not self._in_time():
             return False
         try:
             self._journal.dot(self.claimed.attempt_id)

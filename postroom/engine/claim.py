@@ -37,6 +37,7 @@ class Pick:
     """So many of this lane at most, by this routing decision."""
 
     lane_id: LaneId
+    server_id: ServerId
     purpose: Purpose
     decision_id: DecisionId
     quota: int
@@ -64,11 +65,12 @@ class Claimed:
 
 
 class Refusal(StrEnum):
-    """Why a claim took nothing at all."""
+    """Why a claim took nothing at all, or with `PAUSED` nothing of some lanes."""
 
     WORKER_LOST = "worker_lost"  # another holds our epoch: stop everything
     CONNECTION_CHANGED = "connection_changed"  # other settings than the session was opened with
     CONNECTION_OFF = "connection_off"  # switched off, failed, disabled, held or deleted
+    PAUSED = "paused"  # by a person: everything, this connection, or the server of one of the lanes
 
 
 @dataclass
@@ -88,6 +90,7 @@ SELECT enabled, connection_failed_at, disabled_at, held_until, deleted_at, versi
        for_transactional
 FROM connections WHERE account_id = :account_id AND connection_id = :connection_id
 """
+_PAUSES = "SELECT scope, target_id FROM pauses WHERE account_id IN (0, :account_id)"
 _EPOCH = "SELECT epoch FROM workers WHERE worker_id = :worker_id"
 SUPPRESSED_LATE = "the address was suppressed while the message waited"
 
@@ -122,8 +125,16 @@ def claim(
     if stored_version != version:
         claims.refusal = Refusal.CONNECTION_CHANGED
         return claims
+    rows = yield Sql(_PAUSES, {"account_id": account_id})
+    stopped = {(row[0], row[1]) for row in rows}
+    if stopped & {("all", 0), ("connection", connection_id)}:
+        claims.refusal = Refusal.PAUSED
+        return claims
     taker = _Taker(worker, connection_id, state, claims)
     for pick in picks:
+        if ("server", pick.server_id) in stopped:
+            claims.refusal = Refusal.PAUSED  # of this lane; the others go on
+            continue
         if len(claims.claimed) >= wanted:
             break
         yield from taker.take(pick, min(pick.quota, wanted - len(claims.claimed)))

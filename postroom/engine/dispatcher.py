@@ -22,6 +22,7 @@ from postroom.engine.composer import CannotCompose, Composer
 from postroom.engine.host import Deliver
 from postroom.engine.journal import Journal
 from postroom.engine.lanes import MANY, LaneBook, LaneState
+from postroom.engine.pauses import Pausing
 from postroom.engine.recover import Recovery, end_cleanly, take_over
 from postroom.engine.router import FRESH, Health, Router
 from postroom.engine.runner import Runner
@@ -35,6 +36,7 @@ from postroom.logs import logger
 from postroom.storage import lanes as lane_rows
 from postroom.storage import queue, routes
 from postroom.storage.interface import Store
+from postroom.storage.pauses import Pause
 from postroom.storage.routes import Route
 from postroom.transports.interface import Fault, Outcome, Phase, Result, Transport
 
@@ -74,6 +76,7 @@ class Dispatcher:
         self._composer = Composer(store)
         self._guard = ClockGuard(clock)
         self._attempts: dict[AttemptId, Attempt] = {}
+        self._pausing = Pausing(store, self._book, self._runners, self._attempts)
         self._deciding: set[LaneId] = set()
         self._tasks = Tasks("dispatcher")
         self._pumping = False
@@ -148,6 +151,17 @@ class Dispatcher:
             state.stale = True
         self.pump()
 
+    async def pauses_changed(self, about: Pause) -> int:
+        """A person paused or resumed this: in force when it returns. How many of it are on their way."""
+        if not self.running:
+            return 0
+        try:
+            await self._pausing.look()
+        except PostroomError as error:  # the claim's own look stops it meanwhile
+            log.warning("pauses could not be read", error=str(error))
+        self.pump()
+        return self._pausing.on_their_way(about)
+
     async def cancel_claims(self, deliveries: Sequence[DeliveryId]) -> frozenset[DeliveryId]:
         """Stop these before their final dot; returns which could not be stopped."""
         wanted = set(deliveries)
@@ -217,7 +231,8 @@ class Dispatcher:
         if not picked:
             return None
         picks = [
-            Pick(s.lane.lane_id, s.lane.purpose, DecisionId(s.decision_id), quota) for s, quota in picked
+            Pick(s.lane.lane_id, s.lane.server_id, s.lane.purpose, DecisionId(s.decision_id), quota)
+            for s, quota in picked
         ]
         seen = {s.lane.lane_id: s.changes for s, _ in picked}
         worker, route = self._worker, runner.route
@@ -226,10 +241,15 @@ class Dispatcher:
         )
         self._account_for(claims, seen)
         for one in claims.claimed:
-            self._attempts[one.attempt_id] = Attempt(one, self.clock, self._journal, lambda: self.fenced)
+            attempt = Attempt(one, self.clock, self._journal, lambda: self.fenced)
+            self._attempts[one.attempt_id] = attempt
+            if self._pausing.now.stop_claimed(one):  # paused after this claim's commit
+                attempt.withdraw()
         if claims.refusal is Refusal.WORKER_LOST:
             log.error("another worker holds our epoch; nothing more goes out")
             self.fenced = True
+        elif claims.refusal is Refusal.PAUSED:
+            await self._pausing.look()
         elif claims.refusal is not None:
             await self._refresh(runner.connection_id)
         if claims.claimed:
@@ -412,15 +432,16 @@ class Dispatcher:
     def _see(self, route: Route) -> None:
         runner = self._runners.get(route.connection_id)
         if runner is None:
-            self._runners[route.connection_id] = Runner(
-                self, route, self._transport_for, self._load_connection
-            )
+            runner = Runner(self, route, self._transport_for, self._load_connection)
+            runner.pause(paused=self._pausing.now.stop_connection(route))
+            self._runners[route.connection_id] = runner
         elif runner.route != route:
             runner.changed(route)
 
     async def _reread(self) -> None:
         """Everything a missed call could have told."""
         self._reread_s = self.clock.steady_s()
+        await self._pausing.look()
         for route in await self._store.read(routes.all_routes):
             self._see(route)
         while orphan := await self._store.read(queue.orphaned):

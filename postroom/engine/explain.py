@@ -17,7 +17,7 @@ from postroom.core.message import FINAL_STATES, DeliveryState
 from postroom.core.server import Owner
 from postroom.engine.dispatcher import Dispatcher, speaks
 from postroom.engine.router import FRESH, Health, load_decision, load_facts
-from postroom.engine.routing import Decision, Facts, Judged, Reason, decide
+from postroom.engine.routing import Candidate, Decision, Facts, Judged, Paused, Reason, decide
 from postroom.ids import ConnectionId, LaneId
 from postroom.storage import lanes, messages, routes
 from postroom.storage.interface import Work
@@ -30,6 +30,9 @@ MEANING: dict[Reason, str] = {
     Reason.SWITCHED_OFF: "switched off by its owner",
     Reason.FAILED: "failed: its login or its test failed, or it had no success for ten minutes",
     Reason.DISABLED: "disabled for its bounce rate",
+    Reason.PAUSED: "paused by a person, until it is resumed",
+    Reason.SERVER_PAUSED: "its server is paused by a person, until it is resumed",
+    Reason.ALL_PAUSED: "everything is paused by a person, until it is resumed",
     Reason.HELD: "held after ten equal refusals without a success",
     Reason.BACKING_OFF: "had trouble a moment ago; it is tried again by itself",
     Reason.REFUSES_SENDER: "the peer refused this From within the hour",
@@ -172,10 +175,10 @@ def _attempt(delivery: StoredDelivery, attempt: StoredAttempt) -> Work[AttemptTo
     label = ""
     if stored is not None:
         facts, decision = stored
-        labels = {one.connection_id: one.label for one in facts.candidates}
-        label = labels.get(attempt.connection_id, "")
+        taken = _of(facts, attempt.connection_id)
+        label = taken.label if taken is not None else ""
         others = tuple(
-            _candidate(one, labels) for one in decision.judged if one.connection_id != attempt.connection_id
+            _candidate(one, facts) for one in decision.judged if one.connection_id != attempt.connection_id
         )
     if not label:
         route = yield from routes.route(attempt.connection_id)
@@ -200,15 +203,37 @@ def _attempt(delivery: StoredDelivery, attempt: StoredAttempt) -> Work[AttemptTo
     )
 
 
-def _candidate(judged: Judged, labels: dict[int, str]) -> CandidateTold:
+def _candidate(judged: Judged, facts: Facts) -> CandidateTold:
+    paused = pause_behind(judged, facts)
+    candidate = _of(facts, judged.connection_id)
     return CandidateTold(
         connection_id=judged.connection_id,
-        label=labels.get(judged.connection_id, ""),
+        label=candidate.label if candidate is not None else "",
         reason=judged.reason.value,
-        meaning=MEANING[judged.reason],
+        meaning=MEANING[judged.reason] + (f": {paused_by(paused)}" if paused is not None else ""),
         until=to_iso(judged.until),
         room=judged.room,
     )
+
+
+def _of(facts: Facts, connection_id: int) -> Candidate | None:
+    return next((one for one in facts.candidates if one.connection_id == connection_id), None)
+
+
+def pause_behind(judged: Judged, facts: Facts) -> Paused | None:
+    """The pause that a verdict comes from, or None where it comes from something else."""
+    if judged.reason is Reason.ALL_PAUSED:
+        return facts.all_paused
+    if judged.reason is Reason.SERVER_PAUSED:
+        return facts.server_paused
+    candidate = _of(facts, judged.connection_id)
+    return candidate.paused if candidate is not None and judged.reason is Reason.PAUSED else None
+
+
+def paused_by(pause: Paused) -> str:
+    """Who, when and why, in words."""
+    said = f" ({pause.reason})" if pause.reason else ""
+    return f"by {pause.by} at {to_iso(pause.since)}{said}"
 
 
 def _waiting(
@@ -231,8 +256,7 @@ def _waiting(
         return "its lane", ()
     facts = yield from load_facts(lane, _health(dispatcher), speaks)
     decision = decide(facts)
-    labels = {one.connection_id: one.label for one in facts.candidates}
-    candidates = tuple(_candidate(one, labels) for one in decision.judged)
+    candidates = tuple(_candidate(one, facts) for one in decision.judged)
     return _sentence(delivery, dispatcher, facts, decision), candidates
 
 
@@ -243,6 +267,10 @@ def _health(dispatcher: Dispatcher | None) -> Callable[[ConnectionId], Health]:
 def _sentence(
     delivery: StoredDelivery, dispatcher: Dispatcher | None, facts: Facts, decision: Decision
 ) -> str:
+    whole = facts.all_paused or facts.server_paused
+    if whole is not None:
+        what = "everything" if facts.all_paused is not None else "its server"
+        return f"a person to resume {what}, paused {paused_by(whole)}"
     if delivery.due_us > facts.at:
         return f"its next try at {to_iso(delivery.due_us)}"
     if dispatcher is None or not dispatcher.running:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from postroom.core.message import Purpose
+from postroom.engine.pauses import NO_PAUSES, Pauses
 from postroom.ids import AccountId, ConnectionId, LaneId, ServerId
 from postroom.storage.lanes import Lane
 
@@ -34,10 +35,11 @@ class LaneState:
     waiting_since_us: int | None = None  # it has work and nothing may send it
     waiting_told: bool = False
     sender_proven: bool = False
+    paused: bool = False  # a person stopped its server or everything
     stale: bool = True  # its decision is to be made again
 
     def has_work(self, now_us: int) -> bool:
-        return self.next_due_us is not None and self.next_due_us <= now_us
+        return self.next_due_us is not None and self.next_due_us <= now_us and not self.paused
 
     @property
     def transactional(self) -> bool:
@@ -56,6 +58,7 @@ class LaneBook:
     """All lanes this process knows."""
 
     lanes: dict[LaneId, LaneState] = field(default_factory=dict)
+    pauses: Pauses = NO_PAUSES
     _accounts: dict[AccountId, _Share] = field(default_factory=dict)
     _servers: dict[ServerId, _Share] = field(default_factory=dict)
     _account_time: float = 0.0
@@ -65,7 +68,7 @@ class LaneBook:
         """A lane, with no work yet."""
         state = self.lanes.get(lane.lane_id)
         if state is None:
-            state = self.lanes[lane.lane_id] = LaneState(lane)
+            state = self.lanes[lane.lane_id] = LaneState(lane, paused=self.pauses.stop_lane(lane))
             self._accounts.setdefault(lane.account_id, _Share())
             self._servers.setdefault(lane.server_id, _Share())
         return state

@@ -14,11 +14,12 @@ import msgspec
 from postroom.core.message import Purpose
 from postroom.engine.caps import UNCAPPED, CapState
 from postroom.engine.lanes import LaneState
-from postroom.engine.routing import Candidate, Decision, Facts, decide, purposes_of
+from postroom.engine.routing import Candidate, Decision, Facts, Paused, decide, purposes_of
 from postroom.ids import AccountId, ConnectionId, LaneId
-from postroom.storage import identities, routes
+from postroom.storage import identities, pauses, routes
 from postroom.storage.interface import Store, Work, now
 from postroom.storage.lanes import Lane
+from postroom.storage.pauses import Pause, PauseScope
 from postroom.storage.routes import Route
 
 
@@ -42,6 +43,7 @@ def candidate(
     refused_until: int | None,
     now_us: int,
     has_transport: bool,
+    paused: Paused | None = None,
 ) -> Candidate:
     """One connection as `routing` looks at it, for this kind of mail."""
     transactional = purpose is Purpose.TRANSACTIONAL
@@ -71,6 +73,7 @@ def candidate(
         hour_room=hour_room,
         day_room=day_room,
         full_until=until if blocked else None,
+        paused=paused,
     )
 
 
@@ -82,8 +85,10 @@ def gather(
     health: Callable[[ConnectionId], Health],
     has_transport: Callable[[Route], bool],
     now_us: int,
+    paused: Iterable[Pause] = (),
 ) -> Facts:
     """All that a decision for this lane depends on."""
+    stopped = {(one.scope, one.target_id): _told(one) for one in paused}
     return Facts(
         at=now_us,
         purpose=lane.purpose.value,
@@ -98,11 +103,18 @@ def gather(
                 refusals.get(route.connection_id),
                 now_us,
                 has_transport(route),
+                stopped.get((PauseScope.CONNECTION, route.connection_id)),
             )
             for route in candidates
             if route.server_id in (None, lane.server_id) and route.account_id == lane.account_id
         ),
+        server_paused=stopped.get((PauseScope.SERVER, lane.server_id)),
+        all_paused=stopped.get((PauseScope.ALL, 0)),
     )
+
+
+def _told(pause: Pause) -> Paused:
+    return Paused(pause.created_at_us, pause.actor, pause.reason)
 
 
 def load_facts(
@@ -113,7 +125,8 @@ def load_facts(
     found = yield from routes.routes_of(lane.account_id, lane.server_id)
     proven = yield from identities.proven(lane.account_id, lane.server_id, lane.sender)
     refusals = yield from routes.refusals_of(lane.account_id, lane.sender, at_us)
-    return gather(lane, found, proven, refusals, health, has_transport, at_us)
+    stopped = yield from pauses.concerning(lane.account_id, lane.server_id)
+    return gather(lane, found, proven, refusals, health, has_transport, at_us, stopped)
 
 
 class Router:

@@ -26,6 +26,9 @@ class Reason(StrEnum):
     SWITCHED_OFF = "switched_off"  # by its owner
     FAILED = "failed"  # its login or its test failed, or it had no success for ten minutes
     DISABLED = "disabled"  # for its bounce rate
+    PAUSED = "paused"  # by a person, until it is resumed
+    SERVER_PAUSED = "server_paused"  # the mail's server is, so no connection may
+    ALL_PAUSED = "all_paused"  # everything here is
     HELD = "held"  # ten equal refusals without a success inside a minute
     BACKING_OFF = "backing_off"  # trouble a moment ago; tried again by itself
     REFUSES_SENDER = "refuses_sender"  # the peer refused this From within the hour
@@ -34,6 +37,14 @@ class Reason(StrEnum):
     NO_TRANSPORT = "no_transport"  # its delivery method cannot be spoken here
     HOUR_FULL = "hour_full"  # no room in this hour's cap (or only what is kept back for transactional)
     DAY_FULL = "day_full"  # no room in today's cap
+
+
+class Paused(msgspec.Struct, frozen=True):
+    """Who paused something, when (microseconds since 1970), and why in their words."""
+
+    since: int
+    by: str
+    reason: str
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -53,6 +64,7 @@ class Candidate(msgspec.Struct, frozen=True):
     hour_room: int = 0  # for this lane's kind of mail
     day_room: int = 0
     full_until: int | None = None
+    paused: Paused | None = None
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -64,6 +76,8 @@ class Facts(msgspec.Struct, frozen=True):
     sender_proven: bool
     preferred: int | None
     candidates: tuple[Candidate, ...]
+    server_paused: Paused | None = None
+    all_paused: Paused | None = None
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -116,6 +130,9 @@ def _judge(c: Candidate, facts: Facts) -> Judged:
         (not c.has_transport, Reason.NO_TRANSPORT, None),
         (not c.enabled, Reason.SWITCHED_OFF, None),
         (c.disabled_at is not None, Reason.DISABLED, None),
+        (facts.all_paused is not None, Reason.ALL_PAUSED, None),
+        (facts.server_paused is not None, Reason.SERVER_PAUSED, None),
+        (c.paused is not None, Reason.PAUSED, None),
         (c.failed_at is not None, Reason.FAILED, None),
         (_later(c.held_until, now), Reason.HELD, c.held_until),
         (_later(c.sender_refused_until, now), Reason.REFUSES_SENDER, c.sender_refused_until),
@@ -136,6 +153,9 @@ def _later(until: int | None, now: int) -> bool:
 def purposes_of(values: Sequence[Purpose]) -> tuple[str, ...]:
     """In a fixed order, so that equal facts are equal bytes."""
     return tuple(sorted(value.value for value in values))
+
+
+PAUSES = frozenset({Reason.PAUSED, Reason.SERVER_PAUSED, Reason.ALL_PAUSED})
 
 
 def connection_ids(decision: Decision) -> tuple[ConnectionId, ...]:

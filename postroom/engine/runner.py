@@ -86,6 +86,7 @@ class Runner:
         self._handed_s = host.clock.steady_s()
         self._waits_to_probe = False
         self._condemned = False  # found failed or to be held, which is being stored
+        self._paused = False  # by a person: it, its server or everything
         self.draining = False
 
     # --- what others ask -------------------------------------------------------------------------------
@@ -125,8 +126,8 @@ class Runner:
 
     @property
     def off(self) -> bool:
-        """Not to be used: one of the kinds of off that are stored, or about to be."""
-        if self._condemned:
+        """Not to be used: one of the kinds of off that are stored, or about to be, or paused."""
+        if self._condemned or self._paused:
             return True
         route = self.route
         held = route.held_until is not None and route.held_until > self._host.clock.now_us()
@@ -190,6 +191,7 @@ class Runner:
                     self.outstanding += 1
                     self.outstanding_bulk += claimed.purpose is not Purpose.TRANSACTIONAL
                     self._put(claimed)
+                self._give_back_withdrawn()
                 self._feed()
                 if not self._slots:  # the last session ended meanwhile: nobody is there to take it
                     self._give_back()
@@ -297,7 +299,7 @@ class Runner:
             if claimed is None:
                 return
             attempt = self._host.attempt(claimed)
-            if self.troubles.backing_off or self.draining or self.off:
+            if self.troubles.backing_off or self.draining or self.off or attempt.withdrawn:
                 self._end(attempt, GIVEN_BACK)
                 continue
             slot.busy_since_s = self._host.clock.steady_s()
@@ -405,6 +407,16 @@ class Runner:
         while self._inbox:
             self._end(self._host.attempt(self._inbox.popleft()), GIVEN_BACK)
 
+    def _give_back_withdrawn(self) -> None:
+        """What a pause stopped after it was claimed, and nobody took yet."""
+        inbox, self._inbox = self._inbox, deque()
+        for claimed in inbox:
+            attempt = self._host.attempt(claimed)
+            if attempt.withdrawn:
+                self._end(attempt, GIVEN_BACK)
+            else:
+                self._inbox.append(claimed)
+
     async def _judge(self, outcome: Outcome) -> None:
         before = self.troubles.backoff_until_us
         verdict = self.troubles.judge(outcome)
@@ -447,6 +459,13 @@ class Runner:
         if self.off or route.version != self.route.version:
             self._give_back()
         self.close_idle()
+
+    def pause(self, *, paused: bool) -> None:
+        """What people paused has changed; `paused`: this connection may claim nothing."""
+        self._paused = paused
+        self._give_back_withdrawn()
+        if paused:
+            self.close_idle()
 
     def close_idle(self, older_than_s: float = 0.0) -> None:
         """End the sessions that have waited for longer than this."""

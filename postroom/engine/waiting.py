@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from postroom.core.event import EventKind
 from postroom.engine.lanes import LaneState
+from postroom.engine.routing import PAUSES
 from postroom.storage import hot
 from postroom.storage.interface import Sql, Work, now
 from postroom.storage.lanes import Lane
@@ -15,8 +16,12 @@ TOLD_AFTER_US = 60 * 1_000_000
 
 
 def notice(state: LaneState, now_us: int) -> bool:
-    """Whether this lane's wait is to be told now: it has work, no connection, and a minute has gone."""
-    if state.stale or state.chosen or not state.has_work(now_us):
+    """Whether this lane's wait is to be told now: it has work, no connection, and a minute has gone.
+
+    What a person paused is no trouble: it goes on when they resume it.
+    """
+    paused = not PAUSES.isdisjoint(state.reasons)
+    if state.stale or state.chosen or paused or not state.has_work(now_us):
         state.waiting_since_us = None
         state.waiting_told = False
         return False

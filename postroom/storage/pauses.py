@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import and_, delete, or_, select
 
-from postroom.ids import AccountId
+from postroom.ids import AccountId, ServerId
 from postroom.storage.interface import Sql, Work
 from postroom.storage.tables import pauses
+
+EVERYTHING = AccountId(0)  # the account id of a pause of everything
 
 
 class PauseScope(StrEnum):
@@ -67,14 +70,40 @@ def remove(account_id: AccountId, scope: PauseScope, target_id: int) -> Work[boo
 def everything() -> Work[list[Pause]]:
     """Every pause in force, of all accounts: the engine keeps them in memory."""
     rows = yield select(pauses).order_by(pauses.c.account_id, pauses.c.scope, pauses.c.target_id)
-    return [
-        Pause(
-            account_id=AccountId(row.account_id),
-            scope=PauseScope(row.scope),
-            target_id=row.target_id,
-            created_at_us=row.created_at,
-            actor=row.actor,
-            reason=row.reason,
+    return [_pause(row) for row in rows]
+
+
+def get(account_id: AccountId, scope: PauseScope, target_id: int) -> Work[Pause | None]:
+    """This pause, or None where it is not paused."""
+    rows = yield select(pauses).where(
+        pauses.c.account_id == account_id, pauses.c.scope == scope.value, pauses.c.target_id == target_id
+    )
+    return _pause(rows[0]) if rows else None
+
+
+def concerning(account_id: AccountId, server_id: ServerId) -> Work[list[Pause]]:
+    """What routing must know for mail of this server: pauses of everything, of it, of connections."""
+    rows = yield select(pauses).where(
+        or_(
+            pauses.c.account_id == EVERYTHING,
+            and_(
+                pauses.c.account_id == account_id,
+                or_(
+                    pauses.c.scope == PauseScope.CONNECTION.value,
+                    and_(pauses.c.scope == PauseScope.SERVER.value, pauses.c.target_id == server_id),
+                ),
+            ),
         )
-        for row in rows
-    ]
+    )
+    return [_pause(row) for row in rows]
+
+
+def _pause(row: Any) -> Pause:  # Any: a driver's row carries no types
+    return Pause(
+        account_id=AccountId(row.account_id),
+        scope=PauseScope(row.scope),
+        target_id=row.target_id,
+        created_at_us=row.created_at,
+        actor=row.actor,
+        reason=row.reason,
+    )

@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,14 +23,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from postroom.core.message import FINAL_STATES, Purpose
 from postroom.engine import caps, unknowns
-from postroom.engine.claim import Claimed, Pick, Worker, claim
+from postroom.engine.claim import Claimed, Pick, Refusal, Worker, claim
 from postroom.engine.journal import LOST, Journal, discard, replay
 from postroom.engine.recover import find_former, open_attempts, raise_epoch, settle_left
 from postroom.engine.retry import Policy
 from postroom.engine.settle import Ended, settle
 from postroom.ids import AttemptId, ConnectionId, DecisionId, LaneId, MessageId, WorkerId
-from postroom.storage import queue
+from postroom.storage import pauses, queue
 from postroom.storage.interface import Sql, Work
+from postroom.storage.pauses import PauseScope
 from postroom.storage.sqlite import Database
 from postroom.storage.tables import metadata
 from postroom.transports.interface import Fault, Outcome, Phase, Result
@@ -87,6 +89,7 @@ class Engine(RuleBasedStateMachine):
         self.ghosts: list[Ended] = []
         self.lanes: dict[LaneId, Purpose] = {}
         self.messages: list[MessageId] = []
+        self.paused: set[PauseScope] = set()
 
     def run(self, work: Callable[[], Work[T]]) -> T:
         return self.database.transact(work)
@@ -131,13 +134,14 @@ class Engine(RuleBasedStateMachine):
         if wanted <= 0:
             return
         picks = [
-            Pick(lane, purpose, DecisionId(1), wanted)
+            Pick(lane, seed_rows.SERVER, purpose, DecisionId(1), wanted)
             for lane, purpose in sorted(
                 self.lanes.items(), key=lambda item: item[1] is not Purpose.TRANSACTIONAL
             )
         ]
         claims = self.run(lambda: claim(self.worker, seed_rows.ACCOUNT, self.connection, 1, picks, wanted))
-        assert claims.refusal is None
+        assert claims.refusal is (Refusal.PAUSED if self.paused else None)
+        assert not (self.paused and (claims.claimed or claims.ended))  # nothing of it is even looked at
         for one in claims.claimed:
             self.open[one.attempt_id] = Open(one)
             self.books.claims += 1
@@ -227,6 +231,26 @@ class Engine(RuleBasedStateMachine):
     def cancel(self, data: st.DataObject) -> None:
         message = data.draw(st.sampled_from(self.messages))
         self.run(lambda: queue.cancel_message(seed_rows.ACCOUNT, message))
+
+    @rule(scope=st.sampled_from(PauseScope), again=st.integers(1, 2))
+    def pause(self, scope: PauseScope, again: int) -> None:
+        """By a person; what is claimed goes on, or is given back, as it likes."""
+        for _ in range(again):
+            self.run(lambda: pauses.add(self.pause_of(scope)))
+        self.paused.add(scope)
+
+    def pause_of(self, scope: PauseScope) -> pauses.Pause:
+        targets = {PauseScope.SERVER: seed_rows.SERVER, PauseScope.CONNECTION: self.connection}
+        account = pauses.EVERYTHING if scope is PauseScope.ALL else seed_rows.ACCOUNT
+        return pauses.Pause(account, scope, targets.get(scope, 0), self.clock.now_us(), "Ada", "")
+
+    @precondition(lambda self: self.paused)
+    @rule(most=st.integers(1, 3))
+    def resume(self, most: int) -> None:
+        for scope in sorted(self.paused)[:most]:
+            one = self.pause_of(scope)
+            assert self.run(partial(pauses.remove, one.account_id, one.scope, one.target_id))
+            self.paused.remove(scope)
 
     @rule(seconds=st.sampled_from([1, 31, 1800, 3590, 3601, 7201, 50_000]))
     def wait(self, seconds: int) -> None:
@@ -345,6 +369,8 @@ class Engine(RuleBasedStateMachine):
 
     def come_to_rest(self) -> None:
         """From here on the peer takes everything: all ends by itself and nothing is lost."""
+        if self.paused:
+            self.resume(3)
         for _ in range(400):
             self.claim(2 * SESSIONS)
             for attempt in list(self.open):

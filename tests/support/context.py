@@ -12,6 +12,7 @@ from postroom.clock import Clock
 from postroom.core.connection import Connection
 from postroom.ids import AccountId, ConnectionId, DeliveryId, LaneId
 from postroom.keyring import KeyRing
+from postroom.storage.pauses import Pause
 from postroom.storage.sqlite import Database, SqliteStore
 from postroom.storage.tables import metadata
 from postroom.transports.interface import Fault, Outcome, Phase, Result
@@ -31,6 +32,8 @@ class FakeHearer:
     facts: list[AccountId] = field(default_factory=list)
     claims: list[DeliveryId] = field(default_factory=list)
     past_dot: frozenset[DeliveryId] = frozenset()
+    pauses: list[Pause] = field(default_factory=list)
+    on_their_way: int = 0
 
     def wake(self, lanes: Sequence[tuple[LaneId, int]]) -> None:
         self.woken += lanes
@@ -40,6 +43,10 @@ class FakeHearer:
 
     def facts_changed(self, account_id: AccountId) -> None:
         self.facts.append(account_id)
+
+    async def pauses_changed(self, about: Pause) -> int:
+        self.pauses.append(about)
+        return self.on_their_way
 
     async def cancel_claims(self, deliveries: Sequence[DeliveryId]) -> frozenset[DeliveryId]:
         self.claims += deliveries
