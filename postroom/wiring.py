@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from postroom.actions.connections import load_connection
 from postroom.actions.context import Context, Limits
@@ -53,6 +54,10 @@ from postroom.transports.interface import (
     Transport,
 )
 from postroom.transports.smtp import SmtpTransport, probe
+
+if TYPE_CHECKING:  # the HTTP side takes a while to import, and a command without `serve` needs none of it
+    from postroom.http.app import Mount
+    from postroom.http.surface import ApiSettings
 
 DATABASE_NAME = "postroom.db"
 KEY_RING_NAME = "keys.ring"
@@ -263,7 +268,7 @@ class Roads:
             host=connection.host,
             port=connection.port,
             starttls=StartTls.IMPLICIT
-            if connection.port == IMPLICIT_TLS_PORT
+            if connection.port == IMPLICIT_TLS_PORT and connection.security is not Security.REQUIRED
             else _STARTTLS[connection.security],
             auth=AuthMethod(connection.auth) if connection.auth else None,
             username=connection.secrets.get("smtp_username", ""),
@@ -365,8 +370,7 @@ def housekeeping(room: PostRoom) -> Housekeeping:
 def http_application(room: PostRoom, *, url: str, missing: Callable[[], Sequence[str]]) -> ASGIApp:
     """Every dialect at its paths. url: where we are reached unless `public_url` says otherwise."""
     # Imported here: a command without `serve` needs none of it, and it takes a while.
-    from postroom.dialects import broadcast
-    from postroom.http.app import Mount, http_app
+    from postroom.http.app import http_app
     from postroom.http.surface import ApiSettings
 
     settings = room.settings
@@ -375,13 +379,23 @@ def http_application(room: PostRoom, *, url: str, missing: Callable[[], Sequence
         rate_per_minute=settings.api_rate_per_minute,
         most_body_bytes=settings.max_body_bytes,
     )
-    mounts = [Mount(broadcast.broadcast_app(room.ctx, spoken), broadcast.PATHS, broadcast.PREFIX)]
     return http_app(
-        mounts,
+        api_mounts(room.ctx, spoken),
         missing,
         most_body_bytes=settings.max_body_bytes,
         trusted_proxies=settings.trusted_proxies,
     )
+
+
+def api_mounts(ctx: Context, settings: ApiSettings) -> list[Mount]:
+    """Every dialect at its paths."""
+    from postroom.dialects import b2core, broadcast
+    from postroom.http.app import Mount
+
+    return [
+        Mount(broadcast.broadcast_app(ctx, settings), broadcast.PATHS, broadcast.PREFIX),
+        Mount(b2core.b2core_app(ctx, settings), b2core.PATHS, b2core.PREFIX),
+    ]
 
 
 async def _database_facts(store: SqliteStore) -> Mapping[str, object]:

@@ -41,7 +41,7 @@ from postroom.secret import Secret
 
 NO_PURPOSE = "At least one use case (broadcasts, sequences, or transactionals) must be selected"
 NOT_LISTED = "is not included in the list"
-AUTH_METHODS = ("plain", "login", "cram_md5")
+AUTH_METHODS = ("plain", "login", "cram_md5", "auto")
 MOST_OPTION_CHARACTERS = 2000
 STARTTLS_OPTION = "smtp_enable_starttls_auto"  # another spelling of `security`, kept equal to it
 
@@ -99,6 +99,7 @@ class ConnectionRules:
 
     hourly_cap_required: bool = False
     login_required: bool = False
+    keep_one_enabled: bool = False  # the owner's last enabled connection is neither switched off nor deleted
 
 
 NO_RULES = ConnectionRules()

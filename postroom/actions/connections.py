@@ -7,7 +7,7 @@ test acts on the settings it read: its result is written only if they are still 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from postroom.actions.checks import is_id, page
@@ -22,7 +22,7 @@ from postroom.actions.context import Actor, Context
 from postroom.core.connection import Connection, DeliveryMethod, Security, Vendor
 from postroom.core.event import EventKind
 from postroom.core.server import Owner
-from postroom.errors import Conflict, NotFound, Unavailable
+from postroom.errors import Conflict, FieldError, Invalid, NotFound, Unavailable
 from postroom.ids import AccountId, ConnectionId
 from postroom.keyring import KeyringError
 from postroom.storage import accounts, audit, connections, pauses, servers
@@ -31,6 +31,13 @@ from postroom.storage.pauses import PauseScope
 from postroom.transports.interface import Fault, Outcome, Result
 
 KIND = "connection"
+
+
+class LastEnabled(Conflict):
+    """Where one connection has to stay enabled, the last one was to be switched off or deleted."""
+
+    def __init__(self) -> None:
+        super().__init__("The only enabled connection can be neither switched off nor deleted")
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,8 @@ async def update_connection(
             raise Conflict("the connection was changed by somebody else")
         names = yield from connections.secret_names(current.account_id, connection_id)
         merged = merge(current, names, changes, rules)
+        if rules.keep_one_enabled and current.enabled and not merged.connection.enabled:
+            yield from _require_another_enabled(owner, connection_id)
         at = yield from now()
         sealed = _seal(ctx, current.uid, merged.set_secrets)
         stored = yield from connections.change(
@@ -119,6 +128,18 @@ async def update_connection(
     stored, all_sealed = await ctx.store.write(work)
     ctx.hearer.connection_changed(connection_id)
     return _opened(ctx, stored, all_sealed)
+
+
+def faults(
+    owner: Owner, current: Connection | None, changes: ConnectionChanges, rules: ConnectionRules = NO_RULES
+) -> Sequence[FieldError]:
+    """What is wrong with a draft, or with changes to `current` (with its secrets), writing nothing."""
+    base = _blank(owner, b"") if current is None else current
+    try:
+        merge(base, frozenset(base.secrets), changes, rules)
+    except Invalid as error:
+        return error.errors
+    return ()
 
 
 async def switch_connection(
@@ -187,11 +208,22 @@ async def load_connection(
     return await get_connection(ctx, owner, connection_id, with_secrets=with_secrets)
 
 
-async def delete_connection(ctx: Context, actor: Actor, owner: Owner, connection_id: ConnectionId) -> None:
-    """The connection is gone and its secrets are destroyed; counters and history stay. Raises NotFound."""
+async def delete_connection(
+    ctx: Context,
+    actor: Actor,
+    owner: Owner,
+    connection_id: ConnectionId,
+    rules: ConnectionRules = NO_RULES,
+) -> None:
+    """The connection is gone and its secrets are destroyed; counters and history stay.
+
+    Raises NotFound; Conflict where `rules` keep the last enabled one.
+    """
 
     def work() -> Work[None]:
         current = yield from _owned(owner, connection_id)
+        if rules.keep_one_enabled and current.enabled:
+            yield from _require_another_enabled(owner, connection_id)
         at = yield from now()
         yield from connections.mark_deleted(current, at)
         yield from pauses.remove(current.account_id, PauseScope.CONNECTION, connection_id)
@@ -199,6 +231,11 @@ async def delete_connection(ctx: Context, actor: Actor, owner: Owner, connection
 
     await ctx.store.write(work)
     ctx.hearer.connection_changed(connection_id)
+
+
+async def try_connection(ctx: Context, owner: Owner, connection_id: ConnectionId) -> Outcome:
+    """Log in and out as `test_connection` does, and write nothing down. Raises NotFound, Unavailable."""
+    return await ctx.prober.probe(await get_connection(ctx, owner, connection_id, with_secrets=True))
 
 
 async def test_connection(ctx: Context, actor: Actor, owner: Owner, connection_id: ConnectionId) -> Probed:
@@ -237,6 +274,11 @@ async def test_connection(ctx: Context, actor: Actor, owner: Owner, connection_i
         return Probed(outcome, tested, recorded=False)
     ctx.hearer.connection_changed(connection_id)
     return Probed(outcome, replace(stored, secrets=tested.secrets), recorded=True)
+
+
+def _require_another_enabled(owner: Owner, connection_id: ConnectionId) -> Work[None]:
+    if not (yield from connections.has_other_enabled(owner, connection_id)):
+        raise LastEnabled
 
 
 def _owned(owner: Owner, connection_id: ConnectionId) -> Work[Connection]:

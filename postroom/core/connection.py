@@ -54,7 +54,7 @@ API_VENDORS = frozenset({Vendor.AWS_SES, Vendor.POSTMARK})
 
 
 class Security(StrEnum):
-    """How the channel is secured. Port 465 is TLS from the first byte whatever is said here."""
+    """How the channel is secured. Port 465 is TLS from the first byte, unless STARTTLS is required there."""
 
     AUTO = "auto"  # STARTTLS when offered; a login never goes over a channel in clear text
     IMPLICIT = "implicit"
@@ -84,7 +84,7 @@ class Connection:
     host: str
     port: int
     security: Security
-    auth: str  # plain, login, cram_md5; "" for none
+    auth: str  # plain, login, cram_md5, auto; "" for none
     sender: str | None
     options: Mapping[str, object]
     version: int

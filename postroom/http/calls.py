@@ -97,8 +97,12 @@ class Operation(Generic[C]):
     @property
     def name(self) -> str:
         """Unique, for operationId."""
-        module = self.run.__module__.rsplit(".", 1)[1]
-        return self.run.__name__ if module == "discovery" else f"{module}_{self.run.__name__}"
+        return self.run.__name__ if self.run.__name__ == self.noun else f"{self.noun}_{self.run.__name__}"
+
+    @property
+    def noun(self) -> str:
+        """What it is about: the first word of its path."""
+        return self.path.split("/")[1]
 
 
 Operations = Sequence[Operation[Any]]  # Any: of one dialect's own kind of Call

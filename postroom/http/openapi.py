@@ -45,7 +45,7 @@ def document(
     """
     paths: Json = {}
     for one in operations:
-        paths.setdefault(one.path or "/", {})[one.method.lower()] = _operation(one, every_get, fails or {})
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, every_get, fails or {})
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": __version__, "description": description},
@@ -68,7 +68,7 @@ def answer(call: Call, made: Mapping[str, object], base: str) -> Answer:
 def _operation(
     one: Operation[Any], every_get: tuple[Json, ...], fails: Mapping[tuple[str, int], str]
 ) -> Json:
-    told: Json = {"operationId": one.name, "summary": one.summary, "tags": [_tag(one)]}
+    told: Json = {"operationId": one.name, "summary": one.summary, "tags": [one.noun]}
     parameters: list[Json] = []
     if "{id}" in one.path:
         parameters.append({"name": "id", "in": "path", "required": True, "schema": {"type": "integer"}})
@@ -89,10 +89,6 @@ def _operation(
         responses[str(status)] = _response(HTTPStatus(status).phrase, schema)
     told["responses"] = responses
     return told
-
-
-def _tag(one: Operation[Any]) -> str:
-    return one.path.strip("/").split("/")[0] or one.run.__module__.rsplit(".", 1)[1]
 
 
 def _response(meaning: str, schema: str) -> Json:

@@ -121,6 +121,16 @@ def parse_mailbox(text: str, field: str) -> Mailbox:
     return mailbox
 
 
+def write_mailbox(mailbox: Mailbox) -> str:
+    """`Name <address>` or the address, as Unicode text that `parse_mailbox` reads back the same."""
+    if not mailbox.name:
+        return mailbox.address
+    if _ATOM_CHARS.fullmatch(mailbox.name) and "=?" not in mailbox.name:
+        return f"{mailbox.name} <{mailbox.address}>"
+    quoted = mailbox.name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{quoted}" <{mailbox.address}>'
+
+
 def parse_mailbox_list(text: str, field: str, limit: int) -> tuple[Mailbox, ...]:
     """`text` as a comma-separated list of 1 to `limit` mailboxes; empty places between commas are ignored.
 

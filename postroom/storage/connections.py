@@ -84,6 +84,16 @@ def list_of(owner: Owner, *, limit: int, offset: int = 0) -> Work[tuple[list[Con
     return [_connection(row) for row in rows], counted[0][0]
 
 
+def has_other_enabled(owner: Owner, connection_id: ConnectionId) -> Work[bool]:
+    """Whether the owner has another connection that is switched on."""
+    rows = yield (
+        select(connections.c.connection_id)
+        .where(*_seen(owner), connections.c.enabled == 1, connections.c.connection_id != connection_id)
+        .limit(1)
+    )
+    return bool(rows)
+
+
 def list_of_server(account_id: AccountId, server_id: ServerId) -> Work[list[Connection]]:
     """All connections of one server, campaigns' pools included."""
     rows = yield select(connections).where(

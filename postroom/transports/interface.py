@@ -91,6 +91,7 @@ class AuthMethod(StrEnum):
     PLAIN = "plain"
     LOGIN = "login"
     CRAM_MD5 = "cram_md5"
+    AUTO = "auto"  # the first of the above that the peer offers
 
 
 @dataclass(frozen=True)

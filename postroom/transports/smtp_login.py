@@ -1,6 +1,7 @@
 """Logging in over SMTP: AUTH PLAIN, LOGIN and CRAM-MD5 (RFC 4954, 4616, 2195; LOGIN by custom).
 
-Exactly the configured method is used, and only if the peer offers it on this channel. Secrets go to
+Exactly the configured method is used (with `auto` the first the peer offers of PLAIN, LOGIN, CRAM-MD5), and
+only if the peer offers it on this channel. Secrets go to
 the socket and nowhere else: texts of the peer that repeat them are blanked before anyone sees them.
 """
 
@@ -10,6 +11,7 @@ import binascii
 import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from postroom.transports import smtp_outcomes as outcomes
 from postroom.transports.interface import AuthMethod, Fault, OpenFailed, Phase, SmtpTarget
@@ -41,14 +43,11 @@ async def log_in(wire: Wire, target: SmtpTarget, offered: Collection[str], *, sa
     """
     if target.auth is None:
         return
-    method = target.auth
-    name = _SASL_NAMES[method]
     if not safe:
         raise _failed("the channel is not secured by TLS; the login is not sent in clear text")
-    if name not in offered:
-        has = ", ".join(sorted(offered)) or "no login at all"
-        raise _failed(f"the server does not offer AUTH {name}; it offers {has}", Fault.LOGIN)
-    steps = _Steps(target)
+    method = _method(target.auth, offered)
+    name = _SASL_NAMES[method]
+    steps = _Steps(replace(target, auth=method))
     initial = steps.initial
     command = f"AUTH {name} {initial}" if initial else f"AUTH {name}"
     timeout_s = target.timeouts.command_s
@@ -71,6 +70,15 @@ def redact(text: str, target: SmtpTarget) -> str:
     for secret in _spellings(target):
         text = text.replace(secret, "***")
     return text
+
+
+def _method(wanted: AuthMethod, offered: Collection[str]) -> AuthMethod:
+    for method, name in _SASL_NAMES.items():
+        if wanted in (method, AuthMethod.AUTO) and name in offered:
+            return method
+    what = "a login we know" if wanted is AuthMethod.AUTO else f"AUTH {_SASL_NAMES[wanted]}"
+    has = ", ".join(sorted(offered)) or "no login at all"
+    raise _failed(f"the server does not offer {what}; it offers {has}", Fault.LOGIN)
 
 
 class _Steps:

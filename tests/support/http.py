@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from postroom.actions.context import Context
-from postroom.dialects import broadcast
-from postroom.http.app import Mount, http_app
+from postroom.http.app import http_app
 from postroom.http.asgi import ASGIApp
 from postroom.http.server import serve_http
 from postroom.http.surface import ApiSettings
+from postroom.wiring import api_mounts
 
 
 def application(
@@ -25,8 +25,7 @@ def application(
     settings = ApiSettings(
         "http://post.example", rate_per_minute=rate_per_minute, most_body_bytes=most_body_bytes
     )
-    mount = Mount(broadcast.broadcast_app(ctx, settings), broadcast.PATHS, broadcast.PREFIX)
-    return http_app([mount], lambda: missing, most_body_bytes=most_body_bytes)
+    return http_app(api_mounts(ctx, settings), lambda: missing, most_body_bytes=most_body_bytes)
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from postroom.core.key import Scope
-from postroom.dialects.broadcast import discovery, email_servers, transactionals
+from postroom.dialects.broadcast import connections, discovery, transactionals
 from postroom.dialects.broadcast.calls import Call
 from postroom.http.calls import Operation
 
@@ -13,19 +13,19 @@ _PAGE = {"limit": "Most rows to return, 25 if absent, 250 at most.", "offset": "
 _KEY = {"Idempotency-Key": "Up to 255 characters; the same request again within a day is the same message."}
 
 OPERATIONS: tuple[Operation[Call], ...] = (
-    Operation("GET", _SERVERS, email_servers.index, _READ, "List email servers", "EmailServerList",
+    Operation("GET", _SERVERS, connections.index, _READ, "List email servers", "EmailServerList",
               errors=(404, 422), query=_PAGE),
-    Operation("POST", _SERVERS, email_servers.create, _WRITE, "Create an email server", "EmailServer",
+    Operation("POST", _SERVERS, connections.create, _WRITE, "Create an email server", "EmailServer",
               "EmailServerRequest", 201, (400, 404, 413, 422)),
-    Operation("GET", f"{_SERVERS}/{{id}}", email_servers.show, _READ, "Show an email server", "EmailServer",
+    Operation("GET", f"{_SERVERS}/{{id}}", connections.show, _READ, "Show an email server", "EmailServer",
               errors=(404, 422)),
-    Operation("PATCH", f"{_SERVERS}/{{id}}", email_servers.update, _WRITE, "Change an email server",
+    Operation("PATCH", f"{_SERVERS}/{{id}}", connections.update, _WRITE, "Change an email server",
               "EmailServer", "EmailServerRequest", 200, (400, 404, 409, 413, 422)),
-    Operation("DELETE", f"{_SERVERS}/{{id}}", email_servers.delete, _WRITE, "Delete an email server",
+    Operation("DELETE", f"{_SERVERS}/{{id}}", connections.delete, _WRITE, "Delete an email server",
               "Message", errors=(400, 404, 422)),
-    Operation("POST", f"{_SERVERS}/{{id}}/test_connection", email_servers.test_connection, _READ,
+    Operation("POST", f"{_SERVERS}/{{id}}/test_connection", connections.test_connection, _READ,
               "Test the connection: connect, secure, log in, quit", "TestResult", errors=(400, 404, 422)),
-    Operation("POST", f"{_SERVERS}/{{id}}/copy_to_channel", email_servers.copy_to_channel, _WRITE,
+    Operation("POST", f"{_SERVERS}/{{id}}/copy_to_channel", connections.copy_to_channel, _WRITE,
               "Copy an email server to another channel of the account", "EmailServer", "CopyRequest", 201,
               (400, 403, 404, 413, 422)),
     Operation("POST", "/transactionals", transactionals.create, Scope.TRANSACTIONALS_WRITE,

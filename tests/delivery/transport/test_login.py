@@ -45,7 +45,25 @@ async def test_each_method(method: AuthMethod) -> None:
     async with ScriptedServer(extensions=ALL, users=USERS) as server:
         outcome, _ = await deliver(server, auth=method, **LOGIN)
     assert outcome.result is Result.SENT
-    assert server.messages[0].login == (method.name.replace("_", "-"), "jörg@here.test")
+    spoken = AuthMethod.PLAIN if method is AuthMethod.AUTO else method
+    assert server.messages[0].login == (spoken.name.replace("_", "-"), "jörg@here.test")
+
+
+@pytest.mark.parametrize(
+    ("offered", "spoken"),
+    [("LOGIN CRAM-MD5", "LOGIN"), ("CRAM-MD5 XOAUTH2", "CRAM-MD5"), ("XOAUTH2 PLAIN", "PLAIN")],
+)
+async def test_auto_takes_the_first_that_is_offered(offered: str, spoken: str) -> None:
+    async with ScriptedServer(extensions=("PIPELINING", f"AUTH {offered}"), users=USERS) as server:
+        outcome, _ = await deliver(server, auth=AuthMethod.AUTO, **LOGIN)
+    assert outcome.result is Result.SENT
+    assert server.messages[0].login == (spoken, "jörg@here.test")
+
+
+async def test_auto_without_any_it_knows_says_what_is_offered() -> None:
+    async with ScriptedServer(extensions=("AUTH XOAUTH2",), users=USERS) as server:
+        with pytest.raises(OpenFailed, match="does not offer a login we know; it offers XOAUTH2"):
+            await open_session(server, auth=AuthMethod.AUTO, **LOGIN)
 
 
 @pytest.mark.parametrize("method", list(AuthMethod))

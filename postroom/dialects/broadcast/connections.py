@@ -14,6 +14,7 @@ from postroom.actions.connection_draft import (
     ConnectionDraft,
     ConnectionRules,
 )
+from postroom.actions.probes import sentence
 from postroom.actions.servers import get_server
 from postroom.core.connection import Connection
 from postroom.core.message import Purpose
@@ -24,7 +25,7 @@ from postroom.dialects.broadcast.warnings import Warnings
 from postroom.errors import Denied, Invalid
 from postroom.http.paging import page_of
 from postroom.ids import ConnectionId, ServerId
-from postroom.transports.interface import Fault, Outcome, Phase
+from postroom.transports.interface import Fault
 
 WRAPPER = "email_server"
 RULES = ConnectionRules(hourly_cap_required=True, login_required=True)
@@ -96,7 +97,7 @@ async def test_connection(call: Call) -> Answer:
         warnings.add("result_not_recorded", "id", "The settings were changed while the test ran")
     if probed.passed:
         return Answer(warnings.onto({"success": True, "message": "Connection successful"}))
-    body = {"success": False, "message": "Connection failed", "error": cause(probed.outcome)}
+    body = {"success": False, "message": "Connection failed", "error": sentence(probed.outcome)}
     return Answer(warnings.onto(body), 422)
 
 
@@ -185,21 +186,3 @@ def _copied(original: Connection) -> ConnectionDraft:
             if name in (*FLAG_OPTIONS, *TEXT_OPTIONS) and name != STARTTLS_OPTION
         },
     )
-
-
-_WHERE: Mapping[Phase, str] = {
-    Phase.CONNECT: "Could not connect",
-    Phase.BANNER: "The server did not greet as an SMTP server",
-    Phase.EHLO: "The server refused our greeting",
-    Phase.TLS: "TLS failed",
-    Phase.AUTH: "The login failed",
-}
-
-
-def cause(outcome: Outcome) -> str:
-    """Why a test failed, in one sentence: where it stopped and what the server said."""
-    said = " ".join(str(part) for part in (outcome.code or "", outcome.enhanced, outcome.text) if part)
-    if outcome.fault is Fault.OURS:
-        return outcome.text or "The test was broken off"
-    where = _WHERE.get(outcome.phase, "The test failed")
-    return f"{where}: {said}" if said else where
