@@ -2,12 +2,17 @@
 
 What is put on the list is refused at accept and taken out of the queue at claim, so mail that already
 waits for such an address does not leave either.
+
+Many addresses are written in slices of 500, each a unit of work of its own with an audit line of its own, so
+that no other caller waits for ten thousand rows. If one fails the slices before it hold; the caller gets the
+error, and asking again changes only what is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from postroom.actions.context import Actor, Context
 from postroom.core.server import Owner
@@ -19,6 +24,8 @@ from postroom.storage import audit, servers, suppressions
 from postroom.storage.interface import Work, now
 
 MOST_AT_ONCE = 10_000
+_SLICE = 500
+_MOST_NAMED = 20  # addresses an audit line names; of more it says how many
 
 
 @dataclass(frozen=True)
@@ -48,17 +55,36 @@ async def suppress(
 
     Raises NotFound(server); Invalid(emails) with more than 10,000; Invalid(stream).
     """
-    keys, invalid = _keys(addresses)
 
-    def work() -> Work[Changed]:
+    def add(keys: Sequence[str]) -> Work[set[str]]:
+        return _add(actor, owner, server_id, keys, reason, origin, stream)
+
+    return await _in_slices(ctx, owner, server_id, addresses, stream, add)
+
+
+async def suppress_one(
+    ctx: Context,
+    actor: Actor,
+    owner: Owner,
+    server_id: ServerId,
+    address: str,
+    *,
+    reason: Reason = Reason.MANUAL,
+    origin: Origin = Origin.CUSTOMER,
+    stream: str = ALL_STREAMS,
+) -> tuple[Suppression, bool]:
+    """Put one address on a server's list; its row, and whether it is new.
+
+    Raises NotFound(server); Invalid(email), Invalid(stream).
+    """
+    key = parse_address(address, "email").key
+
+    def work() -> Work[tuple[Suppression, bool]]:
         yield from _checked(owner, server_id, stream)
-        at = yield from now()
-        new = yield from suppressions.add(
-            owner.account_id, server_id, at, keys, reason=reason, origin=origin, stream=stream
-        )
-        if new:
-            yield from _line(owner, at, actor, server_id, "suppression.add", stream, len(new))
-        return _sorted_out(keys, new, invalid)
+        new = yield from _add(actor, owner, server_id, [key], reason, origin, stream)
+        row = yield from suppressions.get(owner.account_id, server_id, key, stream=stream)
+        assert row is not None
+        return row, bool(new)
 
     return await ctx.store.write(work)
 
@@ -73,23 +99,20 @@ async def unsuppress(
     stream: str = ALL_STREAMS,
 ) -> Changed:
     """Take addresses off a server's list. `changed`: those that were on it. Raises as `suppress`."""
-    keys, invalid = _keys(addresses)
 
-    def work() -> Work[Changed]:
-        yield from _checked(owner, server_id, stream)
-        at = yield from now()
+    def remove(keys: Sequence[str]) -> Work[set[str]]:
         gone = yield from suppressions.remove(owner.account_id, server_id, keys, stream=stream)
         if gone:
-            yield from _line(owner, at, actor, server_id, "suppression.remove", stream, len(gone))
-        return _sorted_out(keys, gone, invalid)
+            yield from _line(owner, actor, server_id, "suppression.remove", stream, gone)
+        return gone
 
-    return await ctx.store.write(work)
+    return await _in_slices(ctx, owner, server_id, addresses, stream, remove)
 
 
 async def is_suppressed(
     ctx: Context, owner: Owner, server_id: ServerId, address: str, *, stream: str = ALL_STREAMS
 ) -> bool:
-    """Whether mail on this stream (default: on any) would be withheld from this address.
+    """Whether mail on this stream would be withheld from this address; by default: on every stream.
 
     Raises Invalid(email); NotFound(server).
     """
@@ -102,26 +125,81 @@ async def is_suppressed(
     return await ctx.store.read(work)
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a server's lists have of one address, as it is compared."""
+
+    address: str
+    rows: tuple[Suppression, ...]
+
+
+async def find(ctx: Context, owner: Owner, server_id: ServerId, address: str) -> Found:
+    """Every row that holds mail to this address back. Raises Invalid(email); NotFound(server)."""
+    key = parse_address(address, "email").key
+
+    def work() -> Work[Found]:
+        yield from _checked(owner, server_id, ALL_STREAMS)
+        rows = yield from suppressions.all_of(owner.account_id, server_id, key)
+        return Found(key, tuple(rows))
+
+    return await ctx.store.read(work)
+
+
 async def list_suppressions(
     ctx: Context,
     owner: Owner,
     server_id: ServerId,
     *,
     stream: str | None = None,
+    containing: str = "",
     limit: int = 50,
     offset: int = 0,
 ) -> tuple[list[Suppression], int]:
-    """One page of a server's list and how many there are. Raises NotFound(server)."""
+    """One page of a server's list and how many there are. Raises NotFound(server).
+
+    containing: only addresses with this text in them, upper and lower case the same.
+    """
 
     def work() -> Work[tuple[list[Suppression], int]]:
         yield from _checked(owner, server_id, ALL_STREAMS)
         return (
             yield from suppressions.list_of(
-                owner.account_id, server_id, stream=stream, limit=max(0, limit), offset=max(0, offset)
+                owner.account_id,
+                server_id,
+                stream=stream,
+                containing=containing.lower(),
+                limit=max(0, limit),
+                offset=max(0, offset),
             )
         )
 
     return await ctx.store.read(work)
+
+
+async def _in_slices(
+    ctx: Context,
+    owner: Owner,
+    server_id: ServerId,
+    addresses: Sequence[str],
+    stream: str,
+    change: Callable[[Sequence[str]], Work[set[str]]],
+) -> Changed:
+    """`change` each slice of the addresses in a unit of its own; it says which of them it changed."""
+    keys, invalid = _keys(addresses)
+
+    def work(part: Sequence[str]) -> Work[set[str]]:
+        yield from _checked(owner, server_id, stream)
+        return (yield from change(part))
+
+    changed: set[str] = set()
+    for start in range(0, max(1, len(keys)), _SLICE):  # once with none, too: the server may not be there
+        part = keys[start : start + _SLICE]
+        changed |= await ctx.store.write(partial(work, part), sum(map(len, part)))
+    return Changed(
+        tuple(key for key in keys if key in changed),
+        tuple(key for key in keys if key not in changed),
+        invalid,
+    )
 
 
 def _keys(addresses: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -137,14 +215,6 @@ def _keys(addresses: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     return list(keys), tuple(invalid)
 
 
-def _sorted_out(keys: Sequence[str], changed: set[str], invalid: tuple[str, ...]) -> Changed:
-    return Changed(
-        tuple(key for key in keys if key in changed),
-        tuple(key for key in keys if key not in changed),
-        invalid,
-    )
-
-
 def _checked(owner: Owner, server_id: ServerId, stream: str) -> Work[None]:
     """The server is the caller's, and the stream is one of its."""
     server = yield from servers.get(owner.account_id, server_id)
@@ -156,14 +226,29 @@ def _checked(owner: Owner, server_id: ServerId, stream: str) -> Work[None]:
             raise Invalid("stream", "is not a stream of this server")
 
 
-def _line(
-    owner: Owner, at_us: int, actor: Actor, server_id: ServerId, action: str, stream: str, count: int
-) -> Work[None]:
-    yield from audit.add(
-        owner.account_id,
-        at_us,
-        actor.name,
-        action,
-        f"server {server_id}",
-        {"stream": stream or "all", "addresses": count},
+def _add(
+    actor: Actor,
+    owner: Owner,
+    server_id: ServerId,
+    keys: Sequence[str],
+    reason: Reason,
+    origin: Origin,
+    stream: str,
+) -> Work[set[str]]:
+    at = yield from now()
+    new = yield from suppressions.add(
+        owner.account_id, server_id, at, keys, reason=reason, origin=origin, stream=stream
     )
+    if new:
+        yield from _line(owner, actor, server_id, "suppression.add", stream, new)
+    return new
+
+
+def _line(
+    owner: Owner, actor: Actor, server_id: ServerId, action: str, stream: str, addresses: set[str]
+) -> Work[None]:
+    at = yield from now()
+    detail: dict[str, object] = {"stream": stream or "all", "count": len(addresses)}
+    if len(addresses) <= _MOST_NAMED:
+        detail["addresses"] = sorted(addresses)
+    yield from audit.add(owner.account_id, at, actor.name, action, f"server {server_id}", detail)

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from postroom.control import connections, instance, messages, queue, tenants
+from postroom.control import connections, instance, messages, queue, suppressions, tenants
 from postroom.control.desk import Desk
 from postroom.errors import Invalid, NotFound
 
@@ -68,6 +68,10 @@ _RUNS: Mapping[str, Run] = {
     "message.show": messages.show,
     "message.cancel": messages.cancel,
     "message.release": messages.release,
+    "suppression.add": suppressions.add,
+    "suppression.remove": suppressions.remove,
+    "suppression.check": suppressions.check,
+    "suppression.list": suppressions.list_all,
     "explain": messages.explain,
     "bootstrap": instance.bootstrap,
     "config": instance.config,

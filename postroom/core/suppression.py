@@ -29,6 +29,7 @@ class Origin(StrEnum):
 class Suppression:
     """One row of a suppression list. `address` is a compare key: lower case, domain as A-label."""
 
+    suppression_id: int
     account_id: AccountId
     server_id: ServerId
     stream: str  # ALL_STREAMS or one stream

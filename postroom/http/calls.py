@@ -76,7 +76,8 @@ class Operation(Generic[C]):
 
     path: below the product's base, `{id}` for a number. scope: None for any key. takes and gives name the
     schemas of the OpenAPI document, gives "" for no body; `errors` the statuses it may answer besides 401,
-    429, 500 and 503, which all have. holds_message: its body may be as large as a message.
+    429, 500 and 503, which all have. holds_message: its body may be as large as a message. most_texts: its
+    body may list so many short texts, such as addresses.
     takes_every_get: whether, being a GET, it takes the parameters all the product's GETs take.
     """
 
@@ -92,6 +93,7 @@ class Operation(Generic[C]):
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     holds_message: bool = False
+    most_texts: int = 0
     takes_every_get: bool = True
 
     @property

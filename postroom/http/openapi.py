@@ -15,6 +15,7 @@ from postroom.http.calls import Answer, Call, Operation, Operations
 Json = dict[str, Any]
 ALWAYS = (401, 429, 500, 503)
 YAML = "application/yaml"
+TEXTS = frozenset({"email"})  # parameters of queries that are no numbers
 
 
 def text(meaning: str = "", *, null: bool = False, **more: object) -> Json:
@@ -74,7 +75,7 @@ def _operation(
         parameters.append({"name": "id", "in": "path", "required": True, "schema": {"type": "integer"}})
     for place, named in (("query", one.query), ("header", one.headers)):
         for name, meaning in named.items():
-            kind = "integer" if place == "query" else "string"
+            kind = "integer" if place == "query" and name not in TEXTS else "string"
             parameters.append({"name": name, "in": place, "description": meaning, "schema": {"type": kind}})
     if one.method == "GET" and one.takes_every_get:
         parameters += every_get

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 DEFAULT_LIMIT = 25
 MOST_LIMIT = 250
 MOST_OFFSET = 2**62
+MOST_PAGE = 10**12
 MOST_FIELDS = 100
 
 
@@ -35,6 +36,11 @@ def page_of(query: Mapping[str, str], *, default: int = DEFAULT_LIMIT, most: int
     """`limit` and `offset`. No number from 1 (0 for offset) on: the default; large ones clamp."""
     limit, offset = _number(query.get("limit")), _number(query.get("offset"))
     return Page(min(limit, most) if limit else default, min(offset or 0, MOST_OFFSET))
+
+
+def page_number(query: Mapping[str, str]) -> int:
+    """`page`, counted from 1. Anything that is no such number is the first; large ones clamp."""
+    return min(_number(query.get("page")) or 1, MOST_PAGE)
 
 
 def _number(text: str | None) -> int | None:

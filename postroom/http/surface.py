@@ -27,7 +27,8 @@ from postroom.http.paging import parse_query
 from postroom.http.rate import RateLimiter, limiter
 
 MOST_SETTINGS_BYTES = 1 << 20  # of a body that holds no message
-MOST_TOKENS = 10_000  # strings, brackets and commas of a body; no call of any product comes near
+MOST_TOKENS = 10_000  # strings, brackets and commas of a body; only a list of texts comes near
+MOST_TEXT_BYTES = 320  # of one listed text with its quotes and comma, on average
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 
 
@@ -127,7 +128,7 @@ class _Desk(Generic[C]):
         if request.method != "GET":
             most_bytes = self.settings.most_body_bytes
             if not operation.holds_message:
-                most_bytes = min(most_bytes, MOST_SETTINGS_BYTES)
+                most_bytes = min(most_bytes, MOST_SETTINGS_BYTES + operation.most_texts * MOST_TEXT_BYTES)
             raw = await read_body(cast(Receive, request.receive), most_bytes)
         names = header_values(raw_headers, b"idempotency-key")
         prefix = str(request.scope.get(PREFIX_KEY, ""))
@@ -143,7 +144,7 @@ class _Desk(Generic[C]):
             base_url=self.settings.base_url.rstrip("/") + prefix,
             origin=_origin(request.scope["scheme"], header_values(raw_headers, b"host"), prefix),
             rate_per_minute=self._rate,
-            body=parse_object(raw, most_tokens=MOST_TOKENS),
+            body=parse_object(raw, most_tokens=MOST_TOKENS + 2 * operation.most_texts),
             **self.surface.more(raw_headers),
         )
         return await operation.run(call)

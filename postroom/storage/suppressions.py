@@ -102,18 +102,51 @@ def remove(
     return gone
 
 
+def get(
+    account_id: AccountId, server_id: ServerId, address: str, *, stream: str = ALL_STREAMS
+) -> Work[Suppression | None]:
+    """The row of one address on the list of `stream` (default: of all streams)."""
+    rows = yield select(suppressions).where(
+        suppressions.c.account_id == account_id,
+        suppressions.c.server_id == server_id,
+        suppressions.c.stream == stream,
+        suppressions.c.address == address,
+    )
+    return _suppression(rows[0]) if rows else None
+
+
+def all_of(account_id: AccountId, server_id: ServerId, address: str) -> Work[list[Suppression]]:
+    """Every row of one address on a server's lists, that of all streams first."""
+    rows = yield (
+        select(suppressions)
+        .where(
+            suppressions.c.account_id == account_id,
+            suppressions.c.server_id == server_id,
+            suppressions.c.address == address,
+        )
+        .order_by(suppressions.c.stream)
+    )
+    return [_suppression(row) for row in rows]
+
+
 def list_of(
     account_id: AccountId,
     server_id: ServerId,
     *,
     stream: str | None = None,
+    containing: str = "",
     limit: int,
     offset: int = 0,
 ) -> Work[tuple[list[Suppression], int]]:
-    """By stream and address: one stream's rows or (None) all; and their number without limit."""
+    """By stream and address: one stream's rows or (None) all; and their number without limit.
+
+    containing: only addresses with this text in them, a text and no pattern; in lower case, as they are.
+    """
     wanted = [suppressions.c.account_id == account_id, suppressions.c.server_id == server_id]
     if stream is not None:
         wanted.append(suppressions.c.stream == stream)
+    if containing:
+        wanted.append(suppressions.c.address.contains(containing, autoescape=True))
     counted = yield select(func.count()).select_from(suppressions).where(*wanted)
     rows = yield (
         select(suppressions)
@@ -127,6 +160,7 @@ def list_of(
 
 def _suppression(row: Any) -> Suppression:  # Any: a driver's row carries no types
     return Suppression(
+        suppression_id=row.suppression_id,
         account_id=AccountId(row.account_id),
         server_id=ServerId(row.server_id),
         stream=row.stream,

@@ -161,13 +161,16 @@ Index(None, identities.c.account_id, identities.c.value)
 suppressions = Table(
     "suppressions",
     metadata,
-    _int("account_id", key=True),
-    _int("server_id", key=True),
-    _text("stream", "", key=True),  # "": all streams
-    _text("address", key=True),  # lower case, domain as A-label
+    _int("account_id"),
+    _id("suppression_id"),
+    _int("server_id"),
+    _text("stream", ""),  # "": all streams
+    _text("address"),  # lower case, domain as A-label
     _text("reason"),  # hard_bounce, complaint, manual, unsubscribe
     _text("origin"),  # recipient, customer, admin
     _int("created_at"),
+    UniqueConstraint("account_id", "server_id", "stream", "address"),
+    sqlite_autoincrement=True,
 )
 
 # --- ways out ------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ async def test_what_is_on_the_list_keeps_its_reason(ctx: Context) -> None:
     rows, total = await ctx.store.read(lambda: suppressions.list_of(ACCOUNT, SERVER, limit=10))
     assert total == 2
     assert rows[0] == Suppression(
-        ACCOUNT, SERVER, "", "a@example.com", Reason.HARD_BOUNCE, Origin.CUSTOMER, 7
+        1, ACCOUNT, SERVER, "", "a@example.com", Reason.HARD_BOUNCE, Origin.CUSTOMER, 7
     )
     page, total = await ctx.store.read(lambda: suppressions.list_of(ACCOUNT, SERVER, limit=1, offset=1))
     assert ([row.address for row in page], total) == (["b@example.com"], 2)
@@ -68,6 +68,31 @@ async def test_what_is_on_the_list_keeps_its_reason(ctx: Context) -> None:
         lambda: suppressions.list_of(ACCOUNT, SERVER, stream="broadcast", limit=1)
     )
     assert (page, total) == ([], 0)
+
+
+async def test_a_text_in_addresses_is_looked_for_as_it_is(ctx: Context) -> None:
+    await suppress(ctx, "a_b@example.com", "axb@example.com", "100%@example.com", "o'b\\@example.com")
+
+    async def found(text: str) -> list[str]:
+        rows, total = await ctx.store.read(
+            lambda: suppressions.list_of(ACCOUNT, SERVER, containing=text, limit=10)
+        )
+        assert total == len(rows)
+        return [row.address for row in rows]
+
+    assert await found("a_b") == ["a_b@example.com"]
+    assert await found("%") == ["100%@example.com"]
+    assert await found("\\") == await found("o'") == ["o'b\\@example.com"]
+    assert len(await found("@example")) == 4
+    assert await found("nobody") == []
+
+
+async def test_one_row_is_found_by_its_stream(ctx: Context) -> None:
+    await suppress(ctx, "a@example.com", stream="broadcast")
+    assert await ctx.store.read(lambda: suppressions.get(ACCOUNT, SERVER, "a@example.com")) is None
+    row = await ctx.store.read(lambda: suppressions.get(ACCOUNT, SERVER, "a@example.com", stream="broadcast"))
+    assert row is not None
+    assert (row.suppression_id, row.stream) == (1, "broadcast")
 
 
 async def test_removing(ctx: Context) -> None:

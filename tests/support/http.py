@@ -29,11 +29,14 @@ def application(
 
 
 @asynccontextmanager
-async def running_app(ctx: Context, *, rate_per_minute: int | None = 0) -> AsyncIterator[str]:
+async def running_app(
+    ctx: Context, *, rate_per_minute: int | None = 0, most_body_bytes: int = 1 << 20
+) -> AsyncIterator[str]:
     """The application on a free port of loopback; yields its base URL."""
     sock = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    handle = await serve_http(application(ctx, rate_per_minute=rate_per_minute), sock, drain_s=2.0)
+    app = application(ctx, rate_per_minute=rate_per_minute, most_body_bytes=most_body_bytes)
+    handle = await serve_http(app, sock, drain_s=2.0)
     try:
         yield url
     finally:

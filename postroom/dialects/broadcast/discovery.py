@@ -80,7 +80,7 @@ async def prime(call: Call) -> Answer:
     return Answer(
         {
             "platform": {"name": "Postroom", "version": __version__},
-            "capabilities": ["email_servers", "transactionals"],
+            "capabilities": ["email_servers", "transactionals", "suppressions"],
             "rate_limit": {"requests_per_minute": call.rate_per_minute},
             "endpoints": [
                 {"method": one.method, "path": "/api/v1" + one.path, "summary": one.summary}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
+from postroom.actions.suppressions import MOST_AT_ONCE
+from postroom.core.suppression import Reason
 from postroom.dialects.broadcast.calls import CHANNEL, Answer, Call
 from postroom.dialects.broadcast.operations import OPERATIONS
 from postroom.dialects.broadcast.schema import FIELDS, Field
@@ -99,6 +101,7 @@ def _schemas() -> Json:
             status_url=text(),
             warnings=warnings,
         ),
+        **_suppression_schemas(warnings),
         "Whoami": record(
             ("token", "channel", "token_type", "type"),
             token=record(
@@ -131,6 +134,42 @@ def _schemas() -> Json:
             tips={"type": "array", "items": text()},
         ),
         "Error": record(("error",), error=text("What is wrong, in words.")),
+    }
+
+
+def _suppression_schemas(warnings: Json) -> Json:
+    channel: Json = {CHANNEL: {"type": "integer", "description": "Required for an account key."}}
+    integer, boolean = {"type": "integer"}, {"type": "boolean"}
+    emails: Json = {"type": "array", "items": text(), "maxItems": MOST_AT_ONCE}
+    row = {"id": integer, "email": text(), "scope": text(enum=["channel"])}
+    listed = {**row, "reason": text(enum=[one.value for one in Reason]), "created_at": _TIME}
+    count = ("total", "count", "from", "to", "current", "total_pages")
+    return {
+        "Address": record(("email",), email=text(), **channel),
+        "Addresses": record(("emails",), emails=emails, **channel),
+        "Suppression": record(tuple(row), **row, warnings=warnings),
+        "SuppressionList": record(
+            ("suppressions", "pagination"),
+            suppressions={"type": "array", "items": record(tuple(listed), **listed)},
+            pagination=record(count, **dict.fromkeys(count, integer)),
+        ),
+        "Removed": record(("email", "removed"), email=text(), removed=boolean, warnings=warnings),
+        "BulkAdded": record(
+            ("added", "already_suppressed", "invalid"),
+            added=integer,
+            already_suppressed=integer,
+            invalid={"type": "array", "items": text(), "description": "What is no address, as sent."},
+            warnings=warnings,
+        ),
+        "BulkRemoved": record(
+            ("removed", "not_found"), removed=integer, not_found=integer, warnings=warnings
+        ),
+        "Checked": record(
+            ("email", "suppressed", "scope"),
+            email=text(),
+            suppressed=boolean,
+            scope=text("Which list has it; null for none.", null=True, enum=["channel", None]),
+        ),
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from postroom.actions import accept, identities, servers, suppressions
@@ -9,10 +11,12 @@ from postroom.actions.context import Context
 from postroom.actions.servers import ServerChanges
 from postroom.core.message import DeliveryState, Purpose
 from postroom.core.server import Owner
-from postroom.errors import Invalid, NotFound
+from postroom.errors import Invalid, NotFound, Unavailable
 from postroom.ids import ServerId
 from postroom.mail.content import Mailbox
-from tests.support.context import ACTOR
+from postroom.storage import audit
+from postroom.storage.interface import Work
+from tests.support.context import ACTOR, Harness
 
 
 def server_of(owner: Owner) -> ServerId:
@@ -59,6 +63,43 @@ async def test_ten_thousand_and_no_more(ctx: Context, owner: Owner) -> None:
         await suppressions.suppress(ctx, ACTOR, owner, server_of(owner), people)
     done = await suppressions.suppress(ctx, ACTOR, owner, server_of(owner), people[1:])
     assert len(done.changed) == 10_000
+
+
+async def test_a_failure_half_way_keeps_the_slices_before_and_asking_again_ends_it(
+    harness: Harness, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each 500 are a unit of their own: the third cannot be written, then it can."""
+    ctx, server = harness.ctx, server_of(owner)
+    people = [f"p{n}@example.net" for n in range(1200)]
+    written = harness.store.write
+    sizes: list[int] = []
+
+    async def full(work: Callable[[], Work[set[str]]], size_bytes: int = 0) -> set[str]:
+        if len(sizes) == 2:
+            raise Unavailable("the disk is full")
+        found = await written(work, size_bytes)
+        sizes.append(len(found))
+        return found
+
+    with monkeypatch.context() as broken:
+        broken.setattr(harness.store, "write", full)
+        with pytest.raises(Unavailable):
+            await suppressions.suppress(ctx, ACTOR, owner, server, people)
+    assert sizes == [500, 500]
+    assert (await suppressions.list_suppressions(ctx, owner, server, limit=1))[1] == 1000
+    again = await suppressions.suppress(ctx, ACTOR, owner, server, people)
+    assert (len(again.changed), len(again.unchanged)) == (200, 1000)
+    lines = await ctx.store.read(lambda: audit.list_lines(owner.account_id, target=f"server {server}"))
+    assert [one.detail.get("count") for one in lines[:3]] == [200, 500, 500]
+
+
+async def test_one_is_told_with_its_row_and_whether_it_is_new(ctx: Context, owner: Owner) -> None:
+    row, new = await suppressions.suppress_one(ctx, ACTOR, owner, server_of(owner), "Ann@Example.net")
+    assert (row.address, row.suppression_id, new) == ("ann@example.net", 1, True)
+    again, new = await suppressions.suppress_one(ctx, ACTOR, owner, server_of(owner), "ANN@example.net")
+    assert (again, new) == (row, False)
+    with pytest.raises(Invalid):
+        await suppressions.suppress_one(ctx, ACTOR, owner, server_of(owner), "nobody")
 
 
 async def test_a_suppressed_recipient_is_accepted_and_not_sent(ctx: Context, owner: Owner) -> None:

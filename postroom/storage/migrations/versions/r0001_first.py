@@ -391,13 +391,22 @@ def upgrade() -> None:
     op.create_table(
         "suppressions",
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("suppression_id", _INT, autoincrement=True, nullable=False),
         sa.Column("server_id", _INT, autoincrement=False, nullable=False),
         sa.Column("stream", sa.Text(), server_default="", nullable=False),
         sa.Column("address", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("created_at", _INT, autoincrement=False, nullable=False),
-        sa.PrimaryKeyConstraint("account_id", "server_id", "stream", "address", name=op.f("pk_suppressions")),
+        sa.PrimaryKeyConstraint("suppression_id", name=op.f("pk_suppressions")),
+        sa.UniqueConstraint(
+            "account_id",
+            "server_id",
+            "stream",
+            "address",
+            name=op.f("uq_suppressions_account_id_server_id_stream_address"),
+        ),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "unknowns",
