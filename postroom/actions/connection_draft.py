@@ -25,7 +25,6 @@ from postroom.actions.checks import (
     whole_number,
 )
 from postroom.core.connection import (
-    API_VENDORS,
     MAX_CAP,
     MIN_HOURLY_CAP,
     SECRET_FIELDS,
@@ -38,6 +37,7 @@ from postroom.core.message import Purpose
 from postroom.errors import FieldError, Invalid
 from postroom.mail.address import parse_mailbox
 from postroom.secret import Secret
+from postroom.transports.vendors import vendor_row
 
 NO_PURPOSE = "At least one use case (broadcasts, sequences, or transactionals) must be selected"
 NOT_LISTED = "is not included in the list"
@@ -348,17 +348,15 @@ class _Merge:
             self._wrong("auth", BLANK)
 
     def _check_api(self, vendor: Vendor, present: frozenset[str], options: Mapping[str, object]) -> None:
-        if vendor not in API_VENDORS:
+        row = vendor_row(vendor)
+        if not row.has_api:
             self._wrong("delivery_method", "is not supported by this vendor")
-        required = {
-            Vendor.AWS_SES: ("outbound_aws_access_key_id", "outbound_aws_secret_access_key"),
-            Vendor.POSTMARK: ("postmark_api_token",),
-        }
-        for name in required.get(vendor, ()):
+        for name in row.api_secrets:
             if name not in present:
                 self._wrong(name, BLANK)
-        if vendor is Vendor.AWS_SES and not options["aws_region"]:
-            self._wrong("aws_region", BLANK)
+        for name in row.api_options:
+            if not options[name]:
+                self._wrong(name, BLANK)
 
 
 def _or(value: object, current: object) -> object:

@@ -27,6 +27,7 @@ from postroom.cli import (
     server,
     setup,
     suppression,
+    vendor,
 )
 from postroom.cli.command import appearance
 from postroom.cli.reach import NoData
@@ -60,7 +61,7 @@ def _root(
 
 serve.add_serve(app)
 setup.add_bootstrap(app)
-for each in (account, server, key, connection, identity, suppression, message, queue):
+for each in (account, server, key, connection, vendor, identity, suppression, message, queue):
     app.add_typer(each.app)
 message.add_explain(app)
 app.add_typer(inbox.app)

@@ -109,7 +109,7 @@ def create(
     if auth is None and "smtp_password" in secrets:
         auth = "plain"
     fields = _given(
-        label=label if label is not None else host,
+        label=next((one for one in (label, host, vendor) if one is not None), None),
         vendor=vendor,
         delivery_method=method,
         host=host,

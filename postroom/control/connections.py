@@ -7,6 +7,7 @@ from typing import Any
 
 from postroom.actions import connections
 from postroom.actions.connection_draft import ConnectionChanges, ConnectionDraft
+from postroom.actions.vendor_defaults import with_vendor_defaults
 from postroom.clock import to_iso
 from postroom.control.desk import Desk, account_of, actor_of, maker_of, owner_of
 from postroom.core.connection import Connection
@@ -45,7 +46,9 @@ async def create(
     """A new connection of a server, or with none shared by the account."""
     owner = await maker_of(desk, account, server)
     draft = ConnectionDraft(**_fields(fields), secrets=secrets or {}, options=options or {})
-    made = await connections.create_connection(desk.ctx, actor_of(owner.account_id), owner, draft)
+    made = await connections.create_connection(
+        desk.ctx, actor_of(owner.account_id), owner, with_vendor_defaults(draft)
+    )
     return shown_connection(made)
 
 

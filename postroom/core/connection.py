@@ -50,9 +50,6 @@ class DeliveryMethod(StrEnum):
     API = "api"
 
 
-API_VENDORS = frozenset({Vendor.AWS_SES, Vendor.POSTMARK})
-
-
 class Security(StrEnum):
     """How the channel is secured. Port 465 is TLS from the first byte, unless STARTTLS is required there."""
 

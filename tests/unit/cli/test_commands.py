@@ -115,6 +115,8 @@ WORKING: tuple[tuple[str, ...], ...] = (
     ("connection", "resume", "1"),
     ("queue", "pause", "--all"),
     ("queue", "resume", "--server", "1"),
+    ("vendor", "list"),
+    ("vendor", "show", "aws_ses"),
     ("identity", "trust", "me@example.com", "--server", "1"),
     ("identity", "list"),
     ("identity", "forget", "1"),
