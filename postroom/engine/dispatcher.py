@@ -391,11 +391,6 @@ class Dispatcher:
         self._guard.look()
         for runner in list(self._runners.values()):  # others may come while something here is awaited
             runner.care()
-            for attribute in ("blocked_bulk_until", "blocked_all_until"):
-                until = getattr(runner, attribute)
-                if until is not None and until <= now_us:
-                    setattr(runner, attribute, None)
-                    self.health_changed(runner)
         for state in list(self._book.lanes.values()):
             if state.until_us is not None and state.until_us <= now_us:
                 state.until_us, state.stale = None, True

@@ -16,10 +16,10 @@ from postroom.clock import MICROS
 from postroom.core.connection import Connection
 from postroom.core.message import Purpose
 from postroom.engine.attempt import Attempt
-from postroom.engine.caps import CapState
-from postroom.engine.claim import Claimed, Claims, Refusal
+from postroom.engine.claim import Claimed, Refusal
 from postroom.engine.health import Troubles, Verdict
 from postroom.engine.host import Host
+from postroom.engine.room import Room
 from postroom.engine.router import Health
 from postroom.engine.tasks import Tasks
 from postroom.engine.transitions import uses_room
@@ -34,7 +34,6 @@ PER_SESSION = 2
 GIVEN_BACK = Outcome(
     Result.RETURNED, Fault.OURS, Phase.CONNECT, text="given back before it was tried", session_usable=False
 )
-_FULL_AGAIN_S = 10.0
 _CUT_S = 5.0  # for a session that was cut to say what became of its message
 _SLOW_S = 1.0  # a delivery that takes longer holds up what was claimed to follow it
 _RESTED_S = 1.0  # a session that waited for longer may have been closed by its peer meanwhile
@@ -70,9 +69,7 @@ class Runner:
         self.troubles = Troubles(host.clock, host.settings)
         self.outstanding = 0  # claimed and not yet settled
         self.outstanding_bulk = 0
-        self.cap: CapState | None = None
-        self.blocked_bulk_until: int | None = None
-        self.blocked_all_until: int | None = None
+        self.room = Room()
         self.opening_since_s: float | None = None
         self._opening = 0
         self._slots: set[_Slot] = set()
@@ -102,9 +99,8 @@ class Runner:
 
     @property
     def health(self) -> Health:
-        return Health(
-            self.troubles.backoff_until_us, self.cap, self.blocked_bulk_until, self.blocked_all_until
-        )
+        room = self.room
+        return Health(self.troubles.backoff_until_us, room.cap, room.bulk_until, room.all_until)
 
     @property
     def free(self) -> int:
@@ -118,11 +114,7 @@ class Runner:
 
     def blocked(self, *, transactional: bool) -> bool:
         """No room under the caps for this kind of mail."""
-        now_us = self._host.clock.now_us()
-        if self.blocked_all_until is not None and self.blocked_all_until > now_us:
-            return True
-        bulk = self.blocked_bulk_until
-        return not transactional and bulk is not None and bulk > now_us
+        return self.room.blocked(self._host.clock.now_us(), transactional=transactional)
 
     @property
     def off(self) -> bool:
@@ -186,7 +178,8 @@ class Runner:
                 claims = await self._host.claim(self, self.free, bulk)
                 if claims is None:
                     return
-                self._note_room(claims)
+                if self.room.note(claims):
+                    self._host.health_changed(self)
                 for claimed in claims.claimed:
                     self.outstanding += 1
                     self.outstanding_bulk += claimed.purpose is not Purpose.TRANSACTIONAL
@@ -226,25 +219,6 @@ class Runner:
         alone = sum(slot.bulk and (slot.slow or self._hangs(slot)) for slot in self._slots)
         limit = PER_SESSION * self._most_sessions(transactional=False) - (PER_SESSION - 1) * alone
         return max(0, min(self.free, limit - self.outstanding_bulk))
-
-    def _note_room(self, claims: Claims) -> None:
-        state = claims.cap
-        if state is None:
-            return
-        self.cap = state
-        taken = len(claims.claimed)
-        before = (self.blocked_bulk_until, self.blocked_all_until)
-        until = state.next_release_us or state.at_us + int(_FULL_AGAIN_S * MICROS)
-        if state.day_room - taken <= 0 or state.closing:
-            until = state.day_ends_us
-        full = claims.out_of_room
-        all_full = state.closing or state.room(transactional=True) <= taken
-        bulk_full = state.closing or state.room(transactional=False) <= taken
-        # A claim that got all it wanted says nothing new of the kind of mail it did not ask for.
-        self.blocked_all_until = (until if full else self.blocked_all_until) if all_full else None
-        self.blocked_bulk_until = (until if full else self.blocked_bulk_until) if bulk_full else None
-        if before != (self.blocked_bulk_until, self.blocked_all_until):
-            self._host.health_changed(self)
 
     # --- sessions --------------------------------------------------------------------------------------
 
@@ -391,17 +365,11 @@ class Runner:
         def done() -> None:
             self.outstanding -= 1
             self.outstanding_bulk -= bulk
-            if not uses_room(outcome):
-                self._room_came_back()
+            if not uses_room(outcome) and self.room.came_back():
+                self._host.health_changed(self)
             self._host.pump()
 
         self._host.ended(attempt, outcome, done)
-
-    def _room_came_back(self) -> None:
-        """What was granted was not used: nobody waits for the hour or the day to take it."""
-        if self.blocked_bulk_until is not None or self.blocked_all_until is not None:
-            self.blocked_bulk_until = self.blocked_all_until = None
-            self._host.health_changed(self)
 
     def _give_back(self) -> None:
         while self._inbox:
@@ -454,7 +422,7 @@ class Runner:
         """Its row changed: sessions opened with other settings end after what they do now."""
         if route.version != self.route.version:
             self.troubles.clear()
-            self.blocked_bulk_until = self.blocked_all_until = None  # its caps may be other ones
+            self.room.came_back()
         self.route = route
         if self.off or route.version != self.route.version:
             self._give_back()
@@ -475,7 +443,9 @@ class Runner:
                 slot.waiting.set_result(None)
 
     def care(self) -> None:
-        """Called about every second: idle sessions, and probing where it has failed."""
+        """Called about every second: idle sessions, room that came back, and probing where it has failed."""
+        if self.room.look(self._host.clock.now_us()):
+            self._host.health_changed(self)
         self.close_idle(self._host.settings.session_idle_s)
         busy = [slot for slot in self._slots if slot.busy_since_s is not None]
         if self._inbox and busy and all(self._hangs(slot) for slot in busy):
