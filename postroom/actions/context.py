@@ -28,6 +28,9 @@ class Hearer(Protocol):
     def connection_changed(self, connection_id: ConnectionId) -> None:
         """A connection was made, changed, tested, switched or deleted."""
 
+    def room_changed(self, connection_id: ConnectionId) -> None:
+        """Room under a connection's caps came back by a person's hand."""
+
     def facts_changed(self, account_id: AccountId) -> None:
         """Identities or other facts that routing depends on changed; account 0: for everybody."""
 

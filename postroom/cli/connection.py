@@ -268,6 +268,36 @@ def resume(terminal: Terminal, connection: Id, account: Account = None) -> None:
     queue.resume_it(terminal, connection=connection, account=account)
 
 
+@command(app, "reset-window")
+def reset_window(
+    terminal: Terminal,
+    connection: Id,
+    account: Account = None,
+    yes: Annotated[bool, Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Let it send its whole hourly and daily cap anew, now; its provider may count otherwise."""
+    terminal.confirm(
+        f"Forget what connection {connection} has sent in this hour and on this day? Its peer may then see up"
+        " to twice the cap.",
+        yes=yes,
+    )
+    done = terminal.call("connection.reset_window", connection=connection, account=account)
+
+    def for_people() -> None:
+        before = done["before"]
+        hour = _against(before["hour"], done["hourly_cap"])
+        day = _against(before["day"], done["daily_cap"])
+        terminal.say(f"The hour had {hour}, the day {day}; both count from 0 again.")
+        if done["under_way"]:
+            terminal.say(f"{done['under_way']} under way still count.")
+
+    terminal.show(done, for_people)
+
+
+def _against(count: int, cap: int | None) -> str:
+    return f"{count}" if cap is None else f"{count} of {cap}"
+
+
 def _state(one: Mapping[str, Any]) -> str:
     if not one["enabled"]:
         return "switched off"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
-import typer
 from typer import Argument, Option
 
 from postroom.cli.command import Account, Limit, Offset, command, group
@@ -84,8 +82,7 @@ def delete(
     yes: Annotated[bool, Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete a server with its keys, connections and identities, and cancel what waits."""
-    if not yes and not terminal.as_json and sys.stdin.isatty():
-        typer.confirm(f"Delete server {server} and everything that is its own?", abort=True)
+    terminal.confirm(f"Delete server {server} and everything that is its own?", yes=yes)
     with terminal.working("Cancelling what waits ..."):
         done = terminal.call("server.delete", server=server, account=account)
 

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from postroom.config import Settings, load
 from postroom.errors import Invalid
 
@@ -69,6 +71,14 @@ class Terminal:
                 self.say(
                     "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
                 )
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Ask before what cannot be taken back, where somebody is there to answer; `yes`: do not ask.
+
+        Raises typer.Abort.
+        """
+        if not yes and not self.as_json and sys.stdin.isatty():
+            typer.confirm(question, abort=True)
 
     @contextlib.contextmanager
     def working(self, text: str) -> Iterator[None]:

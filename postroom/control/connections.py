@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from postroom.actions import connections
+from postroom.actions import connections, windows
 from postroom.actions.connection_draft import ConnectionChanges, ConnectionDraft
 from postroom.actions.vendor_defaults import with_vendor_defaults
 from postroom.clock import to_iso
@@ -108,6 +108,19 @@ async def probe(desk: Desk, *, connection: int, account: int | None = None) -> d
         "fault": outcome.fault.value,
         "code": outcome.code,
         "text": outcome.text,
+    }
+
+
+async def reset_window(desk: Desk, *, connection: int, account: int | None = None) -> dict[str, object]:
+    """Forget what was counted in this hour and on this day; `before`: what that was."""
+    owner = await _owner(desk, account)
+    done = await windows.reset_window(desk.ctx, actor_of(owner.account_id), owner, ConnectionId(connection))
+    return {
+        "connection_id": connection,
+        "before": {"hour": done.before.hour, "day": done.before.day},
+        "under_way": done.before.under_way,
+        "hourly_cap": done.hourly_cap,
+        "daily_cap": done.daily_cap,
     }
 
 

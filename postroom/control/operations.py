@@ -61,6 +61,7 @@ _RUNS: Mapping[str, Run] = {
     "connection.update": connections.update,
     "connection.delete": connections.delete,
     "connection.test": connections.probe,
+    "connection.reset_window": connections.reset_window,
     "queue.pause": queue.pause,
     "queue.resume": queue.resume,
     "message.send": messages.send,

@@ -145,6 +145,12 @@ class Dispatcher:
         if self.running:
             self._tasks.spawn(self._refresh(connection_id))
 
+    def room_changed(self, connection_id: ConnectionId) -> None:
+        """Its counters were set back."""
+        runner = self._runners.get(connection_id)
+        if self.running and runner is not None and runner.room.came_back():
+            self.health_changed(runner)
+
     def facts_changed(self, account_id: AccountId) -> None:
         """Identities or other facts of an account changed; 0: of everybody."""
         for state in self._book.of_account(account_id):

@@ -20,6 +20,7 @@ class Room:
         self.cap: CapState | None = None  # as of the last claim
         self.bulk_until: int | None = None  # full for bulk until then, microseconds since 1970
         self.all_until: int | None = None  # full for everything
+        self.changes = 0  # raised by each change from outside, so that an older claim does not undo it
 
     def blocked(self, now_us: int, *, transactional: bool) -> bool:
         """No room for this kind of mail."""
@@ -27,10 +28,10 @@ class Room:
             return True
         return not transactional and self.bulk_until is not None and self.bulk_until > now_us
 
-    def note(self, claims: Claims) -> bool:
-        """What a claim saw."""
+    def note(self, claims: Claims, changes: int) -> bool:
+        """What a claim saw; `changes` as it was before the claim."""
         state = claims.cap
-        if state is None:
+        if state is None or changes != self.changes:
             return False
         self.cap = state
         taken = len(claims.claimed)
@@ -47,7 +48,9 @@ class Room:
         return before != (self.bulk_until, self.all_until)
 
     def came_back(self) -> bool:
-        """What was granted was not used, or the caps are other ones: nobody waits for the hour or the day."""
+        """What was granted was not used, or the caps are other ones, or counters were set back: nobody
+        waits for the hour or the day."""
+        self.changes += 1
         was_full = self.bulk_until is not None or self.all_until is not None
         self.bulk_until = self.all_until = None
         return was_full

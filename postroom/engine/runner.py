@@ -175,10 +175,11 @@ class Runner:
         try:
             while not self.draining and self.free > 0 and not self.troubles.backing_off:
                 bulk = self._bulk_room()
+                changes = self.room.changes
                 claims = await self._host.claim(self, self.free, bulk)
                 if claims is None:
                     return
-                if self.room.note(claims):
+                if self.room.note(claims, changes):
                     self._host.health_changed(self)
                 for claimed in claims.claimed:
                     self.outstanding += 1

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,7 +30,7 @@ from postroom.engine.recover import find_former, open_attempts, raise_epoch, set
 from postroom.engine.retry import Policy
 from postroom.engine.settle import Ended, settle
 from postroom.ids import AttemptId, ConnectionId, DecisionId, LaneId, MessageId, WorkerId
-from postroom.storage import pauses, queue
+from postroom.storage import pauses, queue, room
 from postroom.storage.interface import Sql, Work
 from postroom.storage.pauses import PauseScope
 from postroom.storage.sqlite import Database
@@ -73,6 +74,7 @@ class Books:
     sink: list[tuple[int, int]] = field(default_factory=list)  # (when, delivery)
     excused: int = 0  # attempts that were at their dot when knowledge of them was lost, or unknown
     claims: int = 0
+    resets: list[int] = field(default_factory=lambda: [0])  # how much the sink had at each
 
 
 class Engine(RuleBasedStateMachine):
@@ -244,6 +246,12 @@ class Engine(RuleBasedStateMachine):
         account = pauses.EVERYTHING if scope is PauseScope.ALL else seed_rows.ACCOUNT
         return pauses.Pause(account, scope, targets.get(scope, 0), self.clock.now_us(), "Ada", "")
 
+    @precondition(lambda self: len(self.books.resets) < 4)
+    @rule()
+    def reset_window(self) -> None:
+        self.run(lambda: room.reset(seed_rows.ACCOUNT, self.connection, self.clock.now_us()))
+        self.books.resets.append(len(self.books.sink))
+
     @precondition(lambda self: self.paused)
     @rule(most=st.integers(1, 3))
     def resume(self, most: int) -> None:
@@ -332,12 +340,14 @@ class Engine(RuleBasedStateMachine):
 
     @invariant()
     def caps_are_exact(self) -> None:
-        times = sorted(when for when, _ in self.books.sink)
-        for i, first in enumerate(times):
-            assert sum(t < first + caps.HOUR_US for t in times[i:]) <= getattr(self, "hourly", 0)
-        if getattr(self, "daily", None) is not None:
-            per_day = Counter(when // caps.DAY_US for when in times)
-            assert max(per_day.values(), default=0) <= (self.daily or 0)
+        """Between two resets by hand, which begin the windows anew."""
+        for begin, end in pairwise([*self.books.resets, len(self.books.sink)]):
+            times = sorted(when for when, _ in self.books.sink[begin:end])
+            for i, first in enumerate(times):
+                assert sum(t < first + caps.HOUR_US for t in times[i:]) <= getattr(self, "hourly", 0)
+            if getattr(self, "daily", None) is not None:
+                per_day = Counter(when // caps.DAY_US for when in times)
+                assert max(per_day.values(), default=0) <= (self.daily or 0)
 
     @invariant()
     def copies_are_few(self) -> None:

@@ -34,12 +34,16 @@ class FakeHearer:
     past_dot: frozenset[DeliveryId] = frozenset()
     pauses: list[Pause] = field(default_factory=list)
     on_their_way: int = 0
+    rooms: list[ConnectionId] = field(default_factory=list)
 
     def wake(self, lanes: Sequence[tuple[LaneId, int]]) -> None:
         self.woken += lanes
 
     def connection_changed(self, connection_id: ConnectionId) -> None:
         self.connections.append(connection_id)
+
+    def room_changed(self, connection_id: ConnectionId) -> None:
+        self.rooms.append(connection_id)
 
     def facts_changed(self, account_id: AccountId) -> None:
         self.facts.append(account_id)

@@ -113,6 +113,7 @@ WORKING: tuple[tuple[str, ...], ...] = (
     ("connection", "delete", "1"),
     ("connection", "pause", "1", "--reason", "odd bounces"),
     ("connection", "resume", "1"),
+    ("connection", "reset-window", "1", "--yes"),
     ("queue", "pause", "--all"),
     ("queue", "resume", "--server", "1"),
     ("vendor", "list"),
