@@ -171,7 +171,7 @@ def _store(
         raise NotFound("server")
     stream = yield from _stream(submission)
     sender = yield from _sender(submission, server)
-    address = parse_address(sender.address, "from")
+    key, domain = yield from _proven(submission, sender)
     captured = yield from _is_captured(submission, server.sandbox)
     trace = "" if submission.arrival is None else received_field(submission.arrival, public_id, at_us)
     content = _content(submission, sender, trace)
@@ -186,9 +186,9 @@ def _store(
         public_id=public_id,
         stream=stream,
         purpose=submission.purpose,
-        sender=address.key,
+        sender=key,
         subject=submission.subject,
-        rfc_message_id=_rfc_message_id(submission, public_id, address.ascii_domain),
+        rfc_message_id=_rfc_message_id(submission, public_id, domain),
         body=pack_content(content),
         size_bytes=size_bytes,
         captured=captured,
@@ -196,7 +196,7 @@ def _store(
         options=submission.options,
         deliveries=[_delivery(one, one.key in suppressed, captured) for one in recipients],
     )
-    lane = yield from lanes.ensure(account_id, server_id, submission.purpose, stream, address.key)
+    lane = yield from lanes.ensure(account_id, server_id, submission.purpose, stream, key)
     message_id, deliveries, _ = yield from messages.insert(message, lane)
     named = submission.idempotency
     if named is not None:
@@ -242,17 +242,33 @@ def _stream(submission: Submission) -> Work[str]:
 
 
 def _sender(submission: Submission, server: Server) -> Work[Mailbox]:
-    """Its own From, else the server's; somebody has vouched for it."""
-    sender = submission.sender
-    if sender is None:
-        if not server.default_sender:
-            raise Invalid("from", "can't be blank: the server has no default sender")
-        sender = parse_mailbox(server.default_sender, "from")
-    address = parse_address(sender.address, "from")
-    proven = yield from identities.proven(submission.account_id, submission.server_id, address.key)
-    if not proven:
-        raise Denied(f"nobody has vouched for the sender {address.text}")
-    return sender
+    """Its own From, else the server's; empty: that of the connection which takes it first."""
+    if submission.sender is not None:
+        return submission.sender
+    if server.default_sender:
+        return parse_mailbox(server.default_sender, "from")
+    senders = yield from routes.senders_of(submission.account_id, submission.server_id, submission.purpose)
+    if not senders:
+        raise Invalid("from", "can't be blank: the server has no default sender")
+    return Mailbox("")
+
+
+def _proven(submission: Submission, sender: Mailbox) -> Work[tuple[str, str]]:
+    """The From for comparing, and a domain for the Message-ID. Raises Denied when nobody vouched for it.
+
+    A connection's own sender is proven for that connection alone; routing keeps to it.
+    """
+    account_id, server_id = submission.account_id, submission.server_id
+    key = ""
+    if sender.address:
+        address = parse_address(sender.address, "from")
+        if (yield from identities.proven(account_id, server_id, address.key)):
+            return address.key, address.ascii_domain
+        key = address.key
+    senders = yield from routes.senders_of(account_id, server_id, submission.purpose)
+    if key and key not in senders:
+        raise Denied(f"nobody has vouched for the sender {sender.address}")
+    return key, (key or senders[0]).rpartition("@")[2]
 
 
 def _delivery(recipient: _Recipient, suppressed: bool, captured: bool) -> NewDelivery:

@@ -20,7 +20,7 @@ from postroom.ids import (
     ServerId,
     WorkerId,
 )
-from postroom.storage import hot
+from postroom.storage import hot, lanes, routes
 from postroom.storage.interface import Rows, Sql, Work
 
 
@@ -39,6 +39,7 @@ class Pick:
     lane_id: LaneId
     server_id: ServerId
     purpose: Purpose
+    sender: str  # "": each mail goes out with its connection's own
     decision_id: DecisionId
     quota: int
 
@@ -57,6 +58,7 @@ class Claimed:
     purpose: Purpose
     recipient: str
     sender: str
+    from_mailbox: str | None  # the From where the content has none
     content_id: int
     rfc_message_id: str
     accepted_us: int
@@ -81,13 +83,14 @@ class Claims:
     ended: int = 0  # suppressed or cancelled instead of claimed
     next_due: dict[LaneId, int | None] = field(default_factory=dict)  # of lanes that ran short; None: empty
     cap: caps.CapState | None = None
+    moved: dict[LaneId, int] = field(default_factory=dict)  # to these lanes so many, for their From
     out_of_room: bool = False  # bulk or all of it; `cap` has the numbers
     refusal: Refusal | None = None
 
 
 _CONNECTION = """
 SELECT enabled, connection_failed_at, disabled_at, held_until, deleted_at, version, hourly_cap, daily_cap,
-       for_transactional
+       for_transactional, sender
 FROM connections WHERE account_id = :account_id AND connection_id = :connection_id
 """
 _PAUSES = "SELECT scope, target_id FROM pauses WHERE account_id IN (0, :account_id)"
@@ -116,7 +119,7 @@ def claim(
     if not rows:
         claims.refusal = Refusal.CONNECTION_OFF
         return claims
-    enabled, failed, disabled, held, deleted, stored_version, hourly, daily, transactional = rows[0]
+    enabled, failed, disabled, held, deleted, stored_version, hourly, daily, transactional, own = rows[0]
     state = yield from caps.read(account_id, connection_id, hourly, daily, bool(transactional))
     claims.cap = state
     if not enabled or failed or disabled or deleted or (held and held > state.at_us):
@@ -130,7 +133,7 @@ def claim(
     if stopped & {("all", 0), ("connection", connection_id)}:
         claims.refusal = Refusal.PAUSED
         return claims
-    taker = _Taker(worker, connection_id, state, claims)
+    taker = _Taker(worker, connection_id, state, claims, own)
     for pick in picks:
         if ("server", pick.server_id) in stopped:
             claims.refusal = Refusal.PAUSED  # of this lane; the others go on
@@ -150,8 +153,16 @@ def claim(
 class _Taker:
     """Takes from one lane after another, within the room."""
 
-    def __init__(self, worker: Worker, connection_id: ConnectionId, state: caps.CapState, claims: Claims):
+    def __init__(
+        self,
+        worker: Worker,
+        connection_id: ConnectionId,
+        state: caps.CapState,
+        claims: Claims,
+        own_mailbox: str | None,
+    ):
         self._worker, self._connection_id, self._state, self._claims = worker, connection_id, state, claims
+        self._own_mailbox = own_mailbox
 
     def take(self, pick: Pick, n: int) -> Work[None]:
         claims, state = self._claims, self._state
@@ -181,9 +192,42 @@ class _Taker:
         ):
             if stopped:
                 yield from self._end(stopped, pick.lane_id, ending, text)
-        going = [row for row in rows if not row[13] and not row[14]]
+        going: Rows = [row for row in rows if not row[13] and not row[14]]
+        if not pick.sender:
+            going = yield from self._with_own_sender(going, pick)
         if going:
             yield from self._claim(going, pick)
+
+    def _with_own_sender(self, rows: Rows, pick: Pick) -> Work[Rows]:
+        """Of mail that named no From: what goes out with this connection's, which is theirs from now on.
+
+        What another connection's first claim gave a From moves to that From's lane.
+        """
+        mailbox, own = self._own_mailbox, routes.own_sender(self._own_mailbox)
+        account = rows[0][1] if rows else 0
+        fresh = {row[3] for row in rows if not row[12]}
+        if fresh:
+            yield Sql(
+                hot.FIX_SENDER,
+                [
+                    {"account_id": account, "message_id": one, "sender": own, "mailbox": mailbox}
+                    for one in sorted(fresh)
+                ],
+            )
+        staying = [(*row[:12], own, *row[13:15], row[15] or mailbox) for row in rows if row[12] in ("", own)]
+        for sender in sorted({row[12] for row in rows} - {"", own}):
+            moving = [row for row in rows if row[12] == sender]
+            lane_id = yield from lanes.sister(pick.lane_id, sender)
+            yield Sql(
+                hot.MOVE_DELIVERY,
+                [{"lane_id": lane_id, "account_id": account, "delivery_id": row[0]} for row in moving],
+            )
+            yield Sql(
+                hot.INSERT_READY,
+                [{"lane_id": lane_id, "due": row[8], "delivery_id": row[0]} for row in moving],
+            )
+            self._claims.moved[lane_id] = self._claims.moved.get(lane_id, 0) + len(moving)
+        return staying
 
     def _after(self, lane_id: LaneId) -> Work[int | None]:
         rows = yield Sql(hot.NEXT_DUE, {"lane_id": lane_id, "now": self._state.at_us})
@@ -224,6 +268,7 @@ class _Taker:
                     purpose=pick.purpose,
                     recipient=recipient,
                     sender=row[12],
+                    from_mailbox=row[15],
                     content_id=row[9],
                     rfc_message_id=row[10],
                     accepted_us=row[11],

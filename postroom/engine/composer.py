@@ -14,12 +14,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from postroom.engine.claim import Claimed
 from postroom.engine.transitions import CRASHES_TO_ISOLATE
 from postroom.errors import PostroomError
 from postroom.ids import AccountId
 from postroom.logs import logger
-from postroom.mail.address import parse_address
+from postroom.mail.address import parse_address, parse_mailbox
 from postroom.mail.compose import compose, needs_eight_bit, needs_utf8
 from postroom.mail.content import Content
 from postroom.storage.interface import Sql, Store, Work
@@ -74,7 +76,7 @@ class Composer:
         self._cache.move_to_end(claimed.content_id)
         try:
             if entry.content is None:
-                entry.content = unpack_content(entry.body)
+                entry.content = with_sender(unpack_content(entry.body), claimed.from_mailbox)
             content = entry.content
             if entry.composed is None:
                 if claimed.crashes >= CRASHES_TO_ISOLATE:
@@ -113,6 +115,13 @@ class Composer:
             self._bytes -= old.size_bytes
 
 
+def with_sender(content: Content, from_mailbox: str | None) -> Content:
+    """The content with the From of the connection that took it, where it named none."""
+    if not from_mailbox:
+        return content
+    return msgspec.structs.replace(content, sender=parse_mailbox(from_mailbox, "from"))
+
+
 def _bodies(wanted: dict[int, AccountId]) -> Work[list[tuple[int, bytes]]]:
     found: list[tuple[int, bytes]] = []
     for content_id, account_id in wanted.items():
@@ -129,9 +138,11 @@ _CHILD = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 resource.setrlimit(resource.RLIMIT_CPU, (30, 30))
+from postroom.engine.composer import with_sender
 from postroom.mail.compose import compose
 from postroom.storage.messages import unpack_content
-compose(unpack_content(sys.stdin.buffer.read()), message_id=sys.argv[1], date_us=int(sys.argv[2]))
+content = with_sender(unpack_content(sys.stdin.buffer.read()), sys.argv[3])
+compose(content, message_id=sys.argv[1], date_us=int(sys.argv[2]))
 """
 
 
@@ -143,6 +154,7 @@ async def _compose_alone(body: bytes, claimed: Claimed) -> None:
         _CHILD,
         claimed.rfc_message_id,
         str(claimed.accepted_us),
+        claimed.from_mailbox or "",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

@@ -237,8 +237,9 @@ class Dispatcher:
         if not picked:
             return None
         picks = [
-            Pick(s.lane.lane_id, s.lane.server_id, s.lane.purpose, DecisionId(s.decision_id), quota)
+            Pick(lane.lane_id, lane.server_id, lane.purpose, lane.sender, DecisionId(s.decision_id), quota)
             for s, quota in picked
+            for lane in (s.lane,)
         ]
         seen = {s.lane.lane_id: s.changes for s, _ in picked}
         worker, route = self._worker, runner.route
@@ -246,6 +247,8 @@ class Dispatcher:
             lambda: claim(worker, route.account_id, route.connection_id, route.version, picks, wanted)
         )
         self._account_for(claims, seen)
+        for lane_id, count in claims.moved.items():
+            self._tasks.spawn(self._learn_lane(lane_id, now_us, count))
         for one in claims.claimed:
             attempt = Attempt(one, self.clock, self._journal, lambda: self.fenced)
             self._attempts[one.attempt_id] = attempt
@@ -374,7 +377,7 @@ class Dispatcher:
         for connection_id, sender in settled.sender_refused:
             for state in self._book.lanes.values():
                 # At once: until the lane is decided anew it would be claimed for the same refusal again.
-                if state.lane.sender == sender:
+                if state.lane.sender in (sender, ""):
                     state.chosen = tuple(one for one in state.chosen if one != connection_id)
                     state.stale = True
         if settled.unknown:

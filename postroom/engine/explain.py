@@ -38,6 +38,7 @@ MEANING: dict[Reason, str] = {
     Reason.REFUSES_SENDER: "the peer refused this From within the hour",
     Reason.PURPOSE_NOT_ALLOWED: "not switched on for this purpose",
     Reason.SENDER_NOT_PROVEN: "nobody vouched for this From",
+    Reason.NO_SENDER: "the mail names no From, and this connection has none of its own",
     Reason.NO_TRANSPORT: "its delivery method cannot be spoken by this version",
     Reason.HOUR_FULL: "no room left in its hourly cap for this kind of mail",
     Reason.DAY_FULL: "no room left in today's cap",

@@ -34,7 +34,6 @@ class LaneState:
     until_us: int | None = None  # when the first of those reasons ends by itself
     waiting_since_us: int | None = None  # it has work and nothing may send it
     waiting_told: bool = False
-    sender_proven: bool = False
     paused: bool = False  # a person stopped its server or everything
     stale: bool = True  # its decision is to be made again
 

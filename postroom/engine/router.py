@@ -73,6 +73,7 @@ def candidate(
         hour_room=hour_room,
         day_room=day_room,
         full_until=until if blocked else None,
+        own_sender=route.own_sender,
         paused=paused,
     )
 
@@ -124,7 +125,7 @@ def load_facts(
     at_us = yield from now()
     found = yield from routes.routes_of(lane.account_id, lane.server_id)
     proven = yield from identities.proven(lane.account_id, lane.server_id, lane.sender)
-    refusals = yield from routes.refusals_of(lane.account_id, lane.sender, at_us)
+    refusals = yield from routes.refusals_of(lane.account_id, lane.sender, found, at_us)
     stopped = yield from pauses.concerning(lane.account_id, lane.server_id)
     return gather(lane, found, proven, refusals, health, has_transport, at_us, stopped)
 
@@ -154,7 +155,6 @@ class Router:
         state.chosen = tuple(ConnectionId(one) for one in decision.chosen)
         ends = [one.until for one in decision.judged if one.until is not None and one.until > facts.at]
         state.until_us = min(ends, default=None)
-        state.sender_proven = facts.sender_proven
         state.reasons = frozenset(one.reason.value for one in decision.judged)
 
 

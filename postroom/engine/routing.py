@@ -34,6 +34,7 @@ class Reason(StrEnum):
     REFUSES_SENDER = "refuses_sender"  # the peer refused this From within the hour
     PURPOSE_NOT_ALLOWED = "purpose_not_allowed"  # not switched on for this purpose
     SENDER_NOT_PROVEN = "sender_not_proven"  # nobody vouched for this From
+    NO_SENDER = "no_sender"  # the mail names no From and this connection has none of its own
     NO_TRANSPORT = "no_transport"  # its delivery method cannot be spoken here
     HOUR_FULL = "hour_full"  # no room in this hour's cap (or only what is kept back for transactional)
     DAY_FULL = "day_full"  # no room in today's cap
@@ -64,6 +65,7 @@ class Candidate(msgspec.Struct, frozen=True):
     hour_room: int = 0  # for this lane's kind of mail
     day_room: int = 0
     full_until: int | None = None
+    own_sender: str = ""  # it alone may write this address in From
     paused: Paused | None = None
 
 
@@ -72,7 +74,7 @@ class Facts(msgspec.Struct, frozen=True):
 
     at: int
     purpose: str
-    sender: str
+    sender: str  # "": that of the connection
     sender_proven: bool
     preferred: int | None
     candidates: tuple[Candidate, ...]
@@ -126,7 +128,8 @@ def _judge(c: Candidate, facts: Facts) -> Judged:
     checks: Sequence[tuple[bool, Reason, int | None]] = (
         (c.deleted, Reason.DELETED, None),
         (facts.purpose not in c.purposes, Reason.PURPOSE_NOT_ALLOWED, None),
-        (not facts.sender_proven, Reason.SENDER_NOT_PROVEN, None),
+        (not facts.sender and not c.own_sender, Reason.NO_SENDER, None),
+        (not _may_write(c, facts), Reason.SENDER_NOT_PROVEN, None),
         (not c.has_transport, Reason.NO_TRANSPORT, None),
         (not c.enabled, Reason.SWITCHED_OFF, None),
         (c.disabled_at is not None, Reason.DISABLED, None),
@@ -144,6 +147,11 @@ def _judge(c: Candidate, facts: Facts) -> Judged:
         if stands:
             return Judged(c.connection_id, reason, until)
     return Judged(c.connection_id, Reason.ALSO_ELIGIBLE, room=_room(c))
+
+
+def _may_write(c: Candidate, facts: Facts) -> bool:
+    """Whether it may write the From: proven for its server, or its own."""
+    return facts.sender_proven or (bool(c.own_sender) and facts.sender in ("", c.own_sender))
 
 
 def _later(until: int | None, now: int) -> bool:

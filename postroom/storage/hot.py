@@ -14,7 +14,7 @@ SELECT d.delivery_id, d.account_id, d.server_id, d.message_id, d.recipient, d.tr
        EXISTS (SELECT 1 FROM suppressions s
                WHERE s.account_id = d.account_id AND s.server_id = d.server_id
                  AND s.stream IN ('', m.stream) AND s.address = d.address),
-       (SELECT v.deleted_at FROM servers v WHERE v.server_id = d.server_id)
+       (SELECT v.deleted_at FROM servers v WHERE v.server_id = d.server_id), m.from_mailbox
 FROM ready r
 JOIN deliveries d ON d.delivery_id = r.delivery_id
 JOIN messages m ON m.message_id = d.message_id
@@ -22,6 +22,14 @@ WHERE r.lane_id = :lane_id AND r.due <= :now
 ORDER BY r.due, r.delivery_id
 LIMIT :n
 """
+
+FIX_SENDER = """
+UPDATE messages SET sender = :sender, from_mailbox = :mailbox
+WHERE account_id = :account_id AND message_id = :message_id AND sender = ''
+"""
+MOVE_DELIVERY = (
+    "UPDATE deliveries SET lane_id = :lane_id WHERE account_id = :account_id AND delivery_id = :delivery_id"
+)
 
 NEXT_DUE = "SELECT due FROM ready WHERE lane_id = :lane_id AND due > :now ORDER BY due LIMIT 1"
 

@@ -93,6 +93,16 @@ def ensure(
     return lane_id
 
 
+def sister(lane_id: LaneId, sender: str) -> Work[LaneId]:
+    """The lane of the same mail with another From."""
+    lane = yield from get(lane_id)
+    assert lane is not None
+    found = yield from ensure(
+        lane.account_id, lane.server_id, lane.purpose, lane.stream, sender, lane.preferred
+    )
+    return found
+
+
 def preferring(lane_id: LaneId, connection_id: ConnectionId) -> Work[LaneId]:
     """The sister of a lane whose mail tries this connection first."""
     lane = yield from get(lane_id)

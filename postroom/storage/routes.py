@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from postroom.core.message import Purpose
 from postroom.ids import AccountId, ConnectionId, LaneId, ServerId
+from postroom.mail.address import address_key, parse_mailbox
 from postroom.storage.interface import Sql, Work
 
 
@@ -57,13 +58,25 @@ class Route:
     purposes: frozenset[Purpose]
     hourly_cap: int | None
     daily_cap: int | None
+    own_sender: str = ""  # the address, for comparing, that this connection alone may write in From
 
 
 _COLUMNS = (
     "account_id, connection_id, server_id, label, delivery_method, version, enabled, connection_failed_at,"
     " disabled_at, held_until, deleted_at, for_transactional, for_broadcast, for_sequence, hourly_cap,"
-    " daily_cap"
+    " daily_cap, sender"
 )
+
+
+def own_sender(mailbox: str | None) -> str:
+    """A connection's sender as an address for comparing; "" for none."""
+    return address_key(parse_mailbox(mailbox, "sender").address) if mailbox else ""
+
+
+def senders_of(account_id: AccountId, server_id: ServerId, purpose: Purpose) -> Work[list[str]]:
+    """The senders of the connections that may carry this server's mail of this purpose, for comparing."""
+    found = yield from routes_of(account_id, server_id)
+    return [one.own_sender for one in found if one.own_sender and purpose in one.purposes]
 
 
 def _route(row: Sequence[object]) -> Route:
@@ -83,6 +96,7 @@ def _route(row: Sequence[object]) -> Route:
         purposes=frozenset(purpose for flag, purpose in flags if flag),
         hourly_cap=row[14],  # type: ignore[arg-type]
         daily_cap=row[15],  # type: ignore[arg-type]
+        own_sender=own_sender(row[16]),  # type: ignore[arg-type]
     )
 
 
@@ -112,14 +126,17 @@ def route(connection_id: ConnectionId) -> Work[Route | None]:
     return _route(rows[0]) if rows else None
 
 
-def refusals_of(account_id: AccountId, sender: str, at_us: int) -> Work[dict[ConnectionId, int]]:
-    """Which connections of an account refuse this From at the moment, and until when."""
+def refusals_of(
+    account_id: AccountId, sender: str, candidates: Sequence[Route], at_us: int
+) -> Work[dict[ConnectionId, int]]:
+    """Which of these refuse this From at the moment, and until when; with "" each its own sender."""
     rows = yield Sql(
-        "SELECT connection_id, until FROM refused_senders WHERE account_id = :account_id"
-        " AND sender = :sender AND until > :now",
-        {"account_id": account_id, "sender": sender, "now": at_us},
+        "SELECT connection_id, sender, until FROM refused_senders WHERE account_id = :account_id"
+        " AND until > :now",
+        {"account_id": account_id, "now": at_us},
     )
-    return dict(rows)
+    wanted = {(one.connection_id, sender or one.own_sender) for one in candidates}
+    return {row[0]: row[2] for row in rows if (row[0], row[1]) in wanted}
 
 
 def add_decision(account_id: AccountId, lane_id: LaneId, facts: str, decision: str, at_us: int) -> Work[int]:

@@ -294,7 +294,8 @@ messages = Table(
     _maybe_int("key_id"),
     _text("stream"),
     _text("purpose"),  # transactional, broadcast, sequence
-    _text("sender"),  # address of the From, lower case
+    _text("sender"),  # address of the From, lower case; "": that of the connection of the first claim
+    _maybe_text("from_mailbox"),  # that From, as its connection has it; null: it stands in the content
     _text("subject"),
     _text("rfc_message_id"),  # with angle brackets
     _int("content_id"),

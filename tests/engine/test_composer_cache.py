@@ -19,7 +19,7 @@ async def claimed(post: Bench, people: list[str]) -> list[Claimed]:
     connection = await post.store.write(lambda: seed_rows.connection(None))
     await post.store.write(lambda: seed_rows.message(Purpose.BROADCAST, people, "m", "x" * 50_000))
     (lane, _), *_ = await post.store.read(lanes.with_mail)
-    picks = [Pick(lane.lane_id, lane.server_id, lane.purpose, DecisionId(1), len(people))]
+    picks = [Pick(lane.lane_id, lane.server_id, lane.purpose, lane.sender, DecisionId(1), len(people))]
     worker = post.engine._worker
     assert worker is not None
     taken = await post.store.write(

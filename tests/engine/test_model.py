@@ -136,7 +136,7 @@ class Engine(RuleBasedStateMachine):
         if wanted <= 0:
             return
         picks = [
-            Pick(lane, seed_rows.SERVER, purpose, DecisionId(1), wanted)
+            Pick(lane, seed_rows.SERVER, purpose, "a@b", DecisionId(1), wanted)
             for lane, purpose in sorted(
                 self.lanes.items(), key=lambda item: item[1] is not Purpose.TRANSACTIONAL
             )

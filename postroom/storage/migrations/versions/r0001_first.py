@@ -314,6 +314,7 @@ def upgrade() -> None:
         sa.Column("stream", sa.Text(), nullable=False),
         sa.Column("purpose", sa.Text(), nullable=False),
         sa.Column("sender", sa.Text(), nullable=False),
+        sa.Column("from_mailbox", sa.Text(), nullable=True),
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("rfc_message_id", sa.Text(), nullable=False),
         sa.Column("content_id", _INT, autoincrement=False, nullable=False),
