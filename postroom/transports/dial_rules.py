@@ -23,7 +23,8 @@ class Purpose(StrEnum):
 
     SMTP = "smtp"  # a connection of ours: its owner chose the host
     IMAP = "imap"  # a mailbox that is polled
-    HTTP = "http"  # webhooks, vendors' APIs, whatever a URL names
+    API = "api"  # a vendor's API: the operator or the connection's owner chose the URL, if not the vendor
+    HTTP = "http"  # webhooks, whatever else a URL names
 
 
 class DialPrivate(StrEnum):

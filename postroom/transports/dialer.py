@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import logging
 import os
 import socket
@@ -238,6 +239,14 @@ class Dialer:
         self.refused += 1
         log.warning("refused to dial %.300r port %s for %s: %s", host, port, purpose, reason)
         return DialRefused()
+
+
+@functools.cache
+def verified_context() -> ssl.SSLContext:
+    """How a peer is judged unless told otherwise: the system's trust store, names, TLS 1.2 or newer."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def tls_name(host: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from postroom.transports import smtp_outcomes as outcomes
-from postroom.transports.dialer import Dialer, DialError, Peer, Purpose, tls_name, tls_text
+from postroom.transports.dialer import Dialer, DialError, Peer, Purpose, tls_name, tls_text, verified_context
 from postroom.transports.interface import (
     AuthMethod,
     Fault,
@@ -71,7 +71,7 @@ class SmtpTransport:
     def _context(self) -> ssl.SSLContext:
         if not self.target.verify_tls:
             return _unverified_context()
-        return self._ssl_context or _verified_context()
+        return self._ssl_context or verified_context()
 
 
 async def probe(transport: SmtpTransport) -> Outcome:
@@ -217,13 +217,6 @@ def _capabilities(reply: Reply) -> dict[str, str]:
 
 def _mechanisms(capabilities: dict[str, str]) -> frozenset[str]:
     return frozenset(capabilities.get("AUTH", "").split())
-
-
-@functools.cache
-def _verified_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 @functools.cache
