@@ -41,6 +41,7 @@ from postroom.keyring import KeyRing
 from postroom.storage import migrations
 from postroom.storage.interface import Sql, Work
 from postroom.storage.sqlite import Database, SqliteStore
+from postroom.tally import Tally
 from postroom.transports.dialer import Dialer, DialPrivate
 from postroom.transports.interface import (
     AuthMethod,
@@ -203,6 +204,7 @@ def _join(settings: Settings, clock: Clock, found: _Found, lock: FolderLock | No
     )
     dialer = Dialer(DialPrivate(settings.dial_private))
     roads = Roads(settings, dialer, found.host_name, found.ssl_context)
+    tally = Tally()
 
     async def load(account_id: AccountId, connection_id: ConnectionId) -> Connection:
         return await load_connection(ctx, account_id, connection_id)
@@ -215,8 +217,9 @@ def _join(settings: Settings, clock: Clock, found: _Found, lock: FolderLock | No
         journal_folder=settings.data / JOURNALS_NAME,
         instance=found.instance,
         settings=engine_settings(settings, found.host_name),
+        tally=tally,
     )
-    ctx = Context(store, clock, found.ring, dispatcher, roads, limits_of(settings))
+    ctx = Context(store, clock, found.ring, dispatcher, roads, limits_of(settings), tally=tally)
 
     async def explain_message(owner: Owner, text: str) -> Mapping[str, object]:
         engine = dispatcher if dispatcher.running else None
@@ -367,8 +370,17 @@ def housekeeping(room: PostRoom) -> Housekeeping:
     return Housekeeping(room.store, room.ctx.clock, kept)
 
 
-def http_application(room: PostRoom, *, url: str, missing: Callable[[], Sequence[str]]) -> ASGIApp:
-    """Every dialect at its paths. url: where we are reached unless `public_url` says otherwise."""
+def http_application(
+    room: PostRoom,
+    *,
+    url: str,
+    missing: Callable[[], Sequence[str]],
+    pages: Mapping[str, ASGIApp] | None = None,
+) -> ASGIApp:
+    """Every dialect at its paths. url: where we are reached unless `public_url` says otherwise.
+
+    pages: applications for one exact path each.
+    """
     # Imported here: a command without `serve` needs none of it, and it takes a while.
     from postroom.http.app import http_app
     from postroom.http.surface import ApiSettings
@@ -383,6 +395,8 @@ def http_application(room: PostRoom, *, url: str, missing: Callable[[], Sequence
         api_mounts(room.ctx, spoken),
         missing,
         most_body_bytes=settings.max_body_bytes,
+        pages=pages,
+        answered=room.ctx.tally.answered,
         trusted_proxies=settings.trusted_proxies,
     )
 

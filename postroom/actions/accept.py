@@ -122,6 +122,8 @@ async def accept_message(ctx: Context, submission: Submission) -> Accepted:
     finally:
         if running is not None:
             ctx.running.discard(marker)
+    if not accepted.replayed:
+        ctx.tally.accept(submission.origin, submission.purpose.value, len(accepted.deliveries))
     waiting = sum(state is DeliveryState.READY for _, _, state in accepted.deliveries)
     if waiting and lane is not None:
         ctx.hearer.wake([(lane, waiting)])

@@ -13,12 +13,13 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from postroom import logs
 from postroom.cli.exits import INTERNAL, OK
+from postroom.cli.seeing import Seeing
 from postroom.config import Endpoint, Settings
 from postroom.control.address import ControlSocket
 from postroom.control.instance import is_fresh
@@ -105,6 +106,9 @@ class Serving:
                 room.dialer.listeners.add(listener.getsockname()[:2])
             await room.dispatcher.start()
             stack.push_async_callback(room.dispatcher.stop, 0.0)
+            seeing = Seeing(room)
+            stack.push_async_callback(seeing.stop)
+            await seeing.start()
             control = ControlServer(room.desk, control_socket)
             await control.start()
             stack.push_async_callback(control.stop)
@@ -112,12 +116,13 @@ class Serving:
             keeping.start()
             stack.push_async_callback(keeping.stop)
             url = _url(http_socket)
-            http = await self._start_http(room, url, http_socket)
+            http = await self._start_http(room, url, http_socket, seeing.pages)
             stack.push_async_callback(http.stop)
             smtp_at = _shown(smtp_socket)
             smtps_at = None if smtps_socket is None else _shown(smtps_socket)
             submission = await self._start_submission(room, smtp_socket, smtps_socket)
             stack.push_async_callback(submission.stop)
+            seeing.smtp_sessions(lambda: {"submission": len(submission.sessions)})
             self._missing = [] if room.dispatcher.running else ["the engine"]
             made = await self._bootstrapped(room)
             self._tell(room, url, inbox_at, smtp_at, smtps_at, made)
@@ -231,9 +236,11 @@ class Serving:
         self._notes.append(f"{wanted} was taken, so the test inbox listens on port {port}.")
         return listener
 
-    async def _start_http(self, room: PostRoom, url: str, listener: socket.socket) -> HttpHandle:
+    async def _start_http(
+        self, room: PostRoom, url: str, listener: socket.socket, pages: Mapping[str, ASGIApp]
+    ) -> HttpHandle:
         settings = self._settings
-        app: ASGIApp = http_application(room, url=url, missing=lambda: self._missing)
+        app: ASGIApp = http_application(room, url=url, missing=lambda: self._missing, pages=pages)
         return await serve_http(
             app,
             listener,

@@ -107,7 +107,16 @@ class Settings:
     metrics_token: Secret = row(
         kinds.SECRET,
         "",
-        "Token that may read /metrics from elsewhere; empty: loopback only. Not used yet.",
+        "Token that may read /metrics from elsewhere; empty: loopback only.",
+    )
+    notice_queue_age_s: float = row(
+        duration("10s", "30d"), "5m", "Wait of due transactional mail of which notice is given."
+    )
+    notice_queue_age_bulk_s: float = row(
+        duration("10s", "30d"), "24h", "Wait of due broadcast and sequence mail of which notice is given."
+    )
+    notice_disk_free: int = row(
+        size("0", "1024GB"), "1GB", "Free room for the data folder below which notice is given; 0: never."
     )
     log_level: Literal["debug", "info", "warning", "error"] = row(
         _LEVEL, "info", "From which level events are logged."

@@ -23,6 +23,7 @@ class Desk:
     explain: why a message of the owner's is where it is, as JSON values. settings: every setting in force
     and where it came from. database: what the store says of itself. full_host_name: this host's name with
     its domain, "" if it has none; may block for a few seconds. listening: addresses by role, of `serve`.
+    status: what `serve` is doing at this moment; None where it does not run.
     """
 
     ctx: Context
@@ -31,6 +32,7 @@ class Desk:
     full_host_name: Callable[[], str]
     settings: Sequence[Mapping[str, str]] = ()
     listening: dict[str, str] = field(default_factory=dict)
+    status: Callable[[], Awaitable[Mapping[str, object]]] | None = None
     bootstrapping: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 

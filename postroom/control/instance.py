@@ -10,11 +10,13 @@ from postroom.actions.servers import ServerChanges
 from postroom.control.connections import shown_connection
 from postroom.control.desk import DEFAULT, Desk, actor_of
 from postroom.control.queue import shown_pause
+from postroom.control.seeing import shown_notice
 from postroom.core.server import Account, Owner, Server
 from postroom.errors import Invalid
 from postroom.ids import AccountId
 from postroom.mail.address import parse_address, parse_mailbox
 from postroom.storage import identities as stored_identities
+from postroom.storage import notices as stored_notices
 from postroom.storage.interface import Work
 
 KEY_LABEL = "bootstrap"
@@ -22,6 +24,7 @@ _LOCAL_PART = "postroom"
 _NO_DOMAIN = "localhost.localdomain"
 _MOST_ACCOUNTS = 1000
 _MOST_EACH = 500
+_MOST_TOLD = 20
 
 
 async def bootstrap(desk: Desk, *, sender: str | None = None) -> dict[str, object]:
@@ -68,6 +71,7 @@ async def health(desk: Desk) -> dict[str, object]:
         failed += [shown_connection(one) for one in found if one.failed_at_us is not None]
         known, _ = await servers.list_servers(desk.ctx, whole, limit=_MOST_EACH)
         senders += [await _sender_of(desk, one) for one in known]
+    troubles = await desk.ctx.store.read(lambda: stored_notices.newest(_MOST_TOLD, only_open=True))
     return {
         "pid": os.getpid(),
         "listening": dict(desk.listening),
@@ -75,6 +79,7 @@ async def health(desk: Desk) -> dict[str, object]:
         "failed_connections": failed,
         "pauses": [shown_pause(one) for one in await pauses.list_pauses(desk.ctx)],
         "default_senders": senders,
+        "troubles": [shown_notice(one) for one in troubles],
     }
 
 

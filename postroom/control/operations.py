@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from postroom.control import connections, instance, messages, queue, suppressions, tenants
+from postroom.control import connections, instance, messages, queue, seeing, suppressions, tenants
 from postroom.control.desk import Desk
 from postroom.errors import Invalid, NotFound
 
@@ -77,6 +77,8 @@ _RUNS: Mapping[str, Run] = {
     "bootstrap": instance.bootstrap,
     "config": instance.config,
     "health": instance.health,
+    "status": seeing.status,
+    "notices": seeing.notices,
 }
 TABLE: Mapping[str, Operation] = {name: _operation(run) for name, run in _RUNS.items()}
 

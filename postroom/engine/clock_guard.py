@@ -42,3 +42,8 @@ class ClockGuard:
         """Whether grants pause now."""
         self.look()
         return self._clock.steady_s() < self._until_s
+
+    @property
+    def pause_left_s(self) -> float:
+        """How long they pause from now on."""
+        return max(0.0, self._until_s - self._clock.steady_s())

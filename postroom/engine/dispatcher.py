@@ -8,11 +8,11 @@ call costs time only: about every second it looks by itself, and now and then it
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from postroom.clock import Clock
+from postroom.clock import MICROS, Clock
 from postroom.core.connection import Connection
 from postroom.engine import health, unknowns, waiting
 from postroom.engine.attempt import Attempt
@@ -27,7 +27,7 @@ from postroom.engine.recover import Recovery, end_cleanly, take_over
 from postroom.engine.router import FRESH, Health, Router
 from postroom.engine.runner import Runner
 from postroom.engine.settings import EngineSettings
-from postroom.engine.settle import Ended, Settled
+from postroom.engine.settle import Ended, HeldDelivery, Settled
 from postroom.engine.settler import Settler
 from postroom.engine.tasks import Tasks
 from postroom.errors import PostroomError, Unavailable
@@ -38,6 +38,7 @@ from postroom.storage import queue, routes
 from postroom.storage.interface import Store
 from postroom.storage.pauses import Pause
 from postroom.storage.routes import Route
+from postroom.tally import Tally
 from postroom.transports.interface import Fault, Outcome, Phase, Result, Transport
 
 log = logger("engine")
@@ -65,8 +66,10 @@ class Dispatcher:
         journal_folder: Path,
         instance: str,
         settings: EngineSettings,
+        tally: Tally | None = None,
     ) -> None:
         self.clock, self.settings = clock, settings
+        self.tally = tally or Tally()
         self._store = store
         self._transport_for, self._load_connection = transport_for, load_connection
         self._folder, self._instance = journal_folder, instance
@@ -88,6 +91,7 @@ class Dispatcher:
         self._settler: Settler
         self.fenced = False
         self.running = False
+        self.news_of_held: deque[HeldDelivery] = deque(maxlen=100)  # for whoever gives notice of them
 
     # --- life ------------------------------------------------------------------------------------------
 
@@ -304,9 +308,16 @@ class Dispatcher:
 
         def settled() -> None:
             self._attempts.pop(attempt_id, None)
+            self._count(attempt.claimed, outcome)
             done()
 
         self._settler.put(Ended(attempt_id, outcome, cancelled=attempt.cancelled), settled)
+
+    def _count(self, claimed: Claimed, outcome: Outcome) -> None:
+        self.tally.attempts[outcome.result.value, claimed.connection_id] += 1
+        if outcome.result is Result.SENT:
+            waited_s = (self.clock.now_us() - claimed.accepted_us) / MICROS
+            self.tally.sent_after_s[claimed.purpose.value].observe(waited_s)
 
     def health_changed(self, runner: Runner) -> None:
         """Routing has to look again at every lane of the account that this connection may serve."""
@@ -318,11 +329,11 @@ class Dispatcher:
         who = (route.account_id, route.server_id, route.connection_id)
         if verdict is health.Verdict.FAIL:
             text = runner.troubles.last_text
-            log.warning("connection failed", connection=route.connection_id, cause=text)
+            log.info("connection failed", connection=route.connection_id, cause=text)
             await self._store.write(lambda: health.record_failed(*who, route.version, text))
             runner.failed_now()
         elif verdict is health.Verdict.HOLD:
-            log.warning("connection held", connection=route.connection_id, cause=runner.troubles.last_text)
+            log.info("connection held", connection=route.connection_id, cause=runner.troubles.last_text)
             await self._store.write(lambda: health.record_held(*who, self.settings.probe_every_s))
         else:
             log.info("connection recovered", connection=route.connection_id)
@@ -380,6 +391,7 @@ class Dispatcher:
                 if state.lane.sender in (sender, ""):
                     state.chosen = tuple(one for one in state.chosen if one != connection_id)
                     state.stale = True
+        self.news_of_held.extend(settled.held)
         if settled.unknown:
             self._tasks.spawn(self._look_at_unknowns())
         self.pump()
@@ -472,3 +484,28 @@ class Dispatcher:
     def open_sessions(self) -> int:
         """Sessions open in this process."""
         return sum(runner.sessions for runner in self._runners.values())
+
+    @property
+    def runners(self) -> Mapping[ConnectionId, Runner]:
+        """Every connection's runner, those of deleted ones included."""
+        return self._runners
+
+    @property
+    def lanes(self) -> Mapping[LaneId, LaneState]:
+        """Every lane this process knows."""
+        return self._book.lanes
+
+    @property
+    def epoch(self) -> int:
+        """Of this worker; 0: it has not started."""
+        return 0 if self._worker is None else self._worker.epoch
+
+    @property
+    def journal_bytes(self) -> int:
+        """Size of the outcome journal."""
+        return 0 if self._worker is None else self._journal.size_bytes
+
+    @property
+    def grants_pause_s(self) -> float:
+        """For how long no room under a cap is granted, because the clock was set forward."""
+        return self._guard.pause_left_s if self._guard.paused() else 0.0

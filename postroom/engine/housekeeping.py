@@ -1,8 +1,8 @@
 """Housekeeping: what is past its time goes, in slices, so that no transaction is long.
 
-Kept for a while: contents of messages (`keep_content`), attempts, events and routing decisions
-(`keep_events`), idempotency rows (`idempotency_keep`), counters of old hours and days, senders that a
-connection refused. Kept for ever: messages, deliveries, suppressions, keys, the audit log.
+Kept for a while: contents of messages (`keep_content`), attempts, events, routing decisions and notices
+that are over (`keep_events`), idempotency rows (`idempotency_keep`), counters of old hours and days, senders
+that a connection refused. Kept for ever: messages, deliveries, suppressions, keys, the audit log.
 
 Nothing that belongs to a delivery which is not final is touched, however old: what waits, is held or was
 captured can still be sent, so its content stays, and what happened to it can still be explained.
@@ -23,7 +23,7 @@ from postroom.core.message import FINAL_STATES
 from postroom.engine.caps import DAY_US, HOUR_US
 from postroom.errors import PostroomError
 from postroom.logs import logger
-from postroom.storage import idempotency
+from postroom.storage import idempotency, notices
 from postroom.storage.interface import Sql, Store, Work
 
 SLICE = 500  # rows, or ids, that one unit of work covers
@@ -58,6 +58,7 @@ class Cleared:
     events: int = 0
     attempts: int = 0
     decisions: int = 0
+    notices: int = 0
 
 
 class Housekeeping:
@@ -98,6 +99,7 @@ class Housekeeping:
         cleared.refused_senders = await self._drain(lambda: _delete(_REFUSED_SENDERS, now_us))
         cleared.cap_hours = await self._drain(lambda: _delete(_CAP_HOURS, hour))
         cleared.cap_days = await self._drain(lambda: _delete(_CAP_DAYS, day))
+        cleared.notices = await self._drain(lambda: notices.forget(oldest_event_us, SLICE))
         cleared.contents = await self._walk(lambda after: old_contents(after, oldest_content_us))
         cleared.events = await self._walk(lambda after: old_events(after, oldest_event_us))
         cleared.attempts = await self._walk(lambda after: old_attempts(after, oldest_event_us), named)

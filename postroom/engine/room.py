@@ -20,6 +20,7 @@ class Room:
         self.cap: CapState | None = None  # as of the last claim
         self.bulk_until: int | None = None  # full for bulk until then, microseconds since 1970
         self.all_until: int | None = None  # full for everything
+        self.day_full = False  # of what is full: today's cap, not the hour's
         self.changes = 0  # raised by each change from outside, so that an older claim does not undo it
 
     def blocked(self, now_us: int, *, transactional: bool) -> bool:
@@ -37,7 +38,8 @@ class Room:
         taken = len(claims.claimed)
         before = (self.bulk_until, self.all_until)
         until = state.next_release_us or state.at_us + int(_FULL_AGAIN_S * MICROS)
-        if state.day_room - taken <= 0 or state.closing:
+        self.day_full = state.day_room - taken <= 0 or state.closing
+        if self.day_full:
             until = state.day_ends_us
         full = claims.out_of_room
         all_full = state.closing or state.room(transactional=True) <= taken

@@ -31,6 +31,7 @@ class Health:
     cap: CapState | None = None  # as of the last claim
     blocked_bulk_until: int | None = None
     blocked_all_until: int | None = None
+    day_full: bool = False  # of what blocks: today's cap, not the hour's
 
 
 FRESH = Health()
@@ -55,7 +56,7 @@ def candidate(
     day_room = UNCAPPED if route.daily_cap is None else route.daily_cap
     if health.cap is not None:
         hour_room = min(hour_room, max(1, health.cap.hour_room))
-    day_full = blocked and health.cap is not None and health.cap.day_room <= 0
+    day_full = blocked and health.day_full
     if blocked:
         hour_room, day_room = (hour_room, 0) if day_full else (0, day_room)
     return Candidate(

@@ -98,9 +98,26 @@ class Runner:
         return len(self._slots)
 
     @property
+    def busy(self) -> int:
+        """Of these, how many deliver now."""
+        return sum(slot.busy_since_s is not None for slot in self._slots)
+
+    @property
+    def paused(self) -> bool:
+        """By a person: it, its server or everything."""
+        return self._paused
+
+    @property
+    def opening(self) -> int:
+        """Sessions on their way to be opened."""
+        return self._opening
+
+    @property
     def health(self) -> Health:
         room = self.room
-        return Health(self.troubles.backoff_until_us, room.cap, room.bulk_until, room.all_until)
+        return Health(
+            self.troubles.backoff_until_us, room.cap, room.bulk_until, room.all_until, room.day_full
+        )
 
     @property
     def free(self) -> int:

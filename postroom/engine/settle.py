@@ -47,6 +47,17 @@ def unrecordable(ended: Ended, error: Exception) -> Ended:
     return replace(ended, outcome=held)
 
 
+@dataclass(frozen=True)
+class HeldDelivery:
+    """A delivery that waits for a person from now on."""
+
+    account_id: AccountId
+    server_id: ServerId
+    message_id: int
+    delivery_id: DeliveryId
+    reason: str
+
+
 @dataclass
 class Settled:
     """What a settle did, for who must know."""
@@ -54,6 +65,7 @@ class Settled:
     woken: dict[LaneId, list[int]] = field(default_factory=dict)  # due times of what became ready
     unknown: int = 0
     sender_refused: set[tuple[ConnectionId, str]] = field(default_factory=set)
+    held: list[HeldDelivery] = field(default_factory=list)
     unexpected: list[AttemptId] = field(default_factory=list)  # not open: settled before, or never there
 
     def add(self, other: Settled) -> None:
@@ -62,6 +74,7 @@ class Settled:
             self.woken.setdefault(lane_id, []).extend(dues)
         self.unknown += other.unknown
         self.sender_refused |= other.sender_refused
+        self.held += other.held
         self.unexpected += other.unexpected
 
 
@@ -188,6 +201,10 @@ class _Batch:
         elif move.state is DeliveryState.UNKNOWN:
             self._settled.unknown += 1
             self._unknowns.append({"due": due, "delivery_id": row.delivery_id, "account_id": row.account_id})
+        elif move.state is DeliveryState.HELD:
+            self._settled.held.append(
+                HeldDelivery(row.account_id, row.server_id, row.message_id, row.delivery_id, move.reason)
+            )
         if move.event is not None:
             self._event(row, move.event, outcome)
 

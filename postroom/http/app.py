@@ -8,17 +8,21 @@ here, so that the application sees one spelling. `/healthz` and `/readyz` are an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from postroom.http.asgi import ASGIApp, Receive, Scope, Send, answer
+from postroom.http.asgi import ASGIApp, Message, Receive, Scope, Send, answer
 from postroom.http.body_limits import BodyLimit
 from postroom.http.client_address import ClientAddress, Network
 
 PREFIX_KEY = "postroom.prefix"  # in the scope: what was taken off the front of the path
 JSON = b"application/json"
+
+Answered = Callable[[str, int], None]
+"""(dialect, status): an answer begins; the dialect is a mount's prefix without its slash, or OPERATIONS."""
+OPERATIONS = "operations"
 
 Missing = Callable[[], Sequence[str]]
 """What is missing until requests can be served, one phrase each; empty: ready."""
@@ -43,23 +47,33 @@ def http_app(
     missing: Missing,
     *,
     most_body_bytes: int,
+    pages: Mapping[str, ASGIApp] | None = None,
+    answered: Answered | None = None,
     body_patience_s: float = 60.0,
     trusted_proxies: Sequence[Network] = (),
 ) -> ASGIApp:
     """The application for the server: all mounts behind the cap on bodies, with the real client in scope.
 
+    pages: applications for one exact path each, such as /metrics. answered: hears of every answer.
     most_body_bytes: of any request; an operation may allow less. body_patience_s: for a whole body.
     trusted_proxies: whose X-Forwarded-For and -Proto are believed; see `client_address`.
     """
-    limited = BodyLimit(Dispatcher(mounts, missing), most_bytes=most_body_bytes, patience_s=body_patience_s)
+    app = Dispatcher(mounts, missing, pages or {}, answered)
+    limited = BodyLimit(app, most_bytes=most_body_bytes, patience_s=body_patience_s)
     return ClientAddress(limited, trusted_proxies)
 
 
 class Dispatcher:
     """Hands each request to the mount whose path is the longest that fits."""
 
-    def __init__(self, mounts: Sequence[Mount], missing: Missing) -> None:
-        self._missing = missing
+    def __init__(
+        self,
+        mounts: Sequence[Mount],
+        missing: Missing,
+        pages: Mapping[str, ASGIApp],
+        answered: Answered | None,
+    ) -> None:
+        self._missing, self._pages, self._answered = missing, pages, answered
         self._told = sorted(path for mount in mounts for path in mount.paths)
         entries = [(path, "", mount) for mount in mounts for path in mount.paths]
         entries += [(mount.prefix + path, mount.prefix, mount) for mount in mounts for path in mount.paths]
@@ -71,17 +85,35 @@ class Dispatcher:
         path: str = scope["path"]
         for base, prefix, mount in self._entries:
             if _is_below(path, base, mount.fold_case):
-                await mount.app(_inside(scope, path, prefix, mount), receive, send)
+                told = self._told_of(send, mount.prefix.strip("/"))
+                await mount.app(_inside(scope, path, prefix, mount), receive, told)
                 return
+        send = self._told_of(send, OPERATIONS)
+        if path in self._pages:
+            await self._pages[path](scope, receive, send)
+            return
         if path in ("/healthz", "/readyz"):
             await self._operations(scope, send, ready=path == "/readyz")
             return
         if path == "/":
             paths = ", ".join(self._told)
-            text = f"This is Postroom. APIs: {paths}. Operations: /healthz, /readyz.\n"
+            operations = ", ".join(("/healthz", "/readyz", *self._pages))
+            text = f"This is Postroom. APIs: {paths}. Operations: {operations}.\n"
             await answer(send, 200, text.encode(), b"text/plain; charset=utf-8")
             return
         await answer(send, 404, b'{"error":"Not Found"}', JSON)
+
+    def _told_of(self, send: Send, dialect: str) -> Send:
+        answered = self._answered
+        if answered is None:
+            return send
+
+        async def telling(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answered(dialect, message["status"])
+            await send(message)
+
+        return telling
 
     async def _operations(self, scope: Scope, send: Send, *, ready: bool) -> None:
         if scope["method"] not in ("GET", "HEAD"):

@@ -59,12 +59,13 @@ class Route:
     hourly_cap: int | None
     daily_cap: int | None
     own_sender: str = ""  # the address, for comparing, that this connection alone may write in From
+    failed_reason: str | None = None
 
 
 _COLUMNS = (
     "account_id, connection_id, server_id, label, delivery_method, version, enabled, connection_failed_at,"
     " disabled_at, held_until, deleted_at, for_transactional, for_broadcast, for_sequence, hourly_cap,"
-    " daily_cap, sender"
+    " daily_cap, sender, failed_reason"
 )
 
 
@@ -97,6 +98,7 @@ def _route(row: Sequence[object]) -> Route:
         hourly_cap=row[14],  # type: ignore[arg-type]
         daily_cap=row[15],  # type: ignore[arg-type]
         own_sender=own_sender(row[16]),  # type: ignore[arg-type]
+        failed_reason=row[17],  # type: ignore[arg-type]
     )
 
 

@@ -14,6 +14,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from postroom.clock import Clock
 from postroom.errors import Unavailable
 from postroom.logs import logger
 from postroom.storage.interface import Now, Rows, Sql, Statement, Work
+from postroom.tally import COMMIT_BOUNDS_S, Histogram
 
 T = TypeVar("T")
 log = logger("storage")
@@ -213,13 +215,27 @@ class SqliteStore:
         self._writer.start()
         self.commits = 0
         self.units = 0
+        self.failed_commits = 0
+        self.commit_s = Histogram(COMMIT_BOUNDS_S)
 
     @property
     def statements(self) -> int:
         """Statements run by the writer so far, for the benchmark's counter."""
         return self._writer_db.statements
 
+    @property
+    def waiting_units(self) -> int:
+        """Units of work that wait for the writer now."""
+        return len(self._waiting)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What those carry."""
+        return self._waiting_bytes
+
     async def read(self, work: Callable[[], Work[T]]) -> T:
+        if self._closing:
+            raise Unavailable("shutting down")
         return await self._loop.run_in_executor(self._readers, self._read, work)
 
     def _read(self, work: Callable[[], Work[T]]) -> T:
@@ -262,6 +278,7 @@ class SqliteStore:
 
     def _run_group(self, group: Sequence[_Unit]) -> None:
         database = self._writer_db
+        begun_s = time.perf_counter()
         try:
             database.begin(write=True)
             for unit in group:
@@ -269,7 +286,9 @@ class SqliteStore:
             database.commit()
             self.commits += 1
             self.units += len(group)
+            self.commit_s.observe(time.perf_counter() - begun_s)
         except BaseException as error:  # a writer that died would leave every caller waiting for ever
+            self.failed_commits += 1
             log.error("commit failed", error=str(error), units=len(group))
             try:
                 database.rollback()

@@ -439,6 +439,29 @@ idempotency = Table(
 )
 Index(None, idempotency.c.created_at)
 
+# Troubles of which the operator was told: begun, and ended once they are over.
+notices = Table(
+    "notices",
+    metadata,
+    _int("account_id"),  # 0: of the whole installation
+    _id("notice_id"),
+    _text("kind"),
+    _text("about"),  # connection 7, server 3 bulk, disk
+    _text("text"),
+    _text("data", "{}"),  # JSON, never a secret
+    _int("began_at"),
+    _maybe_int("ended_at"),
+    sqlite_autoincrement=True,
+)
+Index(
+    "uq_notices_open",
+    notices.c.kind,
+    notices.c.about,
+    unique=True,
+    sqlite_where=notices.c.ended_at.is_(None),
+    postgresql_where=notices.c.ended_at.is_(None),
+)
+
 audit = Table(
     "audit",
     metadata,

@@ -17,6 +17,7 @@ import logging
 import os
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -51,6 +52,12 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
 HTTP_PORTS: tuple[range, ...] = (range(80, 81), range(443, 444), range(8000, 9001))
 MOST_ADDRESSES = 8  # tried in turn; a name with more is not more reachable for it
+REFUSALS = (
+    "host",
+    "port",
+    "ourselves",
+    *(kind.value for kind in AddressKind if kind is not AddressKind.PUBLIC),
+)
 LEAST_SHARE_S = 0.5  # of the timeout, for each address
 
 
@@ -109,7 +116,7 @@ class Dialer:
         own_addresses: Iterable[str] = (),
     ) -> None:
         self.dial_private = dial_private
-        self.refused = 0  # refusals since start
+        self.refused: Counter[str] = Counter()  # since start: by kind of address, or port, or host
         self._resolver = resolver or _getaddrinfo
         self._http_ports = tuple(http_ports)
         self.listeners: set[tuple[str, int]] = set()
@@ -141,7 +148,7 @@ class Dialer:
                 peer = Peer(str(address), port, kind_of(address) is AddressKind.LOOPBACK)
                 if self._is_ourselves(sock, address, peer):
                     sock.close()
-                    self.refused += 1
+                    self.refused["ourselves"] += 1
                     raise DialRefused(self.OURSELVES)
                 return sock, peer
         raise DialFailed(f"cannot connect to port {port}: {trouble}")
@@ -186,11 +193,11 @@ class Dialer:
         Raises DialRefused, DialFailed.
         """
         if not self._port_allowed(port, purpose):
-            raise self._refuse(host, port, purpose, "port")
+            raise self._refuse(host, port, purpose, "port", "port")
         try:
             target = read_host(host)
         except NotAHost as error:
-            raise self._refuse(host, port, purpose, str(error)) from error
+            raise self._refuse(host, port, purpose, "host", str(error)) from error
         if isinstance(target, str):
             addresses = await self._look_up(target, port, timeout_s)
         else:
@@ -198,7 +205,7 @@ class Dialer:
         for address in addresses:
             kind = AddressKind.PRIVATE if _unmapped(address) in self._own else kind_of(address)
             if not may_dial(kind, purpose, self.dial_private):
-                raise self._refuse(host, port, purpose, f"{address} is {kind}")
+                raise self._refuse(host, port, purpose, kind.value, f"{address} is {kind}")
         return _alternate(addresses)[:MOST_ADDRESSES]
 
     async def _look_up(self, name: str, port: int, timeout_s: float) -> tuple[IpAddress, ...]:
@@ -235,8 +242,8 @@ class Dialer:
             return False
         return purpose is not Purpose.HTTP or any(port in ports for ports in self._http_ports)
 
-    def _refuse(self, host: str, port: int, purpose: Purpose, reason: str) -> DialRefused:
-        self.refused += 1
+    def _refuse(self, host: str, port: int, purpose: Purpose, kind: str, reason: str) -> DialRefused:
+        self.refused[kind] += 1
         log.warning("refused to dial %.300r port %s for %s: %s", host, port, purpose, reason)
         return DialRefused()
 

@@ -24,6 +24,7 @@ RANKS = {
     "secret": 0,
     "keyring": 0,
     "logs": 0,
+    "tally": 0,
     "mail": 1,
     "core": 2,
     "storage": 3,
@@ -38,6 +39,7 @@ RANKS = {
     "web": 8,
     "config": 8,
     "control": 8,
+    "metrics": 8,
     "wiring": 9,
     "cli": 10,
 }

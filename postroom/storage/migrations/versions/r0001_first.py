@@ -334,6 +334,27 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_table(
+        "notices",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("notice_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("about", sa.Text(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("data", sa.Text(), server_default="{}", nullable=False),
+        sa.Column("began_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("ended_at", _INT, nullable=True),
+        sa.PrimaryKeyConstraint("notice_id", name=op.f("pk_notices")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        "uq_notices_open",
+        "notices",
+        ["kind", "about"],
+        unique=True,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
+    op.create_table(
         "pauses",
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),

@@ -1,0 +1,184 @@
+"""What a running `serve` shows of itself, joined: pulse, notices, the page /metrics, and its status.
+
+The status is one JSON document: `postroom status --json` prints it, `postroom top` draws it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+
+import postroom
+from postroom.clock import MICROS, to_iso
+from postroom.core.message import Purpose
+from postroom.engine.figures import FigureBook, Figures
+from postroom.engine.lanes import LaneState
+from postroom.engine.notices import Notices
+from postroom.engine.pulse import Pulse
+from postroom.engine.status import ConnectionStatus, EngineStatus, status_of, waits_for
+from postroom.engine.watch import Watch, WatchSettings, free_bytes
+from postroom.errors import PostroomError
+from postroom.http.metrics import PATH, MetricsPage
+from postroom.metrics.collector import Metrics, Sources
+from postroom.storage.figures import LaneDepth, Room
+from postroom.wiring import PostRoom
+
+MOST_LANES = 50
+SPANS_S = {"10s": 10.0, "1m": 60.0}
+
+
+class Seeing:
+    """Of one `serve`. Between `start` and `stop` it looks; before and after it can be asked all the same."""
+
+    def __init__(self, room: PostRoom) -> None:
+        self._room, self._clock = room, room.ctx.clock
+        self._started_us = self._clock.now_us()
+        self._figures = FigureBook(room.store, self._clock)
+        self.pulse = Pulse(self._sums)
+        self.notices = Notices(room.store, self._clock, room.ctx.tally)
+        settings = room.settings
+        limits = WatchSettings(
+            settings.notice_queue_age_s, settings.notice_queue_age_bulk_s, settings.notice_disk_free
+        )
+        disk_free = self._disk_free
+        self.watch = Watch(room.dispatcher, room.store, self.notices, limits, disk_free)
+        self.metrics = Metrics(
+            Sources(
+                tally=room.ctx.tally,
+                commits=room.store,
+                refused=room.dialer.refused,
+                figures=self._figures,
+                status=lambda: status_of(room.dispatcher),
+                lag_s=lambda: self.pulse.worst_lag_s,
+                troubles=self.notices.counts,
+                disk_free=disk_free,
+            )
+        )
+        self.pages = {PATH: MetricsPage(self.metrics.render, settings.metrics_token)}
+        room.desk.status = self.status
+
+    async def start(self) -> None:
+        """Begin. Raises Unavailable."""
+        self.pulse.start()
+        await self.watch.start()
+
+    async def stop(self) -> None:
+        """End."""
+        await self.watch.stop()
+        await self.pulse.stop()
+
+    def smtp_sessions(self, count: Callable[[], Mapping[str, int]]) -> None:
+        """How to count the clients of our SMTP listeners, by name."""
+
+        def samples() -> Iterable[tuple[Sequence[str], float]]:
+            return [((name,), float(number)) for name, number in count().items()]
+
+        self.metrics.sources.gauges["postroom_smtp_sessions"] = samples
+
+    def _disk_free(self) -> int:
+        return free_bytes(self._room.settings.data)
+
+    def _sums(self) -> dict[str, float]:
+        commits = self._room.store.commit_s
+        return {**self._room.ctx.tally.sums(), "commits": float(commits.total), "commit_s": commits.sum}
+
+    async def status(self) -> Mapping[str, object]:
+        """Everything at once, as JSON values; without the database only what memory knows."""
+        try:
+            figures = await self._figures.look()
+        except PostroomError:
+            figures = None
+        room, engine = self._room, status_of(self._room.dispatcher)
+        rates = {name: self.pulse.rates(span_s) for name, span_s in SPANS_S.items()}
+        minute = rates["1m"]
+        return {
+            "version": postroom.__version__,
+            "pid": os.getpid(),
+            "started_at": to_iso(self._started_us),
+            "state": "sending" if engine.running and not engine.fenced else "stopping",
+            "listening": dict(room.desk.listening),
+            "rates": {
+                name: {key: round(one[key], 2) for key in room.ctx.tally.sums()}
+                for name, one in rates.items()
+            },
+            "since_start": room.ctx.tally.sums(),
+            "queue": None if figures is None else self._queue(figures),
+            "lanes": None if figures is None else self._lanes(figures),
+            "connections": self._connections(engine, figures),
+            "paused": None
+            if figures is None
+            else [_pause(one.scope, one.target_id) for one in figures.pauses],
+            "unsettled_attempts": engine.unsettled,
+            "journal_bytes": engine.journal_bytes,
+            "grants_pause_s": round(engine.grants_pause_s, 1),
+            "event_loop_lag_s": round(self.pulse.worst_lag_s, 4),
+            "commit_s": round(minute["commit_s"] / minute["commits"], 5) if minute["commits"] else None,
+            "write_queue": {"units": room.store.waiting_units, "bytes": room.store.waiting_bytes},
+            "disk_free_bytes": self._disk_free(),
+            "troubles": dict(self.notices.counts()),
+        }
+
+    def _queue(self, figures: Figures) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for purpose in Purpose:
+            lanes = [one for one in figures.lanes if one.purpose is purpose]
+            first_us = min((one.first_due_us for one in lanes if one.due), default=None)
+            found[purpose.value] = {
+                "waiting": sum(one.waiting for one in lanes),
+                "due": sum(one.due for one in lanes),
+                "oldest_s": None if first_us is None else self._age_s(first_us),
+            }
+        return found
+
+    def _lanes(self, figures: Figures) -> list[dict[str, object]]:
+        fullest = sorted(figures.lanes, key=lambda one: (-one.due, -one.waiting, one.lane_id))[:MOST_LANES]
+        return [self._lane(one, self._room.dispatcher.lanes.get(one.lane_id)) for one in fullest]
+
+    def _lane(self, one: LaneDepth, known: LaneState | None) -> dict[str, object]:
+        reasons = () if known is None else waits_for(known, self._clock.now_us())
+        return {
+            "lane_id": one.lane_id,
+            "account_id": one.account_id,
+            "server_id": one.server_id,
+            "purpose": one.purpose.value,
+            "stream": one.stream,
+            "sender": one.sender,
+            "waiting": one.waiting,
+            "due": one.due,
+            "oldest_s": self._age_s(one.first_due_us) if one.due else None,
+            "connections": [] if known is None else list(known.chosen),
+            "waits_for": list(reasons),
+        }
+
+    def _connections(self, engine: EngineStatus, figures: Figures | None) -> list[dict[str, object]]:
+        rooms = {} if figures is None else {one.connection_id: one for one in figures.rooms}
+        attempts: dict[int, dict[str, int]] = {}
+        for (result, connection_id), count in self._room.ctx.tally.attempts.items():
+            attempts.setdefault(connection_id, {})[result] = count
+        return [
+            _connection(one, rooms.get(one.connection_id), attempts.get(one.connection_id, {}))
+            for one in engine.connections
+        ]
+
+    def _age_s(self, due_us: int) -> float:
+        return round(max(0, self._clock.now_us() - due_us) / MICROS, 1)
+
+
+def _pause(scope: str, target_id: int) -> dict[str, object]:
+    return {"scope": scope, "target_id": target_id or None}
+
+
+def _connection(one: ConnectionStatus, room: Room | None, attempts: Mapping[str, int]) -> dict[str, object]:
+    shown = asdict(one)
+    del shown["full_until_us"], shown["backoff_until_us"]
+    return {
+        **shown,
+        "off": [kind.value for kind in one.off],
+        "full_until": to_iso(one.full_until_us),
+        "backoff_until": to_iso(one.backoff_until_us),
+        "hour_room": None if room is None else room.hour,
+        "day_room": None if room is None else room.day,
+        "refused_senders": None if room is None else room.refused,
+        "attempts": dict(attempts),
+    }
