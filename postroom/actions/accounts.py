@@ -24,7 +24,7 @@ async def create_account(ctx: Context, actor: Actor, name: str) -> Account:
         account = yield from accounts.add(name, at)
         target = f"{KIND} {account.account_id}"
         yield from audit.add(
-            account.account_id, at, actor.name, "account.create", target, {"after": {"name": name}}
+            account.account_id, at, actor, "account.create", target, {"after": {"name": name}}
         )
         return account
 

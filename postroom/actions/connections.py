@@ -18,13 +18,14 @@ from postroom.actions.connection_draft import (
     ConnectionRules,
     merge,
 )
+from postroom.actions.connection_secrets import differing, opened, seal
 from postroom.actions.context import Actor, Context
+from postroom.actions.trail import HIDDEN, difference, present
 from postroom.core.connection import Connection, DeliveryMethod, Security, Vendor
 from postroom.core.event import EventKind
 from postroom.core.server import Owner
-from postroom.errors import Conflict, FieldError, Invalid, NotFound, Unavailable
+from postroom.errors import Conflict, FieldError, Invalid, NotFound
 from postroom.ids import AccountId, ConnectionId
-from postroom.keyring import KeyringError
 from postroom.storage import accounts, audit, connections, pauses, servers
 from postroom.storage.interface import Work, now
 from postroom.storage.pauses import PauseScope
@@ -67,19 +68,16 @@ async def create_connection(
     """
     uid = secrets.token_bytes(16)
     merged = merge(_blank(owner, uid), frozenset(), draft, rules)
-    sealed = _seal(ctx, uid, merged.set_secrets)
+    sealed = seal(ctx, uid, merged.set_secrets)
 
     def work() -> Work[Connection]:
         yield from _require_owner(owner)
         at = yield from now()
         fresh = replace(merged.connection, created_at_us=at, updated_at_us=at)
         stored = yield from connections.add(fresh, sealed)
-        if owner.server_id is None:
-            yield from accounts.mark_had_connection(owner.account_id)
-        else:
-            yield from servers.mark_had_connection(owner.account_id, owner.server_id)
-        detail = {"after": _shown(stored), "secrets_set": sorted(sealed)}
-        yield from _audit(stored, at, actor, "create", detail)
+        after = {**present(_shown(stored)), **dict.fromkeys(sorted(sealed), HIDDEN)}
+        yield from _audit(stored, at, actor, "create", {"after": after})
+        yield from _end_capture(actor, owner, at)
         return stored
 
     stored = await ctx.store.write(work)
@@ -99,35 +97,41 @@ async def update_connection(
 ) -> Connection:
     """Change some settings; the merged record must keep every rule. It comes back with its secrets.
 
-    expected_version: the version the caller looked at; Conflict when it is another by now. Raises
-    NotFound, Invalid.
+    What asks for no change, a secret stored already among it, changes nothing. expected_version: the
+    version the caller looked at; Conflict when it is another by now. Raises NotFound, Invalid.
     """
 
     def work() -> Work[tuple[Connection, dict[str, bytes]]]:
         current = yield from _owned(owner, connection_id)
         if expected_version is not None and current.version != expected_version:
             raise Conflict("the connection was changed by somebody else")
-        names = yield from connections.secret_names(current.account_id, connection_id)
-        merged = merge(current, names, changes, rules)
+        kept = yield from connections.sealed_secrets(current.account_id, [connection_id])
+        had = kept.get(connection_id, {})
+        merged = merge(current, frozenset(had), changes, rules)
         if rules.keep_one_enabled and current.enabled and not merged.connection.enabled:
             yield from _require_another_enabled(owner, connection_id)
+        fresh = differing(ctx, current, had, merged.set_secrets)
+        cleared = merged.cleared_secrets & had.keys()
+        detail = difference(_shown(current), _shown(merged.connection))
+        if detail is None and not fresh and not cleared:
+            return current, had
+        detail = detail or {"before": {}, "after": {}}
+        for name in sorted({*fresh, *cleared}):
+            detail["before"][name] = HIDDEN if name in had else None
+            detail["after"][name] = HIDDEN if name in fresh else None
         at = yield from now()
-        sealed = _seal(ctx, current.uid, merged.set_secrets)
+        sealed = seal(ctx, current.uid, fresh)
         stored = yield from connections.change(
-            merged.connection, current.version, at, sealed=sealed, cleared=merged.cleared_secrets
+            merged.connection, current.version, at, sealed=sealed, cleared=cleared
         )
         if stored is None:
             raise Conflict("the connection was changed by somebody else")
-        detail = _difference(_shown(current), _shown(stored))
-        detail["secrets_set"] = sorted(sealed)
-        detail["secrets_cleared"] = sorted(merged.cleared_secrets & names)
         yield from _audit(stored, at, actor, "update", detail)
-        all_sealed = yield from connections.sealed_secrets(stored.account_id, [connection_id])
-        return stored, all_sealed.get(connection_id, {})
+        return stored, {name: value for name, value in {**had, **sealed}.items() if name not in cleared}
 
     stored, all_sealed = await ctx.store.write(work)
     ctx.hearer.connection_changed(connection_id)
-    return _opened(ctx, stored, all_sealed)
+    return opened(ctx, stored, all_sealed)
 
 
 def faults(
@@ -155,7 +159,7 @@ async def switch_connection(
         stored = yield from connections.change(replace(current, enabled=enabled), current.version, at)
         if stored is None:
             raise Conflict("the connection was changed by somebody else")
-        detail = _difference(_shown(current), _shown(stored))
+        detail = difference(_shown(current), _shown(stored))
         yield from _audit(stored, at, actor, "switch", detail)
         return stored
 
@@ -176,7 +180,7 @@ async def get_connection(
         sealed = yield from connections.sealed_secrets(current.account_id, [connection_id])
         return current, sealed.get(connection_id, {})
 
-    return _opened(ctx, *await ctx.store.read(work))
+    return opened(ctx, *await ctx.store.read(work))
 
 
 async def list_connections(
@@ -197,7 +201,7 @@ async def list_connections(
         return rows, total, sealed
 
     rows, total, sealed = await ctx.store.read(work)
-    return [_opened(ctx, row, sealed.get(row.connection_id, {})) for row in rows], total
+    return [opened(ctx, row, sealed.get(row.connection_id, {})) for row in rows], total
 
 
 async def load_connection(
@@ -227,7 +231,7 @@ async def delete_connection(
         at = yield from now()
         yield from connections.mark_deleted(current, at)
         yield from pauses.remove(current.account_id, PauseScope.CONNECTION, connection_id)
-        yield from _audit(current, at, actor, "delete", {"before": _shown(current)})
+        yield from _audit(current, at, actor, "delete", {"before": present(_shown(current))})
 
     await ctx.store.write(work)
     ctx.hearer.connection_changed(connection_id)
@@ -249,12 +253,17 @@ async def test_connection(ctx: Context, actor: Actor, owner: Owner, connection_i
 
     def work() -> Work[Connection | None]:
         at = yield from now()
+        current = yield from connections.get_owned(owner, connection_id)
         stored: Connection | None = None
-        if outcome.result is Result.SENT:
-            stored = yield from connections.record_success(tested, at)
+        if current is None or current.version != tested.version:
+            pass  # what was tested is not what is stored any more
+        elif outcome.result is Result.SENT:
+            stored = current
+            if not (current.enabled and current.failed_at_us is None and current.held_until_us is None):
+                stored = yield from connections.record_success(current, at)
         elif outcome.fault is not Fault.OURS:  # what we broke off says nothing about the connection
             reason = outcome.text or f"failed at {outcome.phase}"
-            stored = yield from connections.record_failure(tested, at, reason)
+            stored = yield from connections.record_failure(current, at, reason)
         detail: dict[str, object] = {
             "passed": outcome.result is Result.SENT,
             "phase": outcome.phase.value,
@@ -264,9 +273,9 @@ async def test_connection(ctx: Context, actor: Actor, owner: Owner, connection_i
             "recorded": stored is not None,
         }
         yield from connections.add_event(tested, EventKind.CONNECTION_TESTED, at, detail)
-        if stored is not None:
-            detail |= _difference(_shown(tested), _shown(stored))
-        yield from _audit(tested, at, actor, "test", detail)
+        changed = None if current is None or stored is None else difference(_shown(current), _shown(stored))
+        if changed is not None:
+            yield from _audit(tested, at, actor, "test", {**detail, **changed})
         return stored
 
     stored = await ctx.store.write(work)
@@ -294,6 +303,18 @@ def _require_owner(owner: Owner) -> Work[None]:
             raise NotFound("server")
     elif (yield from accounts.get(owner.account_id)) is None:
         raise NotFound("account")
+
+
+def _end_capture(actor: Actor, owner: Owner, at_us: int) -> Work[None]:
+    """With its first connection a server's, or an account's, mail is captured no more, for ever."""
+    if owner.server_id is None:
+        ends = yield from accounts.mark_had_connection(owner.account_id)
+        target = f"account {owner.account_id}"
+    else:
+        ends = yield from servers.mark_had_connection(owner.account_id, owner.server_id)
+        target = f"server {owner.server_id}"
+    if ends:
+        yield from audit.add(owner.account_id, at_us, actor, "capture.end", target)
 
 
 def _blank(owner: Owner, uid: bytes) -> Connection:
@@ -327,31 +348,11 @@ def _blank(owner: Owner, uid: bytes) -> Connection:
     )
 
 
-def _seal(ctx: Context, uid: bytes, plain: Mapping[str, str]) -> dict[str, bytes]:
-    return {
-        name: ctx.ring.seal(value.encode(), uid=uid, table=connections.SECRETS_TABLE, field=name)
-        for name, value in plain.items()
-    }
-
-
-def _opened(ctx: Context, connection: Connection, sealed: Mapping[str, bytes]) -> Connection:
-    try:
-        plain = {
-            name: ctx.ring.open(
-                value, uid=connection.uid, table=connections.SECRETS_TABLE, field=name
-            ).decode()
-            for name, value in sealed.items()
-        }
-    except KeyringError as error:
-        raise Unavailable(f"connection {connection.connection_id}: {error}", retry_after_s=60) from error
-    return replace(connection, secrets=plain)
-
-
 def _audit(
-    connection: Connection, at_us: int, actor: Actor, action: str, detail: Mapping[str, object]
+    connection: Connection, at_us: int, actor: Actor, action: str, detail: Mapping[str, object] | None
 ) -> Work[None]:
     target = f"{KIND} {connection.connection_id}"
-    yield from audit.add(connection.account_id, at_us, actor.name, f"{KIND}.{action}", target, detail)
+    yield from audit.add(connection.account_id, at_us, actor, f"{KIND}.{action}", target, detail)
 
 
 def _shown(connection: Connection) -> dict[str, object]:
@@ -363,6 +364,8 @@ def _shown(connection: Connection) -> dict[str, object]:
         "delivery_method": connection.delivery_method.value,
         "enabled": connection.enabled,
         "failed_at_us": connection.failed_at_us,
+        "failed_reason": connection.failed_reason,
+        "held_until_us": connection.held_until_us,
         "purposes": sorted(connection.purposes),
         "hourly_cap": connection.hourly_cap,
         "daily_cap": connection.daily_cap,
@@ -372,12 +375,4 @@ def _shown(connection: Connection) -> dict[str, object]:
         "auth": connection.auth,
         "sender": connection.sender,
         "options": dict(connection.options),
-    }
-
-
-def _difference(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:
-    changed = [name for name in before if before[name] != after[name]]
-    return {
-        "before": {name: before[name] for name in changed},
-        "after": {name: after[name] for name in changed},
     }

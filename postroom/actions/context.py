@@ -8,6 +8,7 @@ from typing import Protocol
 
 from postroom.actions.key_cache import KeyCache
 from postroom.clock import Clock
+from postroom.core.actor import Actor as Actor  # every action takes both
 from postroom.core.connection import Connection
 from postroom.ids import AccountId, ConnectionId, DeliveryId, LaneId
 from postroom.keyring import KeyRing
@@ -75,11 +76,3 @@ class Context:
     # Idempotent requests that are running now: (key, name). Known in memory, never by a row.
     running: set[tuple[int, str]] = field(default_factory=set, compare=False, repr=False)
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)
-
-
-@dataclass(frozen=True)
-class Actor:
-    """Who does it, for the audit line: `key 12`, `command line`, `engine`."""
-
-    name: str
-    account_id: AccountId

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from postroom.actions.checks import is_id
 from postroom.actions.context import Actor, Context
+from postroom.actions.trail import present
 from postroom.core.identity import EVERYBODY, Identity, IdentityId, IdentityKind, Proof
 from postroom.errors import NotFound
 from postroom.ids import AccountId, ServerId
@@ -43,15 +44,10 @@ async def trust(
     def work() -> Work[Identity]:
         yield from _require(owner, server_id)
         at = yield from now()
-        identity = yield from identities.add(owner, server_id, at, kind=kind, value=value, proof=proof)
-        yield from audit.add(
-            owner,
-            at,
-            actor.name,
-            "identity.trust",
-            f"{KIND} {identity.identity_id}",
-            {"after": {"kind": kind.value, "value": value, "proof": proof.value, "server_id": server_id}},
-        )
+        identity, new = yield from identities.add(owner, server_id, at, kind=kind, value=value, proof=proof)
+        if new:
+            target = f"{KIND} {identity.identity_id}"
+            yield from audit.add(owner, at, actor, "identity.trust", target, {"after": _shown(identity)})
         return identity
 
     identity = await ctx.store.write(work)
@@ -89,21 +85,26 @@ async def forget(
         yield from audit.add(
             owner,
             at,
-            actor.name,
+            actor,
             "identity.forget",
             f"{KIND} {identity_id}",
-            {
-                "before": {
-                    "kind": identity.kind.value,
-                    "value": identity.value,
-                    "proof": identity.proof.value,
-                    "server_id": identity.server_id,
-                }
-            },
+            {"before": _shown(identity)},
         )
 
     await ctx.store.write(work)
     ctx.hearer.facts_changed(owner)
+
+
+def _shown(identity: Identity) -> dict[str, object]:
+    """What the audit trail tells of one."""
+    return present(
+        {
+            "kind": identity.kind.value,
+            "value": identity.value,
+            "proof": identity.proof.value,
+            "server_id": identity.server_id,
+        }
+    )
 
 
 def _require(account_id: AccountId, server_id: ServerId | None) -> Work[None]:

@@ -61,7 +61,7 @@ async def create_key(
         yield from audit.add(
             owner.account_id,
             at,
-            actor.name,
+            actor,
             "key.create",
             f"{KIND} {key.key_id}",
             {"after": {"label": label, "scopes": sorted(wanted), "server_id": owner.server_id}},
@@ -88,7 +88,7 @@ async def revoke_key(ctx: Context, actor: Actor, owner: Owner, key_id: KeyId) ->
         yield from audit.add(
             owner.account_id,
             at,
-            actor.name,
+            actor,
             "key.revoke",
             f"{KIND} {key_id}",
             {"before": {"label": key.label, "scopes": sorted(key.scopes), "server_id": key.server_id}},

@@ -74,19 +74,20 @@ async def cancel_message(ctx: Context, actor: Actor, owner: Owner, text: str) ->
     def work() -> Work[tuple[MessageId, queue.Taken]]:
         message = yield from _owned(owner, text)
         taken = yield from queue.cancel_message(message.account_id, message.message_id)
-        at = yield from now()
-        yield from audit.add(
-            message.account_id,
-            at,
-            actor.name,
-            "message.cancel",
-            f"message {message.message_id}",
-            {
-                "cancelled": len(taken.cancelled),
-                "claimed": len(taken.claimed),
-                "unknown": len(taken.unknown),
-            },
-        )
+        if taken.cancelled or taken.claimed:
+            at = yield from now()
+            yield from audit.add(
+                message.account_id,
+                at,
+                actor,
+                "message.cancel",
+                f"message {message.message_id}",
+                {
+                    "cancelled": len(taken.cancelled),
+                    "claimed": len(taken.claimed),
+                    "unknown": len(taken.unknown),
+                },
+            )
         return message.message_id, taken
 
     message_id, taken = await ctx.store.write(work)
@@ -109,15 +110,16 @@ async def release_message(ctx: Context, actor: Actor, owner: Owner, text: str) -
     def work() -> Work[list[tuple[LaneId, int]]]:
         message = yield from _owned(owner, text)
         woken = yield from queue.release_message(message.account_id, message.message_id)
-        at = yield from now()
-        yield from audit.add(
-            message.account_id,
-            at,
-            actor.name,
-            "message.release",
-            f"message {message.message_id}",
-            {"released": sum(count for _, count in woken)},
-        )
+        if woken:
+            at = yield from now()
+            yield from audit.add(
+                message.account_id,
+                at,
+                actor,
+                "message.release",
+                f"message {message.message_id}",
+                {"released": sum(count for _, count in woken)},
+            )
         return woken
 
     woken = await ctx.store.write(work)

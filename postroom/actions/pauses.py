@@ -66,9 +66,7 @@ async def pause(ctx: Context, actor: Actor, target: Target, reason: str = "") ->
         at = yield from now()
         fresh = Pause(account_id, target.scope, target.target_id, at, actor.name, reason)
         if (yield from pauses.add(fresh)):
-            yield from audit.add(
-                account_id, at, actor.name, "queue.pause", name_of(fresh), {"reason": reason}
-            )
+            yield from audit.add(account_id, at, actor, "queue.pause", name_of(fresh), {"reason": reason})
             return fresh, True
         stored = yield from pauses.get(account_id, target.scope, target.target_id)
         return stored or fresh, False
@@ -91,7 +89,7 @@ async def resume(ctx: Context, actor: Actor, target: Target) -> Pause | None:
         yield from pauses.remove(account_id, target.scope, target.target_id)
         at = yield from now()
         detail = {"paused_at_us": stored.created_at_us, "by": stored.actor, "reason": stored.reason}
-        yield from audit.add(account_id, at, actor.name, "queue.resume", name_of(stored), detail)
+        yield from audit.add(account_id, at, actor, "queue.resume", name_of(stored), detail)
         return stored
 
     stored = await ctx.store.write(work)

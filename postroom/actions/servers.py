@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from postroom.actions.changes import UNSET, Unset, given
 from postroom.actions.checks import check_label, is_id, page, raise_any
 from postroom.actions.context import Actor, Context
+from postroom.actions.trail import difference, present
 from postroom.core.connection import Connection
 from postroom.core.server import Owner, Server
 from postroom.core.stream import Stream
@@ -67,7 +68,7 @@ async def create_server(
             sandbox=fresh.sandbox,
             options=fresh.options,
         )
-        yield from _audit(server, at, actor, "create", {"after": _shown(server)})
+        yield from _audit(server, at, actor, "create", {"after": present(_shown(server))})
         return server
 
     return await ctx.store.write(work)
@@ -99,7 +100,7 @@ async def list_streams(ctx: Context, owner: Owner, server_id: ServerId) -> list[
 async def update_server(
     ctx: Context, actor: Actor, owner: Owner, server_id: ServerId, changes: ServerChanges
 ) -> Server:
-    """Change some fields. Raises Invalid, NotFound."""
+    """Change some fields; what asks for no change changes nothing. Raises Invalid, NotFound."""
 
     def work() -> Work[Server]:
         current = yield from _owned(owner, server_id)
@@ -119,16 +120,11 @@ async def update_server(
             options=merged.options,
             updated_at_us=at,
         )
+        changed = difference(_shown(current), _shown(server))
+        if changed is None:
+            return current
         yield from servers.change(server, at)
-        before, after = _shown(current), _shown(server)
-        changed = [one for one in before if before[one] != after[one]]
-        yield from _audit(
-            server,
-            at,
-            actor,
-            "update",
-            {"before": {one: before[one] for one in changed}, "after": {one: after[one] for one in changed}},
-        )
+        yield from _audit(server, at, actor, "update", changed)
         return server
 
     server = await ctx.store.write(work)
@@ -157,7 +153,7 @@ async def delete_server(ctx: Context, actor: Actor, owner: Owner, server_id: Ser
         yield from identities.remove_of_server(account_id, server_id)
         first = yield from queue.cancel_waiting(account_id, server_id)
         held = yield from servers.claimed(account_id, server_id)
-        detail = {"before": _shown(server), "connections": [one.connection_id for one in gone]}
+        detail = {"before": present(_shown(server)), "connections": [one.connection_id for one in gone]}
         yield from _audit(server, at, actor, "delete", detail)
         return gone, held, first
 
@@ -181,7 +177,7 @@ def _note_past_dot(
 ) -> Work[None]:
     at = yield from now()
     detail = {"past_dot": sorted(past_dot)}
-    yield from audit.add(account_id, at, actor.name, "server.delete", f"{KIND} {server_id}", detail)
+    yield from audit.add(account_id, at, actor, "server.delete_late", f"{KIND} {server_id}", detail)
 
 
 def _owned(owner: Owner, server_id: ServerId) -> Work[Server]:
@@ -235,4 +231,4 @@ def _shown(server: Server) -> dict[str, object]:
 
 def _audit(server: Server, at_us: int, actor: Actor, action: str, detail: Mapping[str, object]) -> Work[None]:
     target = f"{KIND} {server.server_id}"
-    yield from audit.add(server.account_id, at_us, actor.name, f"{KIND}.{action}", target, detail)
+    yield from audit.add(server.account_id, at_us, actor, f"{KIND}.{action}", target, detail)

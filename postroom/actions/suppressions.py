@@ -251,4 +251,4 @@ def _line(
     detail: dict[str, object] = {"stream": stream or "all", "count": len(addresses)}
     if len(addresses) <= _MOST_NAMED:
         detail["addresses"] = sorted(addresses)
-    yield from audit.add(owner.account_id, at, actor.name, action, f"server {server_id}", detail)
+    yield from audit.add(owner.account_id, at, actor, action, f"server {server_id}", detail)

@@ -53,10 +53,11 @@ async def call(
 async def _here(settings: Settings, operation: str, args: Mapping[str, object]) -> Any:
     from postroom import wiring  # the whole engine, which a command that asks `serve` never needs
     from postroom.control.operations import run
+    from postroom.control.peer import this_user
 
     async with wiring.opened(settings) as room:
         # Through JSON, so that it looks the same as what comes over the socket.
-        return json.loads(json.dumps(await run(room.desk, operation, args)))
+        return json.loads(json.dumps(await run(room.desk, operation, args, this_user())))
 
 
 class NoData(NotFound):

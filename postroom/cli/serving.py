@@ -25,6 +25,7 @@ from postroom.control.address import ControlSocket
 from postroom.control.instance import is_fresh
 from postroom.control.lock import SERVE
 from postroom.control.operations import run as run_operation
+from postroom.control.peer import this_user
 from postroom.control.server import ControlServer
 from postroom.errors import Conflict, Unavailable
 from postroom.http.asgi import ASGIApp
@@ -252,7 +253,7 @@ class Serving:
     async def _bootstrapped(self, room: PostRoom) -> dict[str, object] | None:
         if not self._first_run or not await is_fresh(room.desk):
             return None
-        made = await run_operation(room.desk, "bootstrap", {})
+        made = await run_operation(room.desk, "bootstrap", {}, this_user())
         assert isinstance(made, dict)
         return made
 

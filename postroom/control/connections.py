@@ -9,7 +9,7 @@ from postroom.actions import connections, windows
 from postroom.actions.connection_draft import ConnectionChanges, ConnectionDraft
 from postroom.actions.vendor_defaults import with_vendor_defaults
 from postroom.clock import to_iso
-from postroom.control.desk import Desk, account_of, actor_of, maker_of, owner_of
+from postroom.control.desk import Desk, account_of, maker_of, owner_of
 from postroom.core.connection import Connection
 from postroom.core.message import Purpose
 from postroom.core.server import Owner
@@ -46,9 +46,7 @@ async def create(
     """A new connection of a server, or with none shared by the account."""
     owner = await maker_of(desk, account, server)
     draft = ConnectionDraft(**_fields(fields), secrets=secrets or {}, options=options or {})
-    made = await connections.create_connection(
-        desk.ctx, actor_of(owner.account_id), owner, with_vendor_defaults(draft)
-    )
+    made = await connections.create_connection(desk.ctx, desk.actor, owner, with_vendor_defaults(draft))
     return shown_connection(made)
 
 
@@ -81,7 +79,7 @@ async def update(
     owner = await _owner(desk, account)
     changes = ConnectionChanges(**_fields(fields), secrets=secrets or {}, options=options or {})
     changed = await connections.update_connection(
-        desk.ctx, actor_of(owner.account_id), owner, ConnectionId(connection), changes
+        desk.ctx, desk.actor, owner, ConnectionId(connection), changes
     )
     return {**shown_connection(changed), "secrets": sorted(changed.secrets)}
 
@@ -89,16 +87,14 @@ async def update(
 async def delete(desk: Desk, *, connection: int, account: int | None = None) -> dict[str, object]:
     """The connection is gone and its secrets are destroyed."""
     owner = await _owner(desk, account)
-    await connections.delete_connection(desk.ctx, actor_of(owner.account_id), owner, ConnectionId(connection))
+    await connections.delete_connection(desk.ctx, desk.actor, owner, ConnectionId(connection))
     return {"connection_id": connection, "deleted": True}
 
 
 async def probe(desk: Desk, *, connection: int, account: int | None = None) -> dict[str, object]:
     """Log in and out again; what the peer said is in the answer."""
     owner = await _owner(desk, account)
-    probed = await connections.test_connection(
-        desk.ctx, actor_of(owner.account_id), owner, ConnectionId(connection)
-    )
+    probed = await connections.test_connection(desk.ctx, desk.actor, owner, ConnectionId(connection))
     outcome = probed.outcome
     return {
         "connection_id": connection,
@@ -114,7 +110,7 @@ async def probe(desk: Desk, *, connection: int, account: int | None = None) -> d
 async def reset_window(desk: Desk, *, connection: int, account: int | None = None) -> dict[str, object]:
     """Forget what was counted in this hour and on this day; `before`: what that was."""
     owner = await _owner(desk, account)
-    done = await windows.reset_window(desk.ctx, actor_of(owner.account_id), owner, ConnectionId(connection))
+    done = await windows.reset_window(desk.ctx, desk.actor, owner, ConnectionId(connection))
     return {
         "connection_id": connection,
         "before": {"hour": done.before.hour, "day": done.before.day},

@@ -24,6 +24,7 @@ class Desk:
     and where it came from. database: what the store says of itself. full_host_name: this host's name with
     its domain, "" if it has none; may block for a few seconds. listening: addresses by role, of `serve`.
     status: what `serve` is doing at this moment; None where it does not run.
+    source: which user of this machine asks; set for each operation.
     """
 
     ctx: Context
@@ -33,12 +34,13 @@ class Desk:
     settings: Sequence[Mapping[str, str]] = ()
     listening: dict[str, str] = field(default_factory=dict)
     status: Callable[[], Awaitable[Mapping[str, object]]] | None = None
+    source: str = ""
     bootstrapping: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-
-def actor_of(account_id: AccountId) -> Actor:
-    """Who the audit trail names for what the operator does."""
-    return Actor("command line", account_id)
+    @property
+    def actor(self) -> Actor:
+        """Who the audit trail names for what the operator does."""
+        return Actor("command line", self.source)
 
 
 async def account_of(desk: Desk, account: int | None) -> Account:

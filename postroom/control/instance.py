@@ -8,12 +8,11 @@ import os
 from postroom.actions import accounts, connections, identities, keys, pauses, servers
 from postroom.actions.servers import ServerChanges
 from postroom.control.connections import shown_connection
-from postroom.control.desk import DEFAULT, Desk, actor_of
+from postroom.control.desk import DEFAULT, Desk
 from postroom.control.queue import shown_pause
 from postroom.control.seeing import shown_notice
 from postroom.core.server import Account, Owner, Server
 from postroom.errors import Invalid
-from postroom.ids import AccountId
 from postroom.mail.address import parse_address, parse_mailbox
 from postroom.storage import identities as stored_identities
 from postroom.storage import notices as stored_notices
@@ -39,7 +38,7 @@ async def bootstrap(desk: Desk, *, sender: str | None = None) -> dict[str, objec
         account = await _default_account(desk)
         server = await _default_server(desk, account, sender)
         owner = Owner(account.account_id)
-        actor = actor_of(account.account_id)
+        actor = desk.actor
         _, account_key = await keys.create_key(desk.ctx, actor, owner, KEY_LABEL, ["all"])
         of_server = Owner(account.account_id, server.server_id)
         _, server_key = await keys.create_key(desk.ctx, actor, of_server, KEY_LABEL, ["all"])
@@ -105,11 +104,11 @@ async def _default_account(desk: Desk) -> Account:
     for one in await accounts.list_accounts(desk.ctx, limit=_MOST_ACCOUNTS):
         if one.name == DEFAULT:
             return one
-    return await accounts.create_account(desk.ctx, actor_of(AccountId(0)), DEFAULT)
+    return await accounts.create_account(desk.ctx, desk.actor, DEFAULT)
 
 
 async def _default_server(desk: Desk, account: Account, sender: str | None) -> Server:
-    owner, actor = Owner(account.account_id), actor_of(account.account_id)
+    owner, actor = Owner(account.account_id), desk.actor
     known, _ = await servers.list_servers(desk.ctx, owner, limit=_MOST_EACH)
     server = next((one for one in known if one.name == DEFAULT), None)
     if sender is None and server is not None and server.default_sender:

@@ -12,7 +12,7 @@ from postroom.actions import messages
 from postroom.actions.accept import Submission, accept_message
 from postroom.actions.messages import Seen
 from postroom.clock import to_iso
-from postroom.control.desk import Desk, actor_of, owner_of, server_of
+from postroom.control.desk import Desk, owner_of, server_of
 from postroom.core.message import Purpose
 from postroom.errors import Invalid
 from postroom.mail.address import parse_mailbox
@@ -109,14 +109,14 @@ async def show(desk: Desk, *, message: str, account: int | None = None) -> dict[
 async def cancel(desk: Desk, *, message: str, account: int | None = None) -> dict[str, object]:
     """Cancel what has not gone out; `past_dot`: what could not be stopped any more."""
     owner = await owner_of(desk, account, None)
-    done = await messages.cancel_message(desk.ctx, actor_of(owner.account_id), owner, message)
+    done = await messages.cancel_message(desk.ctx, desk.actor, owner, message)
     return {"cancelled": list(done.cancelled), "past_dot": list(done.past_dot)}
 
 
 async def release(desk: Desk, *, message: str, account: int | None = None) -> dict[str, object]:
     """Let what is captured or held into the queue."""
     owner = await owner_of(desk, account, None)
-    return {"released": await messages.release_message(desk.ctx, actor_of(owner.account_id), owner, message)}
+    return {"released": await messages.release_message(desk.ctx, desk.actor, owner, message)}
 
 
 async def explain(desk: Desk, *, message: str, account: int | None = None) -> Mapping[str, object]:

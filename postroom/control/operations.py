@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_type_hints
 
 import msgspec
@@ -83,8 +83,11 @@ _RUNS: Mapping[str, Run] = {
 TABLE: Mapping[str, Operation] = {name: _operation(run) for name, run in _RUNS.items()}
 
 
-async def run(desk: Desk, name: str, args: Mapping[str, object]) -> object:
-    """Run one operation. Raises NotFound for an unknown name, Invalid for arguments that do not fit."""
+async def run(desk: Desk, name: str, args: Mapping[str, object], source: str = "") -> object:
+    """Run one operation, asked for by `source`.
+
+    Raises NotFound for an unknown name, Invalid for arguments that do not fit.
+    """
     operation = TABLE.get(name)
     if operation is None:
         raise NotFound(f"operation {name[:60]}")
@@ -92,4 +95,4 @@ async def run(desk: Desk, name: str, args: Mapping[str, object]) -> object:
         given = msgspec.convert(args, operation.arguments)
     except msgspec.ValidationError as error:
         raise Invalid("arguments", str(error)) from error
-    return await operation.run(desk, **msgspec.structs.asdict(given))
+    return await operation.run(replace(desk, source=source), **msgspec.structs.asdict(given))

@@ -6,10 +6,10 @@ from postroom.actions import pauses
 from postroom.actions.context import Actor
 from postroom.actions.pauses import Target
 from postroom.clock import to_iso
-from postroom.control.desk import Desk, account_of, actor_of
+from postroom.control.desk import Desk, account_of
 from postroom.core.server import Owner
 from postroom.errors import Invalid
-from postroom.ids import AccountId, ConnectionId, ServerId
+from postroom.ids import ConnectionId, ServerId
 from postroom.storage.pauses import Pause, PauseScope
 
 
@@ -53,9 +53,9 @@ async def _target(
     if everything + (server is not None) + (connection is not None) != 1:
         raise Invalid("queue", "needs exactly one of: all, a server, a connection")
     if everything:
-        return Target.everything(), actor_of(AccountId(0))
+        return Target.everything(), desk.actor
     owner = Owner((await account_of(desk, account)).account_id, whole_account=True)
-    actor = actor_of(owner.account_id)
+    actor = desk.actor
     if server is not None:
         return Target.server(owner, ServerId(server)), actor
     return Target.connection(owner, ConnectionId(connection or 0)), actor

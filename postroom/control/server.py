@@ -14,6 +14,7 @@ from postroom import logs
 from postroom.control.address import ControlSocket
 from postroom.control.desk import Desk
 from postroom.control.operations import run
+from postroom.control.peer import peer
 from postroom.control.protocol import InternalError, ProtocolError, error_to_json, frame, read_frame
 from postroom.errors import Invalid, PostroomError, Unavailable
 
@@ -54,7 +55,7 @@ class ControlServer:
             if len(self._sessions) > MOST_SESSIONS:
                 answer: dict[str, object] = {"error": error_to_json(Unavailable("too many commands at once"))}
             else:
-                answer = await self._answer(reader)
+                answer = await self._answer(reader, peer(writer.get_extra_info("socket")))
             writer.write(_framed(answer))
             async with asyncio.timeout(_REQUEST_S):
                 await writer.drain()
@@ -67,13 +68,13 @@ class ControlServer:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> dict[str, object]:
+    async def _answer(self, reader: asyncio.StreamReader, source: str) -> dict[str, object]:
         async with asyncio.timeout(_REQUEST_S):
             request = await read_frame(reader)
         if not isinstance(request, dict) or not isinstance(request.get("op"), str):
             return {"error": error_to_json(Invalid("op", "is missing"))}
         try:
-            return {"ok": await run(self._desk, request["op"], request.get("args", {}))}
+            return {"ok": await run(self._desk, request["op"], request.get("args", {}), source)}
         except PostroomError as error:
             return {"error": error_to_json(error)}
         except Exception:  # the caller hears that it failed; the log says why

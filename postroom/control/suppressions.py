@@ -5,7 +5,7 @@ from __future__ import annotations
 from postroom.actions import suppressions
 from postroom.actions.suppressions import Changed
 from postroom.clock import to_iso
-from postroom.control.desk import Desk, actor_of, server_of
+from postroom.control.desk import Desk, server_of
 from postroom.core.server import Owner
 from postroom.core.suppression import ALL_STREAMS, Origin, Reason, Suppression
 from postroom.ids import ServerId
@@ -24,7 +24,7 @@ async def add(
     owner, server_id = await _owner(desk, account, server)
     done = await suppressions.suppress(
         desk.ctx,
-        actor_of(owner.account_id),
+        desk.actor,
         owner,
         server_id,
         addresses,
@@ -45,7 +45,7 @@ async def remove(
 ) -> dict[str, object]:
     """Take up to 10,000 addresses off a server's list, that of all streams or of one."""
     owner, server_id = await _owner(desk, account, server)
-    actor = actor_of(owner.account_id)
+    actor = desk.actor
     done = await suppressions.unsuppress(desk.ctx, actor, owner, server_id, addresses, stream=stream)
     return _told(server_id, done)
 

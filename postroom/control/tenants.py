@@ -6,7 +6,7 @@ from postroom.actions import accounts, identities, keys, servers
 from postroom.actions.changes import UNSET
 from postroom.actions.servers import ServerChanges
 from postroom.clock import to_iso
-from postroom.control.desk import Desk, account_of, actor_of, maker_of, owner_of, server_of
+from postroom.control.desk import Desk, account_of, maker_of, owner_of, server_of
 from postroom.core.identity import EVERYBODY, Identity, IdentityId
 from postroom.core.key import Key
 from postroom.core.server import Account, Owner, Server
@@ -19,7 +19,7 @@ from postroom.mail.address import parse_mailbox
 
 async def create_account(desk: Desk, *, name: str) -> dict[str, object]:
     """A new account."""
-    return shown_account(await accounts.create_account(desk.ctx, actor_of(AccountId(0)), name))
+    return shown_account(await accounts.create_account(desk.ctx, desk.actor, name))
 
 
 async def list_accounts(desk: Desk, *, limit: int = 500, offset: int = 0) -> dict[str, object]:
@@ -59,7 +59,7 @@ async def create_server(
     """A new server with its streams. The operator's word for its default sender is its proof."""
     account_id = (await account_of(desk, account)).account_id
     made = await servers.create_server(
-        desk.ctx, actor_of(account_id), account_id, name, default_sender=default_sender, sandbox=sandbox
+        desk.ctx, desk.actor, account_id, name, default_sender=default_sender, sandbox=sandbox
     )
     await _trust_sender(desk, made)
     return shown_server(made)
@@ -110,7 +110,7 @@ async def update_server(
         default_sender=UNSET if default_sender is None else default_sender,
         sandbox=UNSET if sandbox is None else sandbox,
     )
-    actor = actor_of(owner.account_id)
+    actor = desk.actor
     changed = await servers.update_server(desk.ctx, actor, owner, ServerId(server), changes)
     if default_sender:
         await _trust_sender(desk, changed)
@@ -120,14 +120,14 @@ async def update_server(
 async def _trust_sender(desk: Desk, server: Server) -> None:
     if server.default_sender:
         address = parse_mailbox(server.default_sender, "sender").address
-        actor = actor_of(server.account_id)
+        actor = desk.actor
         await identities.trust(desk.ctx, actor, address, server.account_id, server.server_id)
 
 
 async def delete_server(desk: Desk, *, server: int, account: int | None = None) -> dict[str, object]:
     """Delete a server with what is its own; says what was past its final dot."""
     owner = Owner((await account_of(desk, account)).account_id)
-    done = await servers.delete_server(desk.ctx, actor_of(owner.account_id), owner, ServerId(server))
+    done = await servers.delete_server(desk.ctx, desk.actor, owner, ServerId(server))
     return {"server_id": done.server_id, "cancelled": done.cancelled, "past_dot": sorted(done.past_dot)}
 
 
@@ -158,7 +158,7 @@ async def create_key(
     """A new key of a server, or with none of the account; `key` is shown only here."""
     owner = await maker_of(desk, account, server)
     made, text = await keys.create_key(
-        desk.ctx, actor_of(owner.account_id), owner, label, ["all"] if scopes is None else scopes
+        desk.ctx, desk.actor, owner, label, ["all"] if scopes is None else scopes
     )
     return {**shown_key(made), "key": text.reveal()}
 
@@ -174,7 +174,7 @@ async def list_keys(
 async def revoke_key(desk: Desk, *, key_id: int, account: int | None = None) -> dict[str, object]:
     """The key opens nothing any more when this returns."""
     owner = await owner_of(desk, account, None)
-    await keys.revoke_key(desk.ctx, actor_of(owner.account_id), owner, KeyId(key_id))
+    await keys.revoke_key(desk.ctx, desk.actor, owner, KeyId(key_id))
     return {"key_id": key_id, "revoked": True}
 
 
@@ -200,10 +200,10 @@ async def trust_identity(
 ) -> dict[str, object]:
     """The operator's word for an address or a domain: for a server, an account, or with neither everybody."""
     if account is None and server is None:
-        return shown_identity(await identities.trust(desk.ctx, actor_of(EVERYBODY), value))
+        return shown_identity(await identities.trust(desk.ctx, desk.actor, value))
     account_id = (await account_of(desk, account)).account_id
     server_id = None if server is None else ServerId(server)
-    trusted = await identities.trust(desk.ctx, actor_of(account_id), value, account_id, server_id)
+    trusted = await identities.trust(desk.ctx, desk.actor, value, account_id, server_id)
     return shown_identity(trusted)
 
 
@@ -231,7 +231,7 @@ async def forget_identity(desk: Desk, *, identity_id: int, account: int | None =
         if found is None:
             raise NotFound(identities.KIND)
         owner = None if found.account_id == EVERYBODY else found.account_id
-    await identities.forget(desk.ctx, actor_of(owner or EVERYBODY), IdentityId(identity_id), owner)
+    await identities.forget(desk.ctx, desk.actor, IdentityId(identity_id), owner)
     return {"identity_id": identity_id, "forgotten": True}
 
 

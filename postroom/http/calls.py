@@ -23,6 +23,7 @@ class Call:
 
     base_url: how callers reach us, without a trailing slash, "" when unknown; from our settings, not from
     the request. origin: the same as this request says it, already checked for being an address at all.
+    client: the address it came from.
     """
 
     ctx: Context
@@ -36,12 +37,13 @@ class Call:
     base_url: str
     origin: str
     rate_per_minute: int
+    client: str
     body: dict[str, object] = field(default_factory=dict)
 
     @property
     def actor(self) -> Actor:
         """Whom the audit trail names."""
-        return Actor(f"key {self.key.key_id}", self.key.account_id)
+        return Actor(f"key {self.key.key_id}", self.client)
 
     def id(self, kind: str) -> int:
         """The number in the path. Raises NotFound(kind) for what cannot be one."""

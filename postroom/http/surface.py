@@ -18,10 +18,11 @@ from litestar.handlers import HTTPRouteHandler
 from postroom.actions.context import Context
 from postroom.errors import Limited, PostroomError
 from postroom.http.app import PREFIX_KEY
-from postroom.http.asgi import ASGIApp, RawHeaders, Receive, header_values
+from postroom.http.asgi import ASGIApp, RawHeaders, Receive, Scope, header_values
 from postroom.http.auth import authenticate
 from postroom.http.body_limits import read_body
 from postroom.http.calls import JSON, Answer, C, Operation, Told
+from postroom.http.client_address import client_address
 from postroom.http.json import parse_object
 from postroom.http.paging import parse_query
 from postroom.http.rate import RateLimiter, limiter
@@ -144,6 +145,7 @@ class _Desk(Generic[C]):
             base_url=self.settings.base_url.rstrip("/") + prefix,
             origin=_origin(request.scope["scheme"], header_values(raw_headers, b"host"), prefix),
             rate_per_minute=self._rate,
+            client=client_address(cast(Scope, request.scope)),
             body=parse_object(raw, most_tokens=MOST_TOKENS + 2 * operation.most_texts),
             **self.surface.more(raw_headers),
         )

@@ -36,13 +36,18 @@ def list_all(*, limit: int, offset: int = 0) -> Work[list[Account]]:
     return [_account(row) for row in rows]
 
 
-def mark_had_connection(account_id: AccountId) -> Work[None]:
-    """From now on, and for ever, the account's mail is not captured for want of a connection."""
-    yield (
+def mark_had_connection(account_id: AccountId) -> Work[bool]:
+    """From now on, and for ever, the account's mail is not captured for want of a connection.
+
+    Whether it was until now.
+    """
+    rows = yield (
         update(accounts)
         .where(accounts.c.account_id == account_id, accounts.c.had_connection == 0)
         .values(had_connection=1)
+        .returning(accounts.c.account_id)
     )
+    return bool(rows)
 
 
 def _account(row: Any) -> Account:  # Any: a driver's row carries no types

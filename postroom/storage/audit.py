@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import insert, select
 
+from postroom.core.actor import Actor
 from postroom.ids import AccountId
 from postroom.storage.interface import Work
 from postroom.storage.tables import audit
@@ -33,18 +34,17 @@ class AuditLine:
 def add(
     account_id: AccountId,
     at_us: int,
-    actor: str,
+    actor: Actor,
     action: str,
     target: str,
     detail: Mapping[str, object] | None = None,
-    source: str = "",
 ) -> Work[None]:
     """Write one line. `detail` is JSON values, such as `{"before": {…}, "after": {…}}`."""
     yield insert(audit).values(
         account_id=account_id,
         at=at_us,
-        actor=actor,
-        source=source,
+        actor=actor.name,
+        source=actor.source,
         action=action,
         target=target,
         detail=json.dumps(detail or {}),

@@ -119,14 +119,6 @@ def sealed_secrets(
     return found
 
 
-def secret_names(account_id: AccountId, connection_id: ConnectionId) -> Work[frozenset[str]]:
-    """Which secrets are set."""
-    rows = yield select(connection_secrets.c.field).where(
-        connection_secrets.c.account_id == account_id, connection_secrets.c.connection_id == connection_id
-    )
-    return frozenset(row.field for row in rows)
-
-
 def change(
     connection: Connection,
     version: int,

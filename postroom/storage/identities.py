@@ -42,8 +42,8 @@ def add(
     kind: IdentityKind,
     value: str,
     proof: Proof,
-) -> Work[Identity]:
-    """Store an identity; one that is there already is given back as it is."""
+) -> Work[tuple[Identity, bool]]:
+    """Store an identity, and whether it is new; one that is there already is given back as it is."""
     same_server = (
         identities.c.server_id.is_(None) if server_id is None else identities.c.server_id == server_id
     )
@@ -54,7 +54,7 @@ def add(
         same_server,
     )
     if found:
-        return _identity(found[0])
+        return _identity(found[0]), False
     rows = yield (
         insert(identities)
         .values(
@@ -67,7 +67,7 @@ def add(
         )
         .returning(*identities.c)
     )
-    return _identity(rows[0])
+    return _identity(rows[0]), True
 
 
 def get(account_id: AccountId, identity_id: IdentityId) -> Work[Identity | None]:

@@ -95,9 +95,12 @@ def mark_deleted(account_id: AccountId, server_id: ServerId, at_us: int) -> Work
     )
 
 
-def mark_had_connection(account_id: AccountId, server_id: ServerId) -> Work[None]:
-    """From now on, and for ever, the server's mail is not captured for want of a connection."""
-    yield (
+def mark_had_connection(account_id: AccountId, server_id: ServerId) -> Work[bool]:
+    """From now on, and for ever, the server's mail is not captured for want of a connection.
+
+    Whether it was until now.
+    """
+    rows = yield (
         update(servers)
         .where(
             servers.c.account_id == account_id,
@@ -105,7 +108,9 @@ def mark_had_connection(account_id: AccountId, server_id: ServerId) -> Work[None
             servers.c.had_connection == 0,
         )
         .values(had_connection=1)
+        .returning(servers.c.server_id)
     )
+    return bool(rows)
 
 
 def claimed(account_id: AccountId, server_id: ServerId) -> Work[list[DeliveryId]]:

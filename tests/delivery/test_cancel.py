@@ -10,14 +10,13 @@ from postroom.actions.messages import cancel_message, release_message
 from postroom.core.message import Purpose
 from postroom.core.server import Owner
 from postroom.engine.retry import Policy
-from postroom.ids import AccountId
 from postroom.keyring import KeyRing
 from tests.support import seed_rows
 from tests.support.context import FakeProber
 from tests.support.engine import QUICK, Bench, bench, sink
 from tests.support.sink import Received
 
-ACTOR = Actor("test", AccountId(1))
+ACTOR = Actor("test")
 OWNER = Owner(seed_rows.ACCOUNT, whole_account=True)
 
 

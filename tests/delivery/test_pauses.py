@@ -17,7 +17,7 @@ from postroom.core.message import Purpose
 from postroom.core.server import Owner
 from postroom.engine.attempt import Attempt
 from postroom.engine.explain import explain
-from postroom.ids import AccountId, ConnectionId, ServerId
+from postroom.ids import ConnectionId, ServerId
 from postroom.keyring import KeyRing
 from tests.support import seed_rows
 from tests.support.clock import FakeClock
@@ -25,7 +25,7 @@ from tests.support.context import FakeProber
 from tests.support.engine import QUICK, Bench, bench, sink
 from tests.support.sink import Sink
 
-ACTOR = Actor("Ada", AccountId(1))
+ACTOR = Actor("Ada")
 OWNER = Owner(seed_rows.ACCOUNT, whole_account=True)
 ALL = Target.everything()
 SERVER = Target.server(OWNER, seed_rows.SERVER)

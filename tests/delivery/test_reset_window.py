@@ -12,14 +12,14 @@ from postroom.actions.windows import reset_window
 from postroom.core.message import Purpose
 from postroom.core.server import Owner
 from postroom.errors import NotFound
-from postroom.ids import AccountId, ConnectionId
+from postroom.ids import ConnectionId
 from postroom.keyring import KeyRing
 from tests.support import seed_rows
 from tests.support.clock import FakeClock
 from tests.support.context import FakeProber
 from tests.support.engine import Bench, bench, sink
 
-ACTOR = Actor("Ada", AccountId(1))
+ACTOR = Actor("Ada")
 OWNER = Owner(seed_rows.ACCOUNT, whole_account=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from postroom.core.actor import ENGINE, Actor
 from postroom.ids import AccountId
 from postroom.storage import audit
 from postroom.storage.audit import AuditLine
@@ -13,9 +14,9 @@ from tests.support.context import make_context
 
 def _three() -> Work[None]:
     made: dict[str, object] = {"after": {"name": "é"}}
-    yield from audit.add(AccountId(1), 10, "key 1", "server.create", "server 1", made, source="192.0.2.7")
-    yield from audit.add(AccountId(2), 11, "key 2", "server.create", "server 2")
-    yield from audit.add(AccountId(1), 12, "engine", "server.delete", "server 3")
+    yield from audit.add(AccountId(1), 10, Actor("key 1", "192.0.2.7"), "server.create", "server 1", made)
+    yield from audit.add(AccountId(2), 11, Actor("key 2"), "server.create", "server 2")
+    yield from audit.add(AccountId(1), 12, ENGINE, "server.delete", "server 3")
 
 
 async def test_lines_of_one_account_newest_first(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from postroom.storage.tables import metadata
 from postroom.transports.interface import Fault, Outcome, Phase, Result
 from tests.support.clock import FakeClock
 
-ACTOR = Actor("test", AccountId(0))
+ACTOR = Actor("test")
 PASSED = Outcome(Result.SENT, Fault.NONE, Phase.DONE, 221, text="2.0.0 Bye")
 REFUSED_LOGIN = Outcome(Result.RETURNED, Fault.LOGIN, Phase.AUTH, 535, "5.7.8", "Authentication failed")
 

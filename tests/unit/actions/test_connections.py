@@ -271,7 +271,11 @@ async def test_switching(harness: Harness, owner: Owner) -> None:
     assert (off.enabled, off.version) == (False, 2)
     same = await connections.switch_connection(ctx, ACTOR, owner, one.connection_id, False)
     assert same == off
-    assert [line.action for line in await lines(ctx, owner)][:2] == ["connection.switch", "connection.create"]
+    assert [line.action for line in await lines(ctx, owner)][:3] == [
+        "connection.switch",
+        "capture.end",
+        "connection.create",
+    ]
 
 
 async def test_delete_destroys_the_secrets_and_keeps_the_counters(harness: Harness, owner: Owner) -> None:
@@ -320,7 +324,11 @@ async def test_a_passing_test_switches_on_and_clears_the_failure(harness: Harnes
     assert [json.loads(event[3])["passed"] for event in events] == [False, True]
     newest = (await lines(ctx, owner))[0]
     assert (newest.action, newest.target) == ("connection.test", f"connection {one.connection_id}")
-    assert newest.detail["before"] == {"enabled": False, "failed_at_us": failed.connection.failed_at_us}
+    assert newest.detail["before"] == {
+        "enabled": False,
+        "failed_at_us": failed.connection.failed_at_us,
+        "failed_reason": "Authentication failed",
+    }
 
 
 async def test_testing_a_connection_in_use_cuts_no_session(ctx: Context, owner: Owner) -> None:
@@ -345,7 +353,7 @@ async def test_a_result_for_other_settings_is_not_recorded(
     assert tested.recorded is False
     stored = await connections.get_connection(ctx, owner, one.connection_id)
     assert (stored.enabled, stored.failed_at_us) == (False, None)
-    assert (await lines(ctx, owner))[0].detail["recorded"] is False
+    assert (await lines(ctx, owner))[0].action == "connection.switch"
 
 
 async def test_a_connection_deleted_while_it_is_tested_stays_deleted(harness: Harness, owner: Owner) -> None:
@@ -377,12 +385,77 @@ async def test_the_audit_trail_says_who_changed_what(ctx: Context, owner: Owner,
     newest = (await lines(ctx, owner))[0]
     assert (newest.actor, newest.action) == ("test", "connection.update")
     assert newest.detail == {
-        "before": {"label": "Relay"},
-        "after": {"label": "New"},
-        "secrets_set": ["smtp_password"],
-        "secrets_cleared": [],
+        "before": {"label": "Relay", "smtp_password": "***"},
+        "after": {"label": "New", "smtp_password": "***"},
     }
     assert all(line.target.startswith(("account", "server")) for line in await lines(ctx, stranger))
+
+
+async def test_a_secret_that_comes_and_goes_is_told_without_its_text(ctx: Context, owner: Owner) -> None:
+    one = await made(ctx, owner, replace(DRAFT, auth=None, secrets={}))
+    given: dict[str, object] = {"smtp_username": "u", "smtp_password": PASSWORD}
+    for secrets, auth in ((given, "plain"), (dict.fromkeys(given, ""), None)):
+        changes = ConnectionChanges(auth=auth, secrets=secrets)
+        await connections.update_connection(ctx, ACTOR, owner, one.connection_id, changes)
+    cleared, was_set = [line.detail for line in (await lines(ctx, owner))[:2]]
+    assert was_set == {
+        "before": {"auth": "", "smtp_password": None, "smtp_username": None},
+        "after": {"auth": "plain", "smtp_password": "***", "smtp_username": "***"},
+    }
+    assert cleared == {"before": was_set["after"], "after": was_set["before"]}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ConnectionChanges(),
+        ConnectionChanges(label="  Relay ", hourly_cap="100", enabled=1),
+        ConnectionChanges(secrets={"smtp_password": PASSWORD}),
+        ConnectionChanges(options={"aws_region": "", "include_unsubscribe_link": True}),
+        ConnectionChanges(secrets={"postmark_api_token": None}),
+    ],
+    ids=["nothing", "the same", "the same secret", "the same options", "a secret it never had"],
+)
+async def test_what_asks_for_no_change_changes_nothing(
+    harness: Harness, owner: Owner, changes: ConnectionChanges
+) -> None:
+    ctx = harness.ctx
+    one = await made(ctx, owner)
+    before = len(await lines(ctx, owner))
+    harness.clock.advance(60)
+    after = await connections.update_connection(ctx, ACTOR, owner, one.connection_id, changes)
+    assert after == one
+    assert len(await lines(ctx, owner)) == before
+
+
+async def test_a_passing_test_of_what_works_changes_nothing(harness: Harness, owner: Owner) -> None:
+    one = await made(harness.ctx, owner)
+    before = len(await lines(harness.ctx, owner))
+    harness.clock.advance(60)
+    tested = await connections.test_connection(harness.ctx, ACTOR, owner, one.connection_id)
+    assert (tested.recorded, tested.connection) == (True, one)
+    assert len(await lines(harness.ctx, owner)) == before
+    assert await rows(harness.ctx, "SELECT kind FROM events") == [("connection_tested",)]
+
+
+async def test_a_secret_that_does_not_open_can_be_replaced(ctx: Context, owner: Owner) -> None:
+    one = await made(ctx, owner)
+
+    def spoil() -> Work[None]:
+        yield Sql("UPDATE connection_secrets SET sealed = x'00' WHERE field = 'smtp_password'")
+
+    await ctx.store.write(spoil)
+    changes = ConnectionChanges(secrets={"smtp_password": PASSWORD})
+    again = await connections.update_connection(ctx, ACTOR, owner, one.connection_id, changes)
+    assert again.secrets == DRAFT.secrets
+
+
+async def test_capture_ends_once(ctx: Context, owner: Owner) -> None:
+    await made(ctx, owner)
+    await made(ctx, owner)
+    await made(ctx, Owner(owner.account_id))
+    ends = [line.target for line in await lines(ctx, owner) if line.action == "capture.end"]
+    assert ends == [f"account {owner.account_id}", f"server {owner.server_id}"]
 
 
 async def test_a_shared_connection_belongs_to_the_account(ctx: Context, owner: Owner) -> None:

@@ -95,6 +95,20 @@ async def test_update_names_only_what_it_changes(harness: Harness, owner: Owner)
         )
 
 
+async def test_an_update_that_asks_for_no_change_changes_nothing(harness: Harness, owner: Owner) -> None:
+    ctx = harness.ctx
+    one = await servers.create_server(ctx, ACTOR, owner.account_id, "Two", options={"Color": "red"})
+    before = await ctx.store.read(lambda: audit.list_lines(owner.account_id))
+    harness.clock.advance(60)
+    for changes in (
+        ServerChanges(),
+        ServerChanges(name=" Two ", default_sender="", sandbox=False, options={"Color": "red", "Size": None}),
+    ):
+        account = Owner(owner.account_id)
+        assert await servers.update_server(ctx, ACTOR, account, one.server_id, changes) == one
+    assert await ctx.store.read(lambda: audit.list_lines(owner.account_id)) == before
+
+
 async def test_who_sees_which_server(ctx: Context, owner: Owner, stranger: Owner) -> None:
     sibling = await servers.create_server(ctx, ACTOR, owner.account_id, "Sibling")
     seen, total = await servers.list_servers(ctx, Owner(owner.account_id))

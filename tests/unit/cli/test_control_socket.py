@@ -15,6 +15,7 @@ from postroom.control import operations
 from postroom.control.address import ControlSocket, socket_path
 from postroom.control.client import NotListening, call
 from postroom.control.desk import Desk
+from postroom.control.peer import this_user, user
 from postroom.control.protocol import (
     MOST_BYTES,
     InternalError,
@@ -37,6 +38,9 @@ from postroom.errors import (
     Unauthenticated,
     Unavailable,
 )
+from postroom.ids import AccountId
+from postroom.storage import audit
+from tests.support.context import Harness
 
 
 @pytest.fixture
@@ -51,6 +55,17 @@ async def test_an_operation_answers(folder: Path) -> None:
     made = await call(socket_path(folder), "account.create", {"name": "Ada"})
     assert made["name"] == "Ada"
     assert await call(socket_path(folder), "account.show", {"account": made["account_id"]}) == made
+
+
+async def test_the_trail_says_which_user_asked(folder: Path, harness: Harness) -> None:
+    await call(socket_path(folder), "account.create", {"name": "Ada"})
+    (line,) = await harness.ctx.store.read(lambda: audit.list_lines(AccountId(1)))
+    assert (line.actor, line.source) == ("command line", this_user())
+    assert f"uid {os.getuid()}" in line.source
+
+
+def test_a_user_without_a_name_is_told_by_number() -> None:
+    assert user(4_000_000_000) == "uid 4000000000"
 
 
 async def test_the_socket_is_the_owners_alone(folder: Path) -> None:

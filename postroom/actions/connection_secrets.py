@@ -1,0 +1,51 @@
+"""A connection's secrets between memory and the database: each sealed for its record and name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from postroom.actions.context import Context
+from postroom.core.connection import Connection
+from postroom.errors import Unavailable
+from postroom.keyring import KeyringError
+from postroom.storage.connections import SECRETS_TABLE
+
+
+def seal(ctx: Context, uid: bytes, plain: Mapping[str, str]) -> dict[str, bytes]:
+    """As they are stored, under the uid of their connection."""
+    return {
+        name: ctx.ring.seal(value.encode(), uid=uid, table=SECRETS_TABLE, field=name)
+        for name, value in plain.items()
+    }
+
+
+def opened(ctx: Context, connection: Connection, sealed: Mapping[str, bytes]) -> Connection:
+    """The connection with its secrets. Raises Unavailable when the ring does not open one."""
+    try:
+        plain = {name: _open(ctx, connection, name, value) for name, value in sealed.items()}
+    except KeyringError as error:
+        raise Unavailable(f"connection {connection.connection_id}: {error}", retry_after_s=60) from error
+    return replace(connection, secrets=plain)
+
+
+def differing(
+    ctx: Context, connection: Connection, sealed: Mapping[str, bytes], wanted: Mapping[str, str]
+) -> dict[str, str]:
+    """Those of `wanted` that are not stored so; one that does not open differs, so it can be replaced."""
+    return {
+        name: value
+        for name, value in wanted.items()
+        if name not in sealed or not _is(ctx, connection, name, sealed[name], value)
+    }
+
+
+def _is(ctx: Context, connection: Connection, name: str, sealed: bytes, value: str) -> bool:
+    try:
+        return _open(ctx, connection, name, sealed) == value
+    except KeyringError:
+        return False
+
+
+def _open(ctx: Context, connection: Connection, name: str, sealed: bytes) -> str:
+    return ctx.ring.open(sealed, uid=connection.uid, table=SECRETS_TABLE, field=name).decode()
