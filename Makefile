@@ -30,6 +30,7 @@ types: .venv/test ## mypy --strict
 	@$(TEST) -m mypy
 
 pytest: .venv/test ## every test
+	@scripts/test-tools
 	@$(TEST) -m pytest -n auto --dist loadfile $(ARGS)
 
 drill: .venv/test ## the long drills: 10,000 messages and 50 kills for each purpose, caps; minutes

@@ -91,6 +91,23 @@ async def test_smtplib_on_every_wire(wired: tuple[Desk, Wire], certs: Certs) -> 
     assert {row.state for row in stored.deliveries} == {DeliveryState.CAPTURED}
 
 
+@pytest.mark.parametrize("mechanism", ["plain", "login", "cram_md5"])
+async def test_every_mechanism_of_smtplib(wired: tuple[Desk, Wire], certs: Certs, mechanism: str) -> None:
+    desk, wire = wired
+
+    def say(client: smtplib.SMTP) -> None:
+        client.ehlo()
+        client.user = client.password = desk.text
+        method = getattr(client, f"auth_{mechanism}")
+        assert client.auth(mechanism.replace("_", "-").upper(), method)[0] == 235
+        assert client.sendmail(SENDER, ["b@example.net"], MAIL) == {}
+
+    await asyncio.to_thread(with_smtplib, desk.port, wire, certs.client(), say)
+    (stored,) = await desk.stored()
+    assert stored.raw == MAIL
+    assert ("with ESMTPA id" in stored.content.trace) == (wire == "plain")
+
+
 @pytest.mark.parametrize("mechanism", ["plain", "login", "crammd5"])
 async def test_every_mechanism_of_aiosmtplib(desk: Desk, mechanism: str) -> None:
     async with aiosmtplib.SMTP(hostname="127.0.0.1", port=desk.port, start_tls=False, timeout=5) as client:
