@@ -1,4 +1,4 @@
-"""`python -m drills [kill|clean|drop|capped|caps …]`: one line for each drill, exit code 1 when one fails."""
+"""`python -m drills [kill|clean|drop|capped|rotate|caps …]`: a line for each, exit code 1 when one fails."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ KINDS = {
     "clean": "no kill: no copy at all",
     "drop": "kills, and a sink that hangs up after the dot",
     "capped": "kills under an hourly cap",
+    "rotate": "kills, while the key file is rotated every 2 s",
     "caps": "caps on a moved clock, with restarts",
 }
 
@@ -32,6 +33,8 @@ def kind_of(course: kills.Course) -> str:
         return "drop"
     if course.hourly_cap is not None:
         return "capped"
+    if course.rotate_every_s is not None:
+        return "rotate"
     return "kill" if course.kills else "clean"
 
 

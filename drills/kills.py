@@ -10,6 +10,7 @@ which no number of kills may widen.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Sequence
@@ -19,13 +20,16 @@ from pathlib import Path
 from drills.feed import Feed, OverControlSocket, OverHttp, Told
 from drills.judge import Counts, judge
 from drills.post import Post
+from postroom.control.client import NotListening
 from postroom.core.message import Purpose
+from postroom.errors import Unavailable
 from postroom.ids import AttemptId
 from tests.support.sink import read_log, sink_process
 
 LEASE_S = 90.0
 SETTLED_WITHIN_S = LEASE_S + 60.0
 SENDER = "drill@example.com"
+LOGIN = {"smtp_username": "drill", "smtp_password": "drill"}
 SETTINGS = {"api_rate_per_minute": "0", "unknown_wait": "1s", "log_level": "info"}
 _LOOK_S = 0.002
 _AHEAD = 400  # accepted and not yet at the sink: kills find mail coming in and going out
@@ -40,6 +44,7 @@ class Course:
     kills: int = 0
     drop_every: int = 0
     hourly_cap: int | None = None
+    rotate_every_s: float | None = None
     seed: int = 1
     reply_ms: float = 3.0
     workers: int = 16
@@ -51,6 +56,8 @@ class Course:
             parts.append(f"every {self.drop_every}th dropped after its dot")
         if self.hourly_cap is not None:
             parts.append(f"cap {self.hourly_cap}/h")
+        if self.rotate_every_s is not None:
+            parts.append(f"the key file rotated every {self.rotate_every_s:g} s")
         return ", ".join([*parts, f"seed {self.seed}"])
 
 
@@ -67,6 +74,8 @@ class Verdict:
     exit_code: int
     settled_s: float
     took_s: float
+    rotations: int = 0
+    failed_logins: int = 0
 
     def problems(self) -> list[str]:
         """What must not be; nothing when the drill is passed."""
@@ -77,6 +86,8 @@ class Verdict:
             (self.stranded, f"not settled within {SETTLED_WITHIN_S:g} s"),
             (self.claimed_by_the_dead, "claimed by a dead worker after a start"),
             (self.exit_code, "is the exit code of the last stop"),
+            (self.failed_logins, "times a connection could not be used"),
+            (int(self.course.rotate_every_s is not None and not self.rotations), "drill without a rotation"),
         ):
             if count:
                 found.append(f"{count} {text}")
@@ -104,6 +115,7 @@ class _Life:
     most_open: int = 0
     open: set[AttemptId] = field(default_factory=set)
     claimed_by_the_dead: int = 0
+    rotations: int = 0
 
 
 class _Tail:
@@ -152,9 +164,13 @@ async def run(folder: Path, course: Course) -> Verdict:
                 feed.run(course.messages, course.workers, lambda n: _may_go(post, course, tail, n))
             )
             killing = asyncio.create_task(_kill(post, course, told, tail, life, feeding))
+            rotating = asyncio.create_task(_rotate(post, course, life))
             await asyncio.gather(feeding, killing)
             settled_s, stranded = await _until_settled(post, course)
+            rotating.cancel()
+            await asyncio.wait((rotating,))
             states = post.recipients()
+            failed_logins = post.failed_connections()
         finally:
             following.cancel()
             exit_code = await post.stop()
@@ -170,6 +186,8 @@ async def run(folder: Path, course: Course) -> Verdict:
         exit_code=exit_code,
         settled_s=settled_s,
         took_s=time.monotonic() - began_s,
+        rotations=life.rotations,
+        failed_logins=failed_logins,
     )
 
 
@@ -181,10 +199,11 @@ async def _prepare(post: Post, told: Told, course: Course, port: int) -> Feed:
         "port": port,
         "security": "never",
         "hourly_cap": course.hourly_cap,
+        "auth": "plain",
         "for_broadcast": True,
         "for_transactional": True,
     }
-    await post.ask("connection.create", fields=fields, server=made["server_id"])
+    await post.ask("connection.create", fields=fields, secrets=LOGIN, server=made["server_id"])
     if course.purpose is Purpose.TRANSACTIONAL:
         return OverHttp(post, told, made["server_key"])
     return OverControlSocket(post, told)
@@ -222,6 +241,17 @@ async def _kill(
         await post.start()
         tail.wake()
         life.claimed_by_the_dead += post.claimed_by_the_dead()
+
+
+async def _rotate(post: Post, course: Course, life: _Life) -> None:
+    """Rotate the key file again and again, whatever a kill does to a rotation; each time all log in anew."""
+    while course.rotate_every_s is not None:
+        await post.up.wait()
+        with contextlib.suppress(NotListening, Unavailable):
+            await post.ask("key_file.rotate")
+            life.rotations += 1
+            await post.ask("connection.update", connection=1, fields={"label": f"sink {life.rotations}"})
+        await asyncio.sleep(course.rotate_every_s)
 
 
 async def _until_a_yes(post: Post, told: Told, count: int, feeding: asyncio.Task[None]) -> None:
@@ -272,5 +302,6 @@ def courses(messages: int, kills: int, seed: int) -> Sequence[Course]:
             Course(purpose, few, seed=seed),
             Course(purpose, few, kills=kills // 5, drop_every=50, seed=seed),
             Course(purpose, few, kills=kills // 5, hourly_cap=few // 2, seed=seed),
+            Course(purpose, few, kills=kills // 5, rotate_every_s=2.0, seed=seed),
         ]
     return found

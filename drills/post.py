@@ -21,6 +21,7 @@ from postroom.ids import AttemptId, WorkerId
 ROOT = Path(__file__).resolve().parents[1]
 START_PATIENCE_S = 60.0
 STOP_PATIENCE_S = 60.0
+_UNUSABLE = ("connection failed", "sealed with key", "does not open")
 
 
 class Post:
@@ -131,6 +132,11 @@ class Post:
         )
         found: int = rows[0][0]
         return found
+
+    def failed_connections(self) -> int:
+        """How often a connection was found unusable, by the log: login refused, secret not opened."""
+        lines = self.log.read_text("utf-8").splitlines() if self.log.exists() else []
+        return sum(any(one in line for one in _UNUSABLE) for line in lines)
 
     def room_taken(self) -> int:
         """What the hourly caps count as used now."""

@@ -37,8 +37,8 @@ from postroom.errors import Unavailable
 from postroom.http.asgi import ASGIApp
 from postroom.ids import AccountId, ConnectionId
 from postroom.inbound.smtp_server import SessionLimits
-from postroom.keyring import KeyRing
-from postroom.storage import migrations
+from postroom.keyring import KeyRing, KeyringError
+from postroom.storage import instance_keys, migrations
 from postroom.storage.interface import Sql, Work
 from postroom.storage.sqlite import Database, SqliteStore
 from postroom.tally import Tally
@@ -160,6 +160,11 @@ def _prepare(settings: Settings, clock: Clock) -> _Found:
     # The ring comes first, so a database without one has lost it: a new one would open nothing in it.
     if fresh and not ring_path.exists():
         ring = KeyRing.create(ring_path)
+    elif not ring_path.exists():
+        raise KeyringError(
+            f"there is no key file at {ring_path}, and {database_path} holds secrets sealed with one: put a "
+            "copy of it there; without it no stored password can be read again"
+        )
     else:
         ring = KeyRing.load(ring_path)
     if fresh:
@@ -169,6 +174,7 @@ def _prepare(settings: Settings, clock: Clock) -> _Found:
         try:
             migrations.upgrade(database)
             instance = database.transact(_instance_id)
+            database.transact(lambda: instance_keys.check(ring))
         finally:
             database.close()
     except sqlite3.Error as error:

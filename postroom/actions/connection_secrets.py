@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from postroom.actions.context import Context
 from postroom.core.connection import Connection
 from postroom.errors import Unavailable
 from postroom.keyring import KeyringError
 from postroom.storage.connections import SECRETS_TABLE
+from postroom.storage.interface import Work
+
+T = TypeVar("T")
 
 
 def seal(ctx: Context, uid: bytes, plain: Mapping[str, str]) -> dict[str, bytes]:
-    """As they are stored, under the uid of their connection."""
+    """As they are stored, under the uid of their connection.
+
+    To be called in the unit of work that stores them: a rotation of the key file counts on it.
+    """
     return {
         name: ctx.ring.seal(value.encode(), uid=uid, table=SECRETS_TABLE, field=name)
         for name, value in plain.items()
@@ -27,6 +34,16 @@ def opened(ctx: Context, connection: Connection, sealed: Mapping[str, bytes]) ->
     except KeyringError as error:
         raise Unavailable(f"connection {connection.connection_id}: {error}", retry_after_s=60) from error
     return replace(connection, secrets=plain)
+
+
+async def read_opened(ctx: Context, work: Callable[[], Work[T]]) -> T:
+    """A reading unit that opens secrets; once more where a rotation of the key file ended between the two."""
+    try:
+        return await ctx.store.read(work)
+    except Unavailable as error:
+        if not isinstance(error.__cause__, KeyringError):
+            raise
+    return await ctx.store.read(work)
 
 
 def differing(

@@ -18,13 +18,13 @@ from postroom.actions.connection_draft import (
     ConnectionRules,
     merge,
 )
-from postroom.actions.connection_secrets import differing, opened, seal
+from postroom.actions.connection_secrets import differing, opened, read_opened, seal
 from postroom.actions.context import Actor, Context
 from postroom.actions.trail import HIDDEN, difference, present
 from postroom.core.connection import Connection, DeliveryMethod, Security, Vendor
 from postroom.core.event import EventKind
 from postroom.core.server import Owner
-from postroom.errors import Conflict, FieldError, Invalid, NotFound
+from postroom.errors import Conflict, FieldError, Invalid, NotFound, Unavailable
 from postroom.ids import AccountId, ConnectionId
 from postroom.storage import accounts, audit, connections, pauses, servers
 from postroom.storage.interface import Work, now
@@ -68,11 +68,11 @@ async def create_connection(
     """
     uid = secrets.token_bytes(16)
     merged = merge(_blank(owner, uid), frozenset(), draft, rules)
-    sealed = seal(ctx, uid, merged.set_secrets)
 
     def work() -> Work[Connection]:
         yield from _require_owner(owner)
         at = yield from now()
+        sealed = seal(ctx, uid, merged.set_secrets)
         fresh = replace(merged.connection, created_at_us=at, updated_at_us=at)
         stored = yield from connections.add(fresh, sealed)
         after = {**present(_shown(stored)), **dict.fromkeys(sorted(sealed), HIDDEN)}
@@ -131,7 +131,10 @@ async def update_connection(
 
     stored, all_sealed = await ctx.store.write(work)
     ctx.hearer.connection_changed(connection_id)
-    return opened(ctx, stored, all_sealed)
+    try:
+        return opened(ctx, stored, all_sealed)
+    except Unavailable:  # the key file was rotated since, perhaps
+        return await get_connection(ctx, owner, connection_id, with_secrets=True)
 
 
 def faults(
@@ -173,14 +176,14 @@ async def get_connection(
 ) -> Connection:
     """One connection of the owner's. Raises NotFound, for a foreign one too."""
 
-    def work() -> Work[tuple[Connection, dict[str, bytes]]]:
+    def work() -> Work[Connection]:
         current = yield from _owned(owner, connection_id)
         if not with_secrets:
-            return current, {}
+            return current
         sealed = yield from connections.sealed_secrets(current.account_id, [connection_id])
-        return current, sealed.get(connection_id, {})
+        return opened(ctx, current, sealed.get(connection_id, {}))
 
-    return opened(ctx, *await ctx.store.read(work))
+    return await read_opened(ctx, work)
 
 
 async def list_connections(
@@ -192,16 +195,15 @@ async def list_connections(
     """
     limit, offset = page(limit, offset)
 
-    def work() -> Work[tuple[list[Connection], int, dict[ConnectionId, dict[str, bytes]]]]:
+    def work() -> Work[tuple[list[Connection], int]]:
         rows, total = yield from connections.list_of(owner, limit=limit, offset=offset)
         if not with_secrets:
-            return rows, total, {}
+            return rows, total
         ids = [row.connection_id for row in rows]
         sealed = yield from connections.sealed_secrets(owner.account_id, ids)
-        return rows, total, sealed
+        return [opened(ctx, row, sealed.get(row.connection_id, {})) for row in rows], total
 
-    rows, total, sealed = await ctx.store.read(work)
-    return [opened(ctx, row, sealed.get(row.connection_id, {})) for row in rows], total
+    return await read_opened(ctx, work)
 
 
 async def load_connection(

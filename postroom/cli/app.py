@@ -21,6 +21,7 @@ from postroom.cli import (
     identity,
     inbox,
     key,
+    key_file,
     message,
     queue,
     serve,
@@ -61,7 +62,7 @@ def _root(
 
 serve.add_serve(app)
 setup.add_bootstrap(app)
-for each in (account, server, key, connection, vendor, identity, suppression, message, queue):
+for each in (account, server, key, connection, vendor, identity, suppression, message, queue, key_file):
     app.add_typer(each.app)
 message.add_explain(app)
 app.add_typer(inbox.app)

@@ -36,6 +36,7 @@ class Desk:
     status: Callable[[], Awaitable[Mapping[str, object]]] | None = None
     source: str = ""
     bootstrapping: asyncio.Lock = field(default_factory=asyncio.Lock)
+    rotating: asyncio.Lock = field(default_factory=asyncio.Lock)  # the key file
 
     @property
     def actor(self) -> Actor:

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from postroom.control import connections, instance, messages, queue, seeing, suppressions, tenants
+from postroom.control import connections, instance, key_file, messages, queue, seeing, suppressions, tenants
 from postroom.control.desk import Desk
 from postroom.errors import Invalid, NotFound
 
@@ -74,6 +74,9 @@ _RUNS: Mapping[str, Run] = {
     "suppression.check": suppressions.check,
     "suppression.list": suppressions.list_all,
     "explain": messages.explain,
+    "key_file.show": key_file.show,
+    "key_file.rotate": key_file.rotate,
+    "key_file.retire": key_file.retire,
     "bootstrap": instance.bootstrap,
     "config": instance.config,
     "health": instance.health,

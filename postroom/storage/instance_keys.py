@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 
-from postroom.keyring import KeyRing
+from postroom.keyring import KeyRing, KeyringError
 from postroom.storage.interface import Sql, Work, now
+from postroom.storage.sealed import INSTANCE_KEY_FIELD, rows_by_key
+from postroom.storage.tables import instance_keys
 
-_TABLE, _FIELD = "instance_keys", "key"
+CHECK = "check"  # signs nothing: whether it opens says whether the key file is this database's
 KEY_BYTES = 32
 
 
@@ -29,11 +31,38 @@ def load(ring: KeyRing, kind: str) -> Work[tuple[int, dict[int, bytes]]]:
             {
                 "kind": kind,
                 "uid": uid,
-                "sealed": ring.seal(key, uid=uid, table=_TABLE, field=_FIELD),
+                "sealed": ring.seal(key, uid=uid, table=instance_keys.name, field=INSTANCE_KEY_FIELD),
                 "at": at_us,
             },
         )
         return 1, {1: key}
-    keys = {row[0]: ring.open(row[2], uid=row[1], table=_TABLE, field=_FIELD) for row in rows}
+    keys = {
+        row[0]: ring.open(row[2], uid=row[1], table=instance_keys.name, field=INSTANCE_KEY_FIELD)
+        for row in rows
+    }
     active = max((row[0] for row in rows if row[3] is None), default=rows[-1][0])
     return active, keys
+
+
+def check(ring: KeyRing) -> Work[None]:
+    """Whether this ring is the one of this database; known at start, not at the first login.
+
+    Raises KeyringError, with what to do.
+    """
+    for key_id, tables in (yield from rows_by_key()).items():
+        if ring.can_open(key_id):
+            continue
+        count = sum(tables.values())
+        if key_id in ring.states:
+            raise KeyringError(
+                f"{count} stored secrets are sealed with key {key_id}, which {ring.path} has retired: "
+                "put back a copy of the key file from before that, as old as this database"
+            )
+        raise KeyringError(
+            f"{count} stored secrets are sealed with key {key_id}, which is not in {ring.path}: this is the "
+            "key file of another database; put the right one there"
+        )
+    try:
+        yield from load(ring, CHECK)
+    except KeyringError as error:
+        raise KeyringError(f"{ring.path} is not the key file of this database: {error}") from error

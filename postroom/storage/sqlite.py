@@ -88,10 +88,10 @@ class Database:
             return [(self._clock.now_us(),)]
         try:
             result = self._core.execute(statement)
+            return result.all() if result.returns_rows else []
         except DBAPIError as error:
             # One kind of error however a statement is written, and none that shows its parameters.
             raise error.orig or error from None
-        return result.all() if result.returns_rows else []
 
     def _execute_many(self, text: str, params: Sequence[Mapping[str, object]]) -> Rows:
         if "RETURNING" not in text:

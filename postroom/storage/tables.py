@@ -66,7 +66,7 @@ instance = Table("instance", metadata, _text("name", key=True), _text("value"))
 instance_keys = Table(
     "instance_keys",
     metadata,
-    _text("kind", key=True),  # what it signs: unsubscribe, click, open, bounce, reference
+    _text("kind", key=True),  # what it signs: unsubscribe, click, open, bounce, reference; or nothing: check
     _int("key_id", key=True),  # 1 to 255, in the token
     _bytes("uid"),
     _bytes("sealed"),

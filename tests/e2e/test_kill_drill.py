@@ -11,6 +11,7 @@ from drills.feed import Told
 from drills.judge import judge
 from drills.kills import Course
 from postroom.core.message import Purpose
+from postroom.keyring import KeyRing, KeyState
 from tests.support.sink import SinkRecord
 
 
@@ -38,6 +39,15 @@ async def test_kills_do_not_widen_an_hourly_cap(tmp_path: Path) -> None:
     )
     assert verdict.problems() == [], verdict.line()
     assert verdict.counts.waiting >= 150
+
+
+async def test_rotating_the_key_file_meanwhile_loses_nothing_and_fails_no_login(tmp_path: Path) -> None:
+    course = Course(Purpose.TRANSACTIONAL, 150, kills=1, rotate_every_s=0.05, seed=5, reply_ms=10.0)
+    verdict = await kills.run(tmp_path, course)
+    assert verdict.problems() == [], verdict.line()
+    assert verdict.rotations >= 5
+    ring = KeyRing.load(tmp_path / "data" / "keys.ring")
+    assert list(ring.states.values()).count(KeyState.RETIRED) >= verdict.rotations
 
 
 def record(number: int, recipient: str, session: int) -> SinkRecord:

@@ -6,6 +6,7 @@ import base64
 import copy
 import os
 import pickle
+import re
 import stat
 import threading
 from pathlib import Path
@@ -291,6 +292,59 @@ def test_what_a_rotation_refuses(ring: KeyRing) -> None:
     ring.retire(old_id)
     with pytest.raises(KeyringError, match="cannot become active"):
         ring.activate(old_id)
+
+
+def test_a_key_may_be_kept_for_older_backups_and_retired_later(ring: KeyRing, path: Path) -> None:
+    old_id, old = ring.active_id, seal(ring)
+    with pytest.raises(KeyringError, match="is not retiring"):
+        ring.keep(old_id)
+    ring.activate(ring.add())
+    for _ in range(2):
+        ring.keep(old_id)
+
+    assert KeyRing.load(path).states[old_id] is KeyState.KEPT
+    assert open_(KeyRing.load(path), old) == b"hunter2"
+    ring.retire(old_id)
+    assert ring.states[old_id] is KeyState.RETIRED
+
+
+def test_each_key_says_when_it_was_made_through_every_step(ring: KeyRing, path: Path) -> None:
+    old_id = ring.active_id
+    made = ring.created[old_id]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", made)
+    new_id = ring.add()
+    ring.activate(new_id)
+    ring.retire(old_id)
+
+    assert KeyRing.load(path).created == ring.created
+    assert ring.created[old_id] == made
+
+
+def test_however_often_it_is_rotated_the_file_stays_small_and_loads(ring: KeyRing, path: Path) -> None:
+    first = ring.active_id
+    other = KeyRing.load(path)
+    for _ in range(60):
+        old = ring.active_id
+        ring.activate(ring.add())
+        ring.retire(old)
+    assert len(ring.states) < 60
+    assert first not in KeyRing.load(path).states
+    assert list(ring.states.values()).count(KeyState.ACTIVE) == 1
+    with pytest.raises(KeyringError, match="another key file"):
+        other.reload()  # it slept through all of it
+    ring.reload()
+
+
+def test_a_key_file_of_another_database_is_never_taken_over(ring: KeyRing, path: Path) -> None:
+    sealed, old_id = seal(ring), ring.active_id
+    for text in (f"00000001 active {RAW}\n", f"{old_id} active {RAW}\n"):
+        write(path, text)
+        for step in (ring.add, ring.reload, lambda: ring.activate("00000001")):
+            with pytest.raises(KeyringError, match=f"another key file.*{old_id}"):
+                step()
+        assert path.read_text() == text
+        assert ring.active_id == old_id
+        assert open_(ring, sealed) == b"hunter2"
 
 
 def test_another_process_sees_the_change_after_reload(ring: KeyRing, path: Path) -> None:

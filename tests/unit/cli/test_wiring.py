@@ -60,6 +60,42 @@ async def test_a_lost_key_file_is_never_replaced(tmp_path: Path) -> None:
             await wiring.open_post_room(settings_of(tmp_path))
 
 
+async def test_z5_a_key_file_that_does_not_fit_is_told_at_start(tmp_path: Path) -> None:
+    """Not at the first login: another database's, this one's of before a rotation or after a restore."""
+    one = tmp_path / "one"
+    async with wiring.opened(settings_of(one)):
+        pass
+    async with wiring.opened(settings_of(tmp_path / "two")):
+        pass
+    mine, other = (tmp_path / name / "keys.ring" for name in ("one", "two"))
+    before, database = mine.read_bytes(), (one / "postroom.db").read_bytes()
+
+    async def refused() -> str:
+        with pytest.raises(KeyringError) as caught:
+            await wiring.open_post_room(settings_of(one))
+        return str(caught.value)
+
+    mine.write_bytes(other.read_bytes())
+    assert "the key file of another database" in await refused()
+    key_id = before.decode().split("\n")[2].split()[0]
+    mine.write_text(f"{key_id} active {'A' * 43}=\n")
+    assert "is not the key file of this database" in await refused()
+    mine.chmod(0o644)
+    assert "chmod 600" in await refused()
+    mine.chmod(0o600)
+    mine.write_bytes(before)
+    async with wiring.opened(settings_of(one)) as room:
+        await run(room.desk, "key_file.rotate", {})
+    after = mine.read_bytes()
+    mine.write_bytes(before)
+    assert "the key file of another database" in await refused()
+    mine.write_bytes(after)
+    async with wiring.opened(settings_of(one)):
+        pass
+    (one / "postroom.db").write_bytes(database)
+    assert "has retired" in await refused()
+
+
 async def test_a_key_file_put_there_before_the_database_is_used(tmp_path: Path) -> None:
     async with wiring.opened(settings_of(tmp_path / "one")) as room:
         ring = room.ctx.ring.active_id
