@@ -42,6 +42,8 @@ from postroom.storage import instance_keys, migrations
 from postroom.storage.interface import Sql, Work
 from postroom.storage.sqlite import Database, SqliteStore
 from postroom.tally import Tally
+from postroom.tracking.links import MailLinks
+from postroom.tracking.tokens import SigningKeys, TokenKind
 from postroom.transports.dialer import Dialer, DialPrivate
 from postroom.transports.interface import (
     AuthMethod,
@@ -89,6 +91,7 @@ class PostRoom:
     dispatcher: Dispatcher
     desk: Desk
     dialer: Dialer
+    links: MailLinks
     _lock: FolderLock | None = field(default=None, repr=False)
 
     @property
@@ -149,6 +152,7 @@ class _Found:
     ring: KeyRing
     instance: str
     fresh: bool
+    unsubscribe_keys: SigningKeys
     host_name: str
     ssl_context: ssl.SSLContext | None
 
@@ -175,6 +179,7 @@ def _prepare(settings: Settings, clock: Clock) -> _Found:
             migrations.upgrade(database)
             instance = database.transact(_instance_id)
             database.transact(lambda: instance_keys.check(ring))
+            unsubscribe_keys = _signing_keys(database, ring, TokenKind.UNSUBSCRIBE)
         finally:
             database.close()
     except sqlite3.Error as error:
@@ -186,7 +191,13 @@ def _prepare(settings: Settings, clock: Clock) -> _Found:
         except OSError as error:
             raise Unavailable(f"tls_ca_file {settings.tls_ca_file} cannot be read: {error}") from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return _Found(ring, instance, fresh, settings.helo_name or helo_name(), context)
+    return _Found(ring, instance, fresh, unsubscribe_keys, settings.helo_name or helo_name(), context)
+
+
+def _signing_keys(database: Database, ring: KeyRing, kind: TokenKind) -> SigningKeys:
+    """The instance's keys of one kind, made at its first start. Raises KeyringError."""
+    active, keys = database.transact(lambda: instance_keys.load(ring, kind.name.lower()))
+    return SigningKeys(kind, active, keys)
 
 
 def _instance_id() -> Work[str]:
@@ -211,6 +222,7 @@ def _join(settings: Settings, clock: Clock, found: _Found, lock: FolderLock | No
     dialer = Dialer(DialPrivate(settings.dial_private))
     roads = Roads(settings, dialer, found.host_name, found.ssl_context)
     tally = Tally()
+    links = MailLinks(found.unsubscribe_keys, settings.public_url)
 
     async def load(account_id: AccountId, connection_id: ConnectionId) -> Connection:
         return await load_connection(ctx, account_id, connection_id)
@@ -224,6 +236,7 @@ def _join(settings: Settings, clock: Clock, found: _Found, lock: FolderLock | No
         instance=found.instance,
         settings=engine_settings(settings, found.host_name),
         tally=tally,
+        links=links,
     )
     ctx = Context(store, clock, found.ring, dispatcher, roads, limits_of(settings), tally=tally)
 
@@ -238,7 +251,7 @@ def _join(settings: Settings, clock: Clock, found: _Found, lock: FolderLock | No
         full_host_name,
         [asdict(one) for one in settings.explain()],
     )
-    return PostRoom(settings, found.instance, found.fresh, ctx, store, dispatcher, desk, dialer, lock)
+    return PostRoom(settings, found.instance, found.fresh, ctx, store, dispatcher, desk, dialer, links, lock)
 
 
 class Roads:

@@ -50,7 +50,8 @@ class Submission:
     sender: None takes the server's default. stream: None takes the purpose's own. `options` is kept with
     the message for its way in (`origin`) to show again. `raw`: a complete message of the client's; then
     text, html, headers and attachments stay empty. `arrival`: how a raw message came in, if its trace shall
-    say so.
+    say so. unsubscribe_link: whether it offers to unsubscribe; None:
+    as its purpose has it, bulk mail does and transactional mail does not.
     """
 
     account_id: AccountId
@@ -70,6 +71,7 @@ class Submission:
     attachments: Sequence[Attachment] = ()
     raw: bytes | None = None
     arrival: Arrival | None = None
+    unsubscribe_link: bool | None = None
     stream: str | None = None
     key_id: KeyId | None = None
     options: Mapping[str, object] = field(default_factory=dict)
@@ -317,4 +319,5 @@ def _content(submission: Submission, sender: Mailbox, trace: str) -> Content:
         attachments=tuple(submission.attachments),
         raw=submission.raw,
         trace=trace,
+        unsubscribe_link=submission.unsubscribe_link,
     )

@@ -36,6 +36,7 @@ from postroom.core.connection import (
 from postroom.core.message import Purpose
 from postroom.errors import FieldError, Invalid
 from postroom.mail.address import parse_mailbox
+from postroom.mail.unsubscribe import custom_link_fault
 from postroom.secret import Secret
 from postroom.transports.vendors import vendor_row
 
@@ -310,8 +311,11 @@ class _Merge:
             else:
                 self._wrong(name, "is not a setting of a connection")
         options[STARTTLS_OPTION] = security is not Security.NEVER
-        if options["use_custom_unsubscribe_link"] and not options["custom_unsubscribe_link"]:
+        custom = options["custom_unsubscribe_link"]
+        if options["use_custom_unsubscribe_link"] and not custom:
             self._wrong("custom_unsubscribe_link", BLANK)
+        if isinstance(custom, str) and custom_link_fault(custom):
+            self._wrong("custom_unsubscribe_link", "is not a valid link")
         region = options["aws_region"]
         if isinstance(region, str) and not _REGION.fullmatch(region):
             self._wrong("aws_region", "is not a valid region")

@@ -105,6 +105,7 @@ class Serving:
             for listener in filter(None, (smtp_socket, smtps_socket)):
                 stack.callback(listener.close)
                 room.dialer.listeners.add(listener.getsockname()[:2])
+            room.links.base_url = self._settings.public_url or _url(http_socket)
             await room.dispatcher.start()
             stack.push_async_callback(room.dispatcher.stop, 0.0)
             seeing = Seeing(room)

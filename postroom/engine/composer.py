@@ -1,9 +1,9 @@
 """From a claimed delivery to the envelope a transport takes.
 
 Contents are read once for all deliveries of a claim, and a message's bytes are composed once and kept
-for its other recipients. What cannot be composed is held for a person, never retried for ever. A
-delivery whose worker died twice while it was composed is composed in a child process of limited memory
-and time; only that child's death holds it.
+for its other recipients; where they offer to unsubscribe, with a hole for each one's token. What cannot
+be composed is held for a person, never retried for ever. A delivery whose worker died twice while it was
+composed is composed in a child process of limited memory and time; only that child's death holds it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import asyncio
 import sys
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
+from postroom.core.message import Purpose
 from postroom.engine.claim import Claimed
+from postroom.engine.copies import Copies
 from postroom.engine.transitions import CRASHES_TO_ISOLATE
 from postroom.errors import PostroomError
 from postroom.ids import AccountId
@@ -24,8 +26,10 @@ from postroom.logs import logger
 from postroom.mail.address import parse_address, parse_mailbox
 from postroom.mail.compose import compose, needs_eight_bit, needs_utf8
 from postroom.mail.content import Content
+from postroom.mail.unsubscribe import Offer, offer_for
 from postroom.storage.interface import Sql, Store, Work
 from postroom.storage.messages import unpack_content
+from postroom.tracking.links import MailLinks
 from postroom.transports.interface import Envelope
 
 log = logger("engine")
@@ -41,20 +45,22 @@ class CannotCompose(Exception):
 class _Entry:
     body: bytes  # as stored
     content: Content | None = None
-    composed: bytes | None = None
-    utf8: bool = False  # known with `composed`
+    plain: bytes | None = None  # the same for everybody
+    copies: dict[Offer, Copies] = field(default_factory=dict)
+    utf8: bool = False  # known with `content`
     eight_bit: bool = False
 
     @property
     def size_bytes(self) -> int:
-        return len(self.body) + len(self.composed or b"") * 2
+        composed = len(self.plain or b"") + sum(one.size_bytes for one in self.copies.values())
+        return len(self.body) + 2 * composed
 
 
 class Composer:
     """Composes; keeps what several deliveries of one message need."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, links: MailLinks) -> None:
+        self._store, self._links = store, links
         self._cache: OrderedDict[int, _Entry] = OrderedDict()
         self._bytes = 0
 
@@ -65,8 +71,11 @@ class Composer:
             for content_id, body in await self._store.read(lambda: _bodies(missing)):
                 self._keep(content_id, _Entry(body))
 
-    async def envelope(self, claimed: Claimed) -> Envelope:
-        """The envelope of one delivery, its bytes composed. Raises CannotCompose."""
+    async def envelope(self, claimed: Claimed, offer: Offer) -> Envelope:
+        """The envelope of one delivery, its bytes composed. Raises CannotCompose.
+
+        offer: how the connection it goes through has its mail offer to unsubscribe.
+        """
         entry = self._cache.get(claimed.content_id)
         if entry is None:
             await self.load([claimed])
@@ -75,25 +84,14 @@ class Composer:
             raise CannotCompose("its content is gone: deleted by retention or lost")
         self._cache.move_to_end(claimed.content_id)
         try:
-            if entry.content is None:
-                entry.content = with_sender(unpack_content(entry.body), claimed.from_mailbox)
-            content = entry.content
-            if entry.composed is None:
-                if claimed.crashes >= CRASHES_TO_ISOLATE:
-                    await _compose_alone(entry.body, claimed)
-                entry.composed = compose(
-                    content, message_id=claimed.rfc_message_id, date_us=claimed.accepted_us
-                )
-                # Once for all recipients: each look at 500 of them costs as much as composing.
-                entry.utf8, entry.eight_bit = needs_utf8(content), needs_eight_bit(content)
-                if self._cache.get(claimed.content_id) is entry:  # else it went while it was composed alone
-                    self._bytes += 2 * len(entry.composed)
-                    self._shrink()
+            content = entry.content or self._unpacked(entry, claimed.from_mailbox)
+            if entry.plain is None and not entry.copies and claimed.crashes >= CRASHES_TO_ISOLATE:
+                await _compose_alone(entry.body, claimed)
+            data = self._copy(entry, content, claimed, offer)
             recipient = parse_address(claimed.recipient, "to")
             sender = parse_address(content.sender.address, "from")
         except (PostroomError, ValueError) as error:
             raise CannotCompose(f"it cannot be composed: {error}") from error
-        data = entry.composed
         return Envelope(
             sender=sender.wire,
             recipient=recipient.wire,
@@ -101,6 +99,32 @@ class Composer:
             utf8=recipient.needs_smtputf8 or entry.utf8,
             eight_bit=entry.eight_bit,
         )
+
+    def _unpacked(self, entry: _Entry, from_mailbox: str | None) -> Content:
+        entry.content = content = with_sender(unpack_content(entry.body), from_mailbox)
+        # Once for all recipients: each look at 500 of them costs as much as composing.
+        entry.utf8, entry.eight_bit = needs_utf8(content), needs_eight_bit(content)
+        return content
+
+    def _copy(self, entry: _Entry, content: Content, claimed: Claimed, offer: Offer) -> bytes:
+        """The bytes of this delivery's copy; composed now, or made of what others' copies left."""
+
+        def composed(content: Content) -> bytes:
+            return compose(content, message_id=claimed.rfc_message_id, date_us=claimed.accepted_us)
+
+        before = entry.size_bytes
+        own = offer_for(content, offer, bulk=claimed.purpose is not Purpose.TRANSACTIONAL)
+        if own is None:
+            data = entry.plain = composed(content) if entry.plain is None else entry.plain
+        else:
+            copies = entry.copies.get(own)
+            if copies is None:
+                copies = entry.copies[own] = Copies(content, own, self._links.unsubscribe_url, composed)
+            data = copies.copy(self._links.unsubscribe_token(claimed.delivery_id))
+        if self._cache.get(claimed.content_id) is entry:  # else it went while it was composed alone
+            self._bytes += entry.size_bytes - before
+            self._shrink()
+        return data
 
     def _keep(self, content_id: int, entry: _Entry) -> None:
         if content_id in self._cache:  # another claim read it at the same time

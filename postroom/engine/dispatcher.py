@@ -39,6 +39,7 @@ from postroom.storage.interface import Store
 from postroom.storage.pauses import Pause
 from postroom.storage.routes import Route
 from postroom.tally import Tally
+from postroom.tracking.links import MailLinks
 from postroom.transports.interface import Fault, Outcome, Phase, Result, Transport
 
 log = logger("engine")
@@ -66,6 +67,7 @@ class Dispatcher:
         journal_folder: Path,
         instance: str,
         settings: EngineSettings,
+        links: MailLinks,
         tally: Tally | None = None,
     ) -> None:
         self.clock, self.settings = clock, settings
@@ -76,7 +78,7 @@ class Dispatcher:
         self._book = LaneBook()
         self._runners: dict[ConnectionId, Runner] = {}
         self._router = Router(store, self.health_of, speaks)
-        self._composer = Composer(store)
+        self._composer = Composer(store, links)
         self._guard = ClockGuard(clock)
         self._attempts: dict[AttemptId, Attempt] = {}
         self._pausing = Pausing(store, self._book, self._runners, self._attempts)
@@ -290,7 +292,8 @@ class Dispatcher:
         """Compose and hand over to `deliver`."""
         try:
             attempt.begin()
-            attempt.envelope = await self._composer.envelope(attempt.claimed)
+            offer = self._runners[attempt.claimed.connection_id].route.offer
+            attempt.envelope = await self._composer.envelope(attempt.claimed, offer)
         except CannotCompose as error:
             log.error("delivery held", delivery=attempt.claimed.delivery_id, cause=str(error))
             return Outcome(Result.HELD, Fault.OURS, Phase.CONNECT, text=str(error))

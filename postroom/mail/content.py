@@ -46,3 +46,4 @@ class Content(msgspec.Struct, frozen=True):
     attachments: tuple[Attachment, ...] = ()
     raw: bytes | None = None
     trace: str = ""
+    unsubscribe_link: bool | None = None  # None: as its purpose has it; see `mail.unsubscribe.offer_for`

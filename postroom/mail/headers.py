@@ -122,16 +122,19 @@ def _check_list_uris(name: str, value: str, field: str) -> None:
         position = len(value) - len(rest[1:].lstrip(" \t"))
 
 
-def unsubscribe_headers(
-    https_uri: str, mailto: str = "", one_click: bool = False
-) -> tuple[tuple[str, str], ...]:
+def is_list_uri(uri: str) -> bool:
+    """Whether `uri` may stand between the angle brackets of a List-* field: https, http or mailto."""
+    return _LIST_URI.fullmatch(f"<{uri}>") is not None
+
+
+def unsubscribe_headers(uri: str, one_click: bool = False) -> tuple[tuple[str, str], ...]:
     """List-Unsubscribe (RFC 2369 3.2) and, if `one_click`, List-Unsubscribe-Post (RFC 8058 3.1).
 
-    `https_uri` "https://...", `mailto` "mailto:..." or "". `one_click` only where a DKIM signature will
-    cover both fields (RFC 8058 4). Raises Invalid("list_unsubscribe", ...) for what is no such URI.
+    `uri`: "https://...", "http://..." or "mailto:...". `one_click` only with https, and where a DKIM
+    signature will cover both fields (RFC 8058 4). Raises Invalid("list_unsubscribe", ...) for what does
+    not fit.
     """
-    value = ", ".join(f"<{uri}>" for uri in (https_uri, mailto) if uri)
-    headers = [("List-Unsubscribe", value)]
+    headers = [("List-Unsubscribe", f"<{uri}>")]
     if one_click:
         headers.append(("List-Unsubscribe-Post", _ONE_CLICK))
     return check_custom_headers(headers, "list_unsubscribe")

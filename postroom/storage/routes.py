@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from postroom.core.message import Purpose
 from postroom.ids import AccountId, ConnectionId, LaneId, ServerId
 from postroom.mail.address import address_key, parse_mailbox
+from postroom.mail.unsubscribe import DEFAULT_OFFER, Offer
 from postroom.storage.interface import Sql, Work
 
 
@@ -60,12 +62,13 @@ class Route:
     daily_cap: int | None
     own_sender: str = ""  # the address, for comparing, that this connection alone may write in From
     failed_reason: str | None = None
+    offer: Offer = DEFAULT_OFFER  # how its mail offers to unsubscribe
 
 
 _COLUMNS = (
     "account_id, connection_id, server_id, label, delivery_method, version, enabled, connection_failed_at,"
     " disabled_at, held_until, deleted_at, for_transactional, for_broadcast, for_sequence, hourly_cap,"
-    " daily_cap, sender, failed_reason"
+    " daily_cap, sender, failed_reason, options"
 )
 
 
@@ -99,6 +102,7 @@ def _route(row: Sequence[object]) -> Route:
         daily_cap=row[15],  # type: ignore[arg-type]
         own_sender=own_sender(row[16]),  # type: ignore[arg-type]
         failed_reason=row[17],  # type: ignore[arg-type]
+        offer=Offer.of(json.loads(str(row[18]))),
     )
 
 

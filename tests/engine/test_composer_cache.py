@@ -9,9 +9,10 @@ from postroom.core.message import Purpose
 from postroom.engine.claim import Claimed, Pick, claim
 from postroom.engine.composer import Composer
 from postroom.ids import DecisionId
+from postroom.mail.unsubscribe import Offer
 from postroom.storage import lanes
 from tests.support import seed_rows
-from tests.support.engine import Bench, bench
+from tests.support.engine import LINKS, Bench, bench
 
 
 async def claimed(post: Bench, people: list[str]) -> list[Claimed]:
@@ -31,7 +32,9 @@ async def claimed(post: Bench, people: list[str]) -> list[Claimed]:
 async def test_content_read_twice_at_once_counts_once(tmp_path: Path) -> None:
     async with bench(tmp_path) as post:
         found = await claimed(post, ["a@example.net", "b@example.net"])
-        composer = Composer(post.store)
+        composer = Composer(post.store, LINKS)
         await asyncio.gather(*(composer.load([one]) for one in found))
-        await composer.envelope(found[0])
+        for one in found:
+            await composer.envelope(one, Offer())
+        await composer.envelope(found[0], Offer(header=False))
         assert composer._bytes == sum(entry.size_bytes for entry in composer._cache.values())

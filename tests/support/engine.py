@@ -20,6 +20,8 @@ from postroom.storage import routes
 from postroom.storage.interface import Rows, Sql, Work
 from postroom.storage.migrations import upgrade
 from postroom.storage.sqlite import Database, SqliteStore
+from postroom.tracking.links import MailLinks
+from postroom.tracking.tokens import SigningKeys, TokenKind
 from postroom.transports.dialer import Dialer
 from postroom.transports.interface import SmtpTarget, StartTls, Timeouts, Transport
 from postroom.transports.smtp import SmtpTransport
@@ -32,6 +34,7 @@ QUICK = EngineSettings(
     backoff_longest_s=0.2,
     look_every_s=0.02,
 )
+LINKS = MailLinks(SigningKeys(TokenKind.UNSUBSCRIBE, 1, {1: b"k" * 32}), "https://post.example")
 _TIMEOUTS = Timeouts(2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 0.2)
 
 
@@ -110,6 +113,7 @@ class Bench:
             self.folder / "journal",
             "instance",
             self.settings,
+            LINKS,
         )
 
     async def _load(self, account_id: AccountId, connection_id: ConnectionId) -> Connection:

@@ -181,8 +181,6 @@ def _submission(call: Call, owner: Owner, warnings: Warnings) -> Submission:
         errors.append(FieldError("include_unsubscribe_link", "must be true or false"))
     if errors:
         raise Invalid.of(errors)
-    if given.get("include_unsubscribe_link"):
-        warnings.ignored("include_unsubscribe_link", "unsubscribe links are not part of this version")
     if given.get("subscriber") is not None:
         warnings.ignored("subscriber", "subscribers are not part of this version")
     assert owner.server_id is not None
@@ -201,6 +199,7 @@ def _submission(call: Call, owner: Owner, warnings: Warnings) -> Submission:
         html=body if is_html else None,
         text=None if is_html else body,
         preheader=preheader if is_html else "",
+        unsubscribe_link=True if given.get("include_unsubscribe_link") else None,
         key_id=call.key.key_id,
         options={"preheader": preheader} if preheader else {},
         idempotency=_idempotency(call, owner),

@@ -138,12 +138,24 @@ async def test_h1_a1_hostile_addresses_and_headers_are_422(house: House, change:
 
 async def test_unknown_and_later_parameters_are_remarked_on(house: House) -> None:
     await connect(house)
-    told = await send(house, colour=1, subscriber={"first_name": "A"}, include_unsubscribe_link=True)
+    told = await send(house, colour=1, subscriber={"first_name": "A"})
     assert {one["param"]: one["code"] for one in told["warnings"]} == {
         "colour": "unrecognized_parameter",
         "subscriber": "parameter_ignored",
-        "include_unsubscribe_link": "parameter_ignored",
     }
+
+
+@pytest.mark.parametrize(("said", "stored"), [({}, None), ({"include_unsubscribe_link": True}, True)])
+async def test_an_unsubscribe_link_is_for_those_who_ask(
+    house: House, said: dict[str, object], stored: bool | None
+) -> None:
+    await connect(house)
+    told = await send(house, **said)
+    assert "warnings" not in told
+    owner = Owner(house.account, house.channel)
+    seen = await show_message(house.ctx, owner, str(told["id"]), with_content=True)
+    assert seen.content is not None
+    assert seen.content.unsubscribe_link is stored
 
 
 NAMED = {"Idempotency-Key": "order-17"}

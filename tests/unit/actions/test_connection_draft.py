@@ -424,3 +424,32 @@ def test_whatever_comes_in_is_taken_or_refused(
         assert 15 <= made.hourly_cap <= 2_147_483_647
         assert made.delivery_method is DeliveryMethod.API or 1 <= made.port <= 65_535
         assert not set(made.host) & set(" \r\n\0/@")
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        *(
+            "https://a.example/x>y",
+            "https://a.example/a b",
+            'mailto:"a"@b',
+            "https://a.example/" + "x" * 1900,
+        ),
+        *("https://a.example/\r\nBcc: x", "[unsub\nscribe]"),
+    ],
+)
+def test_u5_a_custom_link_that_could_break_a_header_is_refused(link: str) -> None:
+    (found,) = errors_of(options={"use_custom_unsubscribe_link": True, "custom_unsubscribe_link": link})
+    assert found[0] == "custom_unsubscribe_link"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        *("https://a.example/off?x=1", "mailto:off@a.example", "[unsubscribe]", "{{{ pm:unsubscribe }}}"),
+        *("<%asm_group_unsubscribe_raw_url%>", '<a href="https://a.example/x y">Off</a>'),
+    ],
+)
+def test_a_custom_link_is_any_text(link: str) -> None:
+    options = {"use_custom_unsubscribe_link": True, "custom_unsubscribe_link": link}
+    assert draft(options=options).connection.options["custom_unsubscribe_link"] == link

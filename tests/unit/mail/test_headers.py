@@ -158,8 +158,8 @@ def test_u5_list_headers_that_are_none(headers: list[tuple[str, str]]) -> None:
 def test_unsubscribe_headers() -> None:
     uri = "https://mail.example/u/abc"
     assert unsubscribe_headers(uri) == (("List-Unsubscribe", f"<{uri}>"),)
-    assert unsubscribe_headers(uri, "mailto:u@example.com", one_click=True) == (
-        ("List-Unsubscribe", f"<{uri}>, <mailto:u@example.com>"),
+    assert unsubscribe_headers(uri, one_click=True) == (
+        ("List-Unsubscribe", f"<{uri}>"),
         ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
     )
     for bad in ("https://a.example/\r\nBcc: x", "https://a.example/>", "ftp://a.example", "https://a b", ""):

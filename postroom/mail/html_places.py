@@ -1,0 +1,120 @@
+"""Where a document's body begins and ends, as places in its text, so that something can be put there.
+
+Documents of mail are not parsed and written anew: that would change what their author, or a vendor's
+placeholder in them, relies on. Only the few tags that matter are looked for, in linear time, past comments
+and past elements whose content is no markup (HTML, 13.1.2 and 13.2.5).
+"""
+
+from __future__ import annotations
+
+import re
+
+# Comments are tokens too: templates for Outlook hide a second <body> inside one.
+_START = re.compile(r"<!--|<(/?)(!doctype|html|head|body)(?=[\s>/])", re.IGNORECASE)
+_TAG_END = re.compile(r"""(?:[^"'>]|"[^"]*"|'[^']*')*>""")
+_NO_MARKUP = ("script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes", "plaintext")
+# Every tag is walked over, not only those that matter: an attribute may hold any text.
+_WALK = re.compile(
+    r"""<!--|<(?:(/?)(html|body|"""
+    + "|".join(_NO_MARKUP)
+    + r""")(?=[\s>/])|/?[a-z])(?:[^"'>]+|"[^"]*"|'[^']*')*(>?)""",
+    re.IGNORECASE,
+)
+_USUAL_END = re.compile(r"</body\s*>\s*(?:</html\s*>\s*)?")
+_CLOSERS = {name: re.compile(rf"</{name}(?=[\s>/])", re.IGNORECASE) for name in _NO_MARKUP}
+_LANGUAGE = re.compile(
+    r"""<html(?:[^"'>]|"[^"]*"|'[^']*')*?\slang\s*=\s*["']?([A-Za-z]{2,3})(?=["'\s>-])""", re.IGNORECASE
+)
+
+
+def body_start(document: str) -> int:
+    """Right behind <body>; without one behind </head>, <html> or the doctype, else 0."""
+    place = position = 0
+    while True:
+        token = _START.search(document, position)
+        if token is None:
+            return place
+        if token.group() == "<!--":
+            end = document.find("-->", token.start() + 2)
+            if end < 0:
+                return place
+            position = end + 3
+            continue
+        tag_end = _TAG_END.match(document, token.end())
+        if tag_end is None:
+            return place
+        position = tag_end.end()
+        name = token.group(2).lower()
+        if name == "body" and not token.group(1):
+            return position
+        if name in ("html", "!doctype") or (name == "head" and token.group(1)):
+            place = position
+
+
+def body_end(document: str) -> int:
+    """In front of the last </body>; without one in front of </html>, else the end.
+
+    What is never closed (a comment, a tag, a <style>) hides all that follows it, so the place is before it.
+    """
+    place = _usual_body_end(document)
+    return _walked_body_end(document) if place is None else place
+
+
+def _usual_body_end(document: str) -> int | None:
+    """The place in a document that ends as documents do, without walking through it; None: it may not."""
+    lower = document.lower()
+    place = lower.rfind("</body")
+    if place < 0:
+        place = len(document)
+        if "</html" in lower:
+            return None
+    elif not _USUAL_END.fullmatch(lower, place):
+        return None
+    if len(lower) != len(document):  # a few letters change their length
+        return None
+    if lower.rfind("<", 0, place) > lower.rfind(">", 0, place):
+        return None
+    if lower.rfind("<!--", 0, place) > lower.rfind("-->", 0, place):
+        return None
+    for name in _NO_MARKUP:
+        opened = lower.rfind(f"<{name}", 0, place)
+        if opened >= 0 and opened > lower.rfind(f"</{name}", 0, place):
+            return None
+    return place
+
+
+def _walked_body_end(document: str) -> int:
+    after_body: int | None = None
+    after_html: int | None = None
+    position = 0
+    last = len(document)
+    while token := _WALK.search(document, position):
+        if token.group() == "<!--":
+            end = document.find("-->", token.start() + 2)
+            if end < 0:
+                last = token.start()
+                break
+            position = end + 3
+            continue
+        if not token[3]:
+            last = token.start()
+            break
+        position = token.end()
+        name, closing = (token[2] or "").lower(), bool(token[1])
+        if closing and name == "body":
+            after_body = token.start()
+        elif closing and name == "html":
+            after_html = token.start()
+        elif not closing and name in _CLOSERS:
+            closer = _CLOSERS[name].search(document, position)
+            if closer is None:
+                last = token.start()
+                break
+            position = closer.start()
+    return next((place for place in (after_body, after_html) if place is not None), last)
+
+
+def language(document: str) -> str:
+    """The primary language subtag of <html lang=...>, in lower case (RFC 5646 2.2.1), or ""."""
+    found = _LANGUAGE.search(document[:4000])
+    return found.group(1).lower() if found else ""
