@@ -401,8 +401,9 @@ def http_application(
     pages: applications for one exact path each.
     """
     # Imported here: a command without `serve` needs none of it, and it takes a while.
-    from postroom.http.app import http_app
+    from postroom.http.app import Mount, http_app
     from postroom.http.surface import ApiSettings
+    from postroom.web import public
 
     settings = room.settings
     spoken = ApiSettings(
@@ -410,8 +411,9 @@ def http_application(
         rate_per_minute=settings.api_rate_per_minute,
         most_body_bytes=settings.max_body_bytes,
     )
+    pages = Mount(public.PublicPages(room.ctx, room.links), public.PATHS, "")
     return http_app(
-        api_mounts(room.ctx, spoken),
+        [*api_mounts(room.ctx, spoken), pages],
         missing,
         most_body_bytes=settings.max_body_bytes,
         pages=pages,

@@ -19,6 +19,8 @@ class EventKind(StrEnum):
     SUPPRESSED = "suppressed"
     CANCELLED = "cancelled"
     HELD = "held"
+    UNSUBSCRIBED = "unsubscribed"  # data says by which way, and from which address
+    RESUBSCRIBED = "resubscribed"
     WAITING = "waiting"  # nothing may send it now; data says why
     CONNECTION_FAILED = "connection_failed"
     CONNECTION_RECOVERED = "connection_recovered"

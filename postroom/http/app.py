@@ -32,7 +32,8 @@ Missing = Callable[[], Sequence[str]]
 class Mount:
     """An application and its paths: each of `paths` with all below it, and the same again below `prefix`.
 
-    The application sees paths without the prefix, which is in the scope under PREFIX_KEY.
+    The application sees paths without the prefix, which is in the scope under PREFIX_KEY. Without a prefix it
+    is no API, and `/` does not tell of it.
     """
 
     app: ASGIApp
@@ -74,7 +75,7 @@ class Dispatcher:
         answered: Answered | None,
     ) -> None:
         self._missing, self._pages, self._answered = missing, pages, answered
-        self._told = sorted(path for mount in mounts for path in mount.paths)
+        self._told = sorted(path for mount in mounts if mount.prefix for path in mount.paths)
         entries = [(path, "", mount) for mount in mounts for path in mount.paths]
         entries += [(mount.prefix + path, mount.prefix, mount) for mount in mounts for path in mount.paths]
         self._entries = sorted(entries, key=lambda entry: -len(entry[0]))

@@ -7,6 +7,7 @@ A refused request does not count.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from postroom.clock import MICROS, Clock
@@ -48,21 +49,20 @@ class RateLimiter:
     def __init__(self, clock: Clock, per_minute: int) -> None:
         """per_minute: 1 or more; where there is no limit there is no limiter."""
         self._clock, self._limit = clock, per_minute
-        self._windows: OrderedDict[int, _Window] = OrderedDict()
+        self._windows: OrderedDict[Hashable, _Window] = OrderedDict()
 
-    def take(self, key_id: int) -> Allowance:
+    def take(self, key: Hashable) -> Allowance:
         """Count one request of this key, if it has one left."""
         second = int(self._clock.steady_s())
-        window = self._windows.get(key_id)
+        window = self._windows.get(key)
         if window is None:
-            window = self._windows[key_id] = _Window()
+            window = self._windows[key] = _Window()
             if len(self._windows) > MOST_KEYS:
                 self._windows.popitem(last=False)
         else:
-            self._windows.move_to_end(key_id)
+            self._windows.move_to_end(key)
+        self._forget(window, second)
         slots = window.slots
-        while slots and slots[0][0] <= second - WINDOW_S:
-            window.total -= slots.popleft()[1]
         allowed = window.total < self._limit
         if allowed:
             window.total += 1
@@ -73,6 +73,19 @@ class RateLimiter:
         wait_s = slots[0][0] + WINDOW_S - second
         reset = self._clock.now_us() // MICROS + wait_s
         return Allowance(self._limit, self._limit - window.total, reset, 0 if allowed else wait_s)
+
+    def wait_s(self, key: Hashable) -> int:
+        """How long until this key has one left, without counting; 0: it has."""
+        window, second = self._windows.get(key), int(self._clock.steady_s())
+        if window is None:
+            return 0
+        self._forget(window, second)
+        return window.slots[0][0] + WINDOW_S - second if window.total >= self._limit else 0
+
+    @staticmethod
+    def _forget(window: _Window, second: int) -> None:
+        while window.slots and window.slots[0][0] <= second - WINDOW_S:
+            window.total -= window.slots.popleft()[1]
 
 
 def limiter(clock: Clock, setting: int | None, documented: int) -> RateLimiter | None:

@@ -298,6 +298,47 @@ def content(account_id: AccountId, content_id: int) -> Work[Content | None]:
 
 
 @dataclass(frozen=True)
+class Addressed:
+    """Whom a delivery went to, on whose behalf. `address` is the recipient for comparing.
+
+    gone: its server or account was deleted.
+    """
+
+    delivery_id: DeliveryId
+    account_id: AccountId
+    server_id: ServerId
+    message_id: MessageId
+    recipient: str
+    address: str
+    sender: str
+    server_name: str
+    stream_name: str
+    gone: bool
+
+
+_ADDRESSED = """
+SELECT d.delivery_id, d.account_id, d.server_id, d.message_id, d.recipient, d.address, m.sender,
+       COALESCE(v.name, ''), COALESCE(s.name, ''),
+       v.server_id IS NULL OR v.deleted_at IS NOT NULL OR a.deleted_at IS NOT NULL
+FROM deliveries d
+JOIN messages m ON m.message_id = d.message_id
+LEFT JOIN servers v ON v.server_id = d.server_id
+LEFT JOIN accounts a ON a.account_id = d.account_id
+LEFT JOIN streams s ON s.account_id = d.account_id AND s.server_id = d.server_id AND s.stream = m.stream
+WHERE d.delivery_id = :delivery_id
+"""
+
+
+def addressed(delivery_id: DeliveryId) -> Work[Addressed | None]:
+    """By the number in a token of ours, which knows no account; works after its content is cleared away."""
+    rows = yield Sql(_ADDRESSED, {"delivery_id": delivery_id})
+    if not rows:
+        return None
+    values = [*rows[0][:-1], bool(rows[0][-1])]
+    return Addressed(*values)
+
+
+@dataclass(frozen=True)
 class StoredAttempt:
     """One try of a delivery through one connection. Times are microseconds since 1970."""
 

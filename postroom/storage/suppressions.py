@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 
 from postroom.core.suppression import ALL_STREAMS, Origin, Reason, Suppression
 from postroom.ids import AccountId, ServerId
@@ -127,6 +127,42 @@ def all_of(account_id: AccountId, server_id: ServerId, address: str) -> Work[lis
         .order_by(suppressions.c.stream)
     )
     return [_suppression(row) for row in rows]
+
+
+def remove_own(
+    account_id: AccountId, server_id: ServerId, address: str, streams: Sequence[str]
+) -> Work[bool]:
+    """Take back what the recipient's own unsubscribing put on these streams; whether there was any."""
+    rows = yield (
+        delete(suppressions)
+        .where(
+            *_of_address(account_id, server_id, address, streams),
+            suppressions.c.reason == Reason.UNSUBSCRIBE.value,
+            suppressions.c.origin == Origin.RECIPIENT.value,
+        )
+        .returning(suppressions.c.stream)
+    )
+    return bool(rows)
+
+
+def of_address(
+    account_id: AccountId, server_id: ServerId, address: str, streams: Sequence[str]
+) -> Work[dict[str, tuple[Reason, Origin]]]:
+    """Why a server sends nothing to an address on these streams, by stream; "" is for all streams."""
+    rows = yield select(suppressions).where(*_of_address(account_id, server_id, address, streams))
+    return {row.stream: (Reason(row.reason), Origin(row.origin)) for row in rows}
+
+
+def _of_address(
+    account_id: AccountId, server_id: ServerId, address: str, streams: Sequence[str]
+) -> tuple[ColumnElement[bool], ...]:
+    """The streams are named because the key leads with them: without, a whole list would be read."""
+    return (
+        suppressions.c.account_id == account_id,
+        suppressions.c.server_id == server_id,
+        suppressions.c.stream.in_(streams),
+        suppressions.c.address == address,
+    )
 
 
 def list_of(

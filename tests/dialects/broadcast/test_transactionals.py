@@ -147,7 +147,7 @@ async def test_unknown_and_later_parameters_are_remarked_on(house: House) -> Non
 
 @pytest.mark.parametrize(("said", "stored"), [({}, None), ({"include_unsubscribe_link": True}, True)])
 async def test_an_unsubscribe_link_is_for_those_who_ask(
-    house: House, said: dict[str, object], stored: bool | None
+    house: House, said: dict[str, Any], stored: bool | None
 ) -> None:
     await connect(house)
     told = await send(house, **said)
