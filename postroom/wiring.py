@@ -396,7 +396,7 @@ def http_application(
     missing: Callable[[], Sequence[str]],
     pages: Mapping[str, ASGIApp] | None = None,
 ) -> ASGIApp:
-    """Every dialect at its paths. url: where we are reached unless `public_url` says otherwise.
+    """Every dialect and page at its paths. url: where we are reached unless `public_url` says otherwise.
 
     pages: applications for one exact path each.
     """
@@ -411,9 +411,9 @@ def http_application(
         rate_per_minute=settings.api_rate_per_minute,
         most_body_bytes=settings.max_body_bytes,
     )
-    pages = Mount(public.PublicPages(room.ctx, room.links), public.PATHS, "")
+    in_mail = Mount(public.PublicPages(room.ctx, room.links), public.PATHS, "")
     return http_app(
-        [*api_mounts(room.ctx, spoken), pages],
+        [*api_mounts(room.ctx, spoken), in_mail],
         missing,
         most_body_bytes=settings.max_body_bytes,
         pages=pages,

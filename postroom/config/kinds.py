@@ -20,6 +20,7 @@ from postroom.secret import Secret
 T = TypeVar("T")
 Word = TypeVar("Word", bound=str)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_MOST_URL_CHARACTERS = 500  # with a token behind it, it has to fit a line of a header
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?(s|m|h|d)?")
@@ -220,8 +221,10 @@ def _url(raw: object) -> str:
         fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         fits = False
-    if text and (not fits or not text.isascii() or re.search(r"[@?#\\\s\x00-\x1f\x7f]", text)):
+    if text and (not fits or not text.isascii() or re.search(r"[@?#\\\s\x00-\x1f\x7f<>\"'`{}|^]", text)):
         raise Unfit("must be like https://mail.example.com: http or https, without login, query or fragment")
+    if len(text) > _MOST_URL_CHARACTERS:
+        raise Unfit(f"is longer than {_MOST_URL_CHARACTERS} characters")
     return text
 
 

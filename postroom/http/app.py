@@ -21,8 +21,9 @@ PREFIX_KEY = "postroom.prefix"  # in the scope: what was taken off the front of 
 JSON = b"application/json"
 
 Answered = Callable[[str, int], None]
-"""(dialect, status): an answer begins; the dialect is a mount's prefix without its slash, or OPERATIONS."""
+"""(dialect, status): an answer begins; the dialect is a mount's prefix without its slash, PUBLIC or OPERATIONS."""
 OPERATIONS = "operations"
+PUBLIC = "public"  # the mounts without a prefix
 
 Missing = Callable[[], Sequence[str]]
 """What is missing until requests can be served, one phrase each; empty: ready."""
@@ -86,7 +87,7 @@ class Dispatcher:
         path: str = scope["path"]
         for base, prefix, mount in self._entries:
             if _is_below(path, base, mount.fold_case):
-                told = self._told_of(send, mount.prefix.strip("/"))
+                told = self._told_of(send, mount.prefix.strip("/") or PUBLIC)
                 await mount.app(_inside(scope, path, prefix, mount), receive, told)
                 return
         send = self._told_of(send, OPERATIONS)

@@ -130,9 +130,8 @@ def is_list_uri(uri: str) -> bool:
 def unsubscribe_headers(uri: str, one_click: bool = False) -> tuple[tuple[str, str], ...]:
     """List-Unsubscribe (RFC 2369 3.2) and, if `one_click`, List-Unsubscribe-Post (RFC 8058 3.1).
 
-    `uri`: "https://...", "http://..." or "mailto:...". `one_click` only with https, and where a DKIM
-    signature will cover both fields (RFC 8058 4). Raises Invalid("list_unsubscribe", ...) for what does
-    not fit.
+    `uri`: "https://...", "http://..." or "mailto:...". `one_click` only with https (RFC 8058 3.1). Raises
+    Invalid("list_unsubscribe", ...) for what does not fit.
     """
     headers = [("List-Unsubscribe", f"<{uri}>")]
     if one_click:

@@ -161,10 +161,10 @@ async def test_what_is_stopped_before_its_body_goes_back(
         composing, go_on = asyncio.Event(), asyncio.Event()
         envelope = post.engine._composer.envelope
 
-        async def slowly(claimed: object) -> object:
+        async def slowly(*what: object) -> object:
             composing.set()
             await go_on.wait()
-            return await envelope(claimed)  # type: ignore[arg-type]  # handed through
+            return await envelope(*what)  # type: ignore[arg-type]  # handed through
 
         monkeypatch.setattr(post.engine._composer, "envelope", slowly)
         await post.send(Purpose.TRANSACTIONAL, ["a@example.net"])

@@ -157,6 +157,8 @@ def test_a_text_becomes_its_value(name: str, text: str, value: object) -> None:
         ("public_url", "https://mail.example.com/?a=1", "must be like https"),
         ("public_url", "https://mail.example.com:99999", "must be like https"),
         ("public_url", "https:///x", "must be like https"),
+        ("public_url", "https://mail.example.com/a>b", "must be like https"),
+        ("public_url", "https://mail.example.com/" + "a" * 500, "is longer than 500 characters"),
         ("public_url", "https://a\r\nX: y", "must be like https"),
         ("helo_name", "bad_name", "must be a host name or an address literal"),
         ("helo_name", "192.0.2.1", "must be a host name or an address literal"),

@@ -58,10 +58,6 @@ def test_without_https_there_is_no_one_click() -> None:
     assert made.headers == (("List-Unsubscribe", "<http://127.0.0.1:8080/u/abc>"),)
 
 
-def test_where_nothing_signs_there_is_no_one_click() -> None:
-    assert offering(HTML, URL, Offer(one_click=False)).headers == (("List-Unsubscribe", f"<{URL}>"),)
-
-
 @pytest.mark.parametrize("name", ["List-Unsubscribe", "list-unsubscribe"])
 def test_a_header_of_the_messages_own_stays(name: str) -> None:
     own = ((name, "<mailto:off@example.com>"),)
