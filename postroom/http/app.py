@@ -21,7 +21,7 @@ PREFIX_KEY = "postroom.prefix"  # in the scope: what was taken off the front of 
 JSON = b"application/json"
 
 Answered = Callable[[str, int], None]
-"""(dialect, status): an answer begins; the dialect is a mount's prefix without its slash, PUBLIC or OPERATIONS."""
+"""(dialect, status): an answer begins; the dialect is a mount's prefix without its slash, or one of these."""
 OPERATIONS = "operations"
 PUBLIC = "public"  # the mounts without a prefix
 
