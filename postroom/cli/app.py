@@ -23,11 +23,13 @@ from postroom.cli import (
     key,
     key_file,
     message,
+    notices,
     queue,
     serve,
     server,
     setup,
     suppression,
+    top,
     vendor,
 )
 from postroom.cli.command import appearance
@@ -68,6 +70,8 @@ message.add_explain(app)
 app.add_typer(inbox.app)
 setup.add_config(app)
 doctor.add_doctor(app)
+top.add_top(app)
+notices.add_notices(app)
 
 
 @functools.cache

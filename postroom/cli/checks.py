@@ -186,6 +186,9 @@ def inside(health: Mapping[str, Any]) -> Iterator[Check]:
         )
     if not health["failed_connections"]:
         yield Check("connections", Level.OK, "none has failed")
+    for one in health["troubles"]:
+        if one["kind"] != "connection_failed":  # told above
+            yield Check(one["about"], Level.WARNING, f"since {one['began_at']}: {one['text']}")
     for one in health["pauses"]:
         said = f": {one['reason']}" if one["reason"] else ""
         text = f"paused by {one['by']} at {one['since']}{said}; see `queue resume`"

@@ -15,8 +15,8 @@ from postroom.config import Settings
 from postroom.control.address import socket_path
 from postroom.control.client import NotListening
 from postroom.control.client import call as ask
-from postroom.control.lock import Locked, holder_of
-from postroom.errors import NotFound
+from postroom.control.lock import SERVE, Locked, holder_of
+from postroom.errors import NotFound, Unavailable
 
 PATIENCE_S = 10.0
 _AGAIN_S = 0.05
@@ -58,6 +58,13 @@ async def _here(settings: Settings, operation: str, args: Mapping[str, object]) 
     async with wiring.opened(settings) as room:
         # Through JSON, so that it looks the same as what comes over the socket.
         return json.loads(json.dumps(await run(room.desk, operation, args, this_user())))
+
+
+def must_serve(settings: Settings) -> None:
+    """For what only a running `serve` can tell. Raises Unavailable; a folder that is absent is let pass."""
+    holder = holder_of(settings.data)
+    if settings.data.exists() and (holder is None or holder.role != SERVE):
+        raise Unavailable(f"no `serve` is running on {settings.data}; `postroom serve` starts one")
 
 
 class NoData(NotFound):
