@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from postroom.actions.checks import MOST_ID
 from postroom.actions.context import Actor, Context
+from postroom.core.event import EventKind
 from postroom.core.message import DeliveryState
 from postroom.core.server import Owner
 from postroom.errors import NotFound
 from postroom.ids import DeliveryId, LaneId, MessageId
 from postroom.mail.content import Content
-from postroom.storage import audit, messages, queue
+from postroom.storage import audit, message_list, messages, queue
 from postroom.storage.interface import Work, now
+from postroom.storage.message_list import Slice, Wanted
 from postroom.storage.messages import StoredDelivery, StoredMessage
 
 KIND = "message"
+MOST_LISTED = 500
+_MOST_SLICES = 25
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ async def show_message(ctx: Context, owner: Owner, text: str, *, with_content: b
     """A message by its number, its public id or its Message-ID. Raises NotFound."""
 
     def work() -> Work[Seen]:
-        message = yield from _owned(owner, text)
+        message = yield from owned(owner, text)
         found = yield from messages.deliveries(message.account_id, message.message_id)
         content = None
         if with_content:
@@ -40,21 +46,48 @@ async def show_message(ctx: Context, owner: Owner, text: str, *, with_content: b
     return await ctx.store.read(work)
 
 
+@dataclass(frozen=True)
+class Listed:
+    """Messages that were found, newest first, with their deliveries.
+
+    next_before: where to go on; None: there are no more. searched_all False: so much was looked through
+    without finding enough that it stopped there.
+    """
+
+    seen: tuple[Seen, ...]
+    next_before: MessageId | None
+    searched_all: bool = True
+
+
 async def list_messages(
-    ctx: Context, owner: Owner, *, limit: int = 50, before: int | None = None
-) -> list[Seen]:
-    """The newest messages, newest first, with their deliveries; `before`: a message's number."""
+    ctx: Context, owner: Owner, wanted: Wanted | None = None, *, limit: int = 50, before: int | None = None
+) -> Listed:
+    """The newest messages that fit, newest first; `before`: only older ones than this message's number."""
+    limit = max(1, min(limit, MOST_LISTED))
+    at: int | None = None if before is None else max(0, min(before, MOST_ID))
+    found: list[StoredMessage] = []
+    slices = 0
+    while len(found) < limit and slices < _MOST_SLICES:
+        left, older_than = limit - len(found), at
 
-    def work() -> Work[list[Seen]]:
-        seen: list[Seen] = []
-        for message in (
-            yield from messages.newest(owner.account_id, owner.server_id, max(0, min(limit, 500)), before)
-        ):
-            found = yield from messages.deliveries(message.account_id, message.message_id)
-            seen.append(Seen(message, tuple(found)))
-        return seen
+        def work(left: int = left, older_than: int | None = older_than) -> Work[Slice]:
+            return message_list.look(owner.account_id, owner.server_id, wanted or Wanted(), left, older_than)
 
-    return await ctx.store.read(work)
+        looked = await ctx.store.read(work)
+        found += looked.found
+        at, slices = looked.last_looked, slices + 1
+        if at is None:
+            break
+    seen = await ctx.store.read(lambda: _with_deliveries(found))
+    return Listed(tuple(seen), None if at is None else MessageId(at), at is None or len(found) == limit)
+
+
+def _with_deliveries(found: Sequence[StoredMessage]) -> Work[list[Seen]]:
+    seen: list[Seen] = []
+    for message in found:
+        rows = yield from messages.deliveries(message.account_id, message.message_id)
+        seen.append(Seen(message, tuple(rows)))
+    return seen
 
 
 @dataclass(frozen=True)
@@ -72,7 +105,7 @@ async def cancel_message(ctx: Context, actor: Actor, owner: Owner, text: str) ->
     """
 
     def work() -> Work[tuple[MessageId, queue.Taken]]:
-        message = yield from _owned(owner, text)
+        message = yield from owned(owner, text)
         taken = yield from queue.cancel_message(message.account_id, message.message_id)
         if taken.cancelled or taken.claimed:
             at = yield from now()
@@ -108,18 +141,22 @@ async def release_message(ctx: Context, actor: Actor, owner: Owner, text: str) -
     """Let captured and held deliveries into the queue. Returns how many. Raises NotFound."""
 
     def work() -> Work[list[tuple[LaneId, int]]]:
-        message = yield from _owned(owner, text)
-        woken = yield from queue.release_message(message.account_id, message.message_id)
-        if woken:
-            at = yield from now()
-            yield from audit.add(
-                message.account_id,
-                at,
-                actor,
-                "message.release",
-                f"message {message.message_id}",
-                {"released": sum(count for _, count in woken)},
-            )
+        message = yield from owned(owner, text)
+        at = yield from now()
+        found = yield from queue.look(message.account_id, message.message_id)
+        waiting = [one for one in found if one.state in (DeliveryState.CAPTURED, DeliveryState.HELD)]
+        if not waiting:
+            return []
+        reason = f"released by {actor.name}"
+        woken = yield from queue.put_in(message, waiting, EventKind.RELEASED, reason, actor.name, at)
+        yield from audit.add(
+            message.account_id,
+            at,
+            actor,
+            "message.release",
+            f"message {message.message_id}",
+            {"released": len(waiting)},
+        )
         return woken
 
     woken = await ctx.store.write(work)
@@ -128,7 +165,8 @@ async def release_message(ctx: Context, actor: Actor, owner: Owner, text: str) -
     return sum(count for _, count in woken)
 
 
-def _owned(owner: Owner, text: str) -> Work[StoredMessage]:
+def owned(owner: Owner, text: str) -> Work[StoredMessage]:
+    """A message by its number, its public id or its Message-ID, for the units of actions. Raises NotFound."""
     message = yield from messages.find(owner.account_id, text)
     if message is None or not owner.sees_server(message.server_id):
         raise NotFound(KIND)

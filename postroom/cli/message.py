@@ -12,13 +12,17 @@ from typer import Argument, Option
 
 from postroom.cli.command import Account, Server, command, group
 from postroom.cli.terminal import Terminal, command_name, plain, read_text
-from postroom.core.message import Purpose
+from postroom.core.message import DeliveryState, Purpose, SettledAs
 from postroom.errors import Invalid
 
-app = group("message", "Messages: send, look at, cancel, release.")
+app = group("message", "Messages: send, look at, cancel, release, try or send again.")
 
 Id = Annotated[
     str, Argument(metavar="MESSAGE", help="The message's number, its public id or its Message-ID.")
+]
+
+OneRecipient = Annotated[
+    str | None, Option("--recipient", metavar="ADDRESS", help="Only this one of its recipients.")
 ]
 
 
@@ -94,22 +98,45 @@ def list_messages(
     terminal: Terminal,
     account: Account = None,
     server: Server = None,
+    state: Annotated[DeliveryState | None, Option("--state", help="Of any of its deliveries.")] = None,
+    recipient: Annotated[
+        str | None, Option("--recipient", metavar="ADDRESS", help="To this address, or to any @domain.")
+    ] = None,
+    stream: Annotated[str | None, Option("--stream", help="Of this stream.")] = None,
+    subject: Annotated[str | None, Option("--subject", metavar="TEXT", help="With this in it.")] = None,
+    since: Annotated[
+        str | None, Option("--since", metavar="WHEN", help="Accepted since: 2h, 3d, a date or a time (UTC).")
+    ] = None,
     limit: Annotated[int, Option("--limit", min=1, max=500, help="Most of them to show.")] = 50,
     before: Annotated[int | None, Option("--before", metavar="ID", help="Only older ones than this.")] = None,
 ) -> None:
-    """List the newest messages, newest first."""
-    found = terminal.call("message.list", account=account, server=server, limit=limit, before=before)
-    terminal.show(
-        found,
-        lambda: terminal.table(
+    """List the newest messages, newest first: all, or those that fit."""
+    found = terminal.call(
+        "message.list",
+        account=account,
+        server=server,
+        state=None if state is None else state.value,
+        recipient=recipient,
+        stream=stream,
+        subject=subject,
+        since=since,
+        limit=limit,
+        before=before,
+    )
+
+    def for_people() -> None:
+        terminal.table(
             ("id", "accepted", "purpose", "to", "subject", "state"),
             (
                 (one["message_id"], one["created_at"], one["purpose"], _to(one), one["subject"], _states(one))
                 for one in found["data"]
             ),
-            "There are no messages.",
-        ),
-    )
+            "There are no messages." if found["searched_all"] else "Nothing was found so far.",
+        )
+        if found["next_before"]:
+            terminal.say(f"Older ones: --before {found['next_before']}")
+
+    terminal.show(found, for_people)
 
 
 @command(app, "show")
@@ -177,6 +204,50 @@ def release(terminal: Terminal, message: Id, account: Account = None) -> None:
         1: "1 delivery was put into the queue.",
     }
     terminal.show(done, lambda: terminal.say(said.get(count, f"{count} deliveries were put into the queue.")))
+
+
+@command(app, "retry")
+def retry(terminal: Terminal, message: Id, recipient: OneRecipient = None, account: Account = None) -> None:
+    """Try at once what waits for a later try, is held, or bounced."""
+    done = terminal.call("message.retry", message=message, recipient=recipient, account=account)
+    terminal.show(done, lambda: _handled(terminal, done, "tried again at once"))
+
+
+@command(app, "resend")
+def resend(
+    terminal: Terminal,
+    message: Id,
+    recipient: OneRecipient = None,
+    account: Account = None,
+    yes: Annotated[bool, Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Send again what was sent or may have been, with the same Message-ID."""
+    whom = recipient or "each of its recipients"
+    terminal.confirm(f"Send message {message} again? It may reach {plain(whom)} twice.", yes=yes)
+    done = terminal.call("message.resend", message=message, recipient=recipient, account=account)
+    terminal.show(done, lambda: _handled(terminal, done, "sent again"))
+
+
+@command(app, "settle")
+def settle(
+    terminal: Terminal,
+    message: Id,
+    word: Annotated[SettledAs, Option("--as", help="What became of it, by your word.")],
+    recipient: OneRecipient = None,
+    account: Account = None,
+) -> None:
+    """End what is unknown or unverified as sent or as failed."""
+    done = terminal.call(
+        "message.settle", message=message, word=word.value, recipient=recipient, account=account
+    )
+    terminal.show(done, lambda: _handled(terminal, done, f"settled as {word.value}"))
+
+
+def _handled(terminal: Terminal, done: dict[str, Any], what: str) -> None:
+    count = len(done["deliveries"])
+    terminal.say(f"1 delivery is {what}." if count == 1 else f"{count} deliveries are {what}.")
+    for one in done["left_alone"]:
+        terminal.say(f"Not {plain(one['recipient'])}, {one['state']}: {one['why']}.")
 
 
 def add_explain(root: typer.Typer) -> None:

@@ -8,15 +8,17 @@ from collections.abc import Mapping
 
 import msgspec
 
-from postroom.actions import messages
+from postroom.actions import by_hand, messages
 from postroom.actions.accept import Submission, accept_message
+from postroom.actions.by_hand import Handled
 from postroom.actions.messages import Seen
-from postroom.clock import to_iso
+from postroom.clock import moment_us, to_iso
 from postroom.control.desk import Desk, owner_of, server_of
-from postroom.core.message import Purpose
+from postroom.core.message import DeliveryState, Purpose, SettledAs
 from postroom.errors import Invalid
-from postroom.mail.address import parse_mailbox
+from postroom.mail.address import parse_address, parse_domain, parse_mailbox
 from postroom.mail.content import Attachment, Content, Mailbox
+from postroom.storage.message_list import Wanted
 from postroom.storage.messages import StoredDelivery
 
 ORIGIN = "command_line"
@@ -89,13 +91,48 @@ async def list_all(
     *,
     account: int | None = None,
     server: int | None = None,
+    state: DeliveryState | None = None,
+    recipient: str | None = None,
+    stream: str | None = None,
+    subject: str | None = None,
+    since: str | None = None,
     limit: int = 50,
     before: int | None = None,
 ) -> dict[str, object]:
-    """The newest messages, newest first; `before`: only those older than this message's number."""
+    """The newest messages that fit, newest first; `before`: only those older than this message's number.
+
+    next_before: where to go on. searched_all False: it stopped after looking through very many.
+    """
     owner = await owner_of(desk, account, server)
-    found = await messages.list_messages(desk.ctx, owner, limit=limit, before=before)
-    return {"data": [shown_message(one) for one in found]}
+    wanted = Wanted(
+        state=state,
+        recipient=_recipient_key(recipient),
+        stream=stream,
+        subject=subject or "",
+        since_us=_since(desk, since),
+    )
+    listed = await messages.list_messages(desk.ctx, owner, wanted, limit=limit, before=before)
+    return {
+        "data": [shown_message(one) for one in listed.seen],
+        "next_before": listed.next_before,
+        "searched_all": listed.searched_all,
+    }
+
+
+def _recipient_key(recipient: str | None) -> str:
+    """An address as it is compared, or `@domain`."""
+    if not recipient:
+        return ""
+    if recipient.startswith("@"):
+        return "@" + parse_domain(recipient[1:], "recipient")
+    return parse_address(recipient, "recipient").key
+
+
+def _since(desk: Desk, since: str | None) -> int | None:
+    try:
+        return None if since is None else moment_us(since, desk.ctx.clock.now_us())
+    except ValueError as error:
+        raise Invalid("since", "must be a date, a time, or an age like 90m, 2h or 3d") from error
 
 
 async def show(desk: Desk, *, message: str, account: int | None = None) -> dict[str, object]:
@@ -117,6 +154,43 @@ async def release(desk: Desk, *, message: str, account: int | None = None) -> di
     """Let what is captured or held into the queue."""
     owner = await owner_of(desk, account, None)
     return {"released": await messages.release_message(desk.ctx, desk.actor, owner, message)}
+
+
+async def retry(
+    desk: Desk, *, message: str, recipient: str | None = None, account: int | None = None
+) -> dict[str, object]:
+    """Try at once what waits for a later try, is held, or bounced."""
+    owner = await owner_of(desk, account, None)
+    return _shown(await by_hand.retry(desk.ctx, desk.actor, owner, message, recipient))
+
+
+async def resend(
+    desk: Desk, *, message: str, recipient: str | None = None, account: int | None = None
+) -> dict[str, object]:
+    """Send again what was sent or may have been; a recipient may then get it twice."""
+    owner = await owner_of(desk, account, None)
+    return _shown(await by_hand.resend(desk.ctx, desk.actor, owner, message, recipient))
+
+
+async def settle(
+    desk: Desk, *, message: str, word: SettledAs, recipient: str | None = None, account: int | None = None
+) -> dict[str, object]:
+    """End what is unknown or unverified, by the operator's word."""
+    owner = await owner_of(desk, account, None)
+    return _shown(await by_hand.settle(desk.ctx, desk.actor, owner, message, word, recipient))
+
+
+def _shown(handled: Handled) -> dict[str, object]:
+    left = [
+        {
+            "delivery_id": one.delivery_id,
+            "recipient": one.recipient,
+            "state": one.state.value,
+            "why": one.why,
+        }
+        for one in handled.left_alone
+    ]
+    return {"deliveries": list(handled.done), "left_alone": left}
 
 
 async def explain(desk: Desk, *, message: str, account: int | None = None) -> Mapping[str, object]:

@@ -43,6 +43,23 @@ class DeliveryState(StrEnum):
     HELD = "held"  # waits for a person: it crashed its workers, or its schedule is stale
 
 
+class SettledAs(StrEnum):
+    """What a person says became of a delivery that nobody can know of."""
+
+    SENT = "sent"
+    FAILED = "failed"
+
+
+def withdrawn_state(*, copies: int, resends: int) -> DeliveryState:
+    """What a delivery is that will not be tried any more: only what never went out is cancelled.
+
+    copies: sendings a peer confirmed. resends: sendings after one whose outcome was unknown.
+    """
+    if copies:
+        return DeliveryState.SENT
+    return DeliveryState.UNVERIFIED if resends else DeliveryState.CANCELLED
+
+
 FINAL_STATES = frozenset(
     {
         DeliveryState.SENT,

@@ -7,8 +7,9 @@ facts of this moment.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 from postroom.actions.context import Context
 from postroom.actions.messages import Seen, show_message
@@ -19,9 +20,10 @@ from postroom.engine.dispatcher import Dispatcher, speaks
 from postroom.engine.router import FRESH, Health, load_decision, load_facts
 from postroom.engine.routing import Candidate, Decision, Facts, Judged, Paused, Reason, decide
 from postroom.ids import ConnectionId, LaneId
-from postroom.storage import lanes, messages, routes
+from postroom.storage import lanes, messages, queue, routes
 from postroom.storage.interface import Work
 from postroom.storage.messages import StoredAttempt, StoredDelivery
+from postroom.storage.queue import ByHand
 
 MEANING: dict[Reason, str] = {
     Reason.CHOSEN: "first in rank: it may send this and has the most unused room",
@@ -79,6 +81,15 @@ class AttemptTold:
 
 
 @dataclass(frozen=True)
+class ActTold:
+    """What a person did to a delivery: released, retried, resent, or settled as sent or bounced."""
+
+    did: str
+    by: str
+    at: str | None
+
+
+@dataclass(frozen=True)
 class DeliveryTold:
     """One recipient's delivery."""
 
@@ -91,6 +102,7 @@ class DeliveryTold:
     settled_at: str | None
     copies: int
     attempts: tuple[AttemptTold, ...]
+    by_hand: tuple[ActTold, ...] = ()
     waits_for: str | None = None
     candidates: tuple[CandidateTold, ...] = ()
 
@@ -124,8 +136,10 @@ async def explain(ctx: Context, dispatcher: Dispatcher | None, owner: Owner, tex
     Raises NotFound.
     """
     seen = await show_message(ctx, owner, text)
-    told = tuple([await ctx.store.read(lambda d=d: _delivery(d, dispatcher)) for d in seen.deliveries])  # type: ignore[misc]  # bound at once
-    return _explanation(seen, told)
+    message = seen.message
+    acts = await ctx.store.read(lambda: queue.by_hand(message.account_id, message.message_id))
+    told = [await ctx.store.read(partial(_delivery, one, acts, dispatcher)) for one in seen.deliveries]
+    return _explanation(seen, tuple(told))
 
 
 def _explanation(seen: Seen, deliveries: tuple[DeliveryTold, ...]) -> Explanation:
@@ -146,7 +160,9 @@ def _explanation(seen: Seen, deliveries: tuple[DeliveryTold, ...]) -> Explanatio
     )
 
 
-def _delivery(delivery: StoredDelivery, dispatcher: Dispatcher | None) -> Work[DeliveryTold]:
+def _delivery(
+    delivery: StoredDelivery, acts: Sequence[ByHand], dispatcher: Dispatcher | None
+) -> Work[DeliveryTold]:
     attempts: list[AttemptTold] = []
     for attempt in (yield from messages.attempts(delivery.account_id, delivery.delivery_id)):
         told = yield from _attempt(delivery, attempt)
@@ -165,6 +181,11 @@ def _delivery(delivery: StoredDelivery, dispatcher: Dispatcher | None) -> Work[D
         settled_at=to_iso(delivery.settled_at_us),
         copies=delivery.copies,
         attempts=tuple(attempts),
+        by_hand=tuple(
+            ActTold(one.kind.value, one.by, to_iso(one.at_us))
+            for one in acts
+            if one.delivery_id == delivery.delivery_id
+        ),
         waits_for=waits_for,
         candidates=candidates,
     )

@@ -104,6 +104,7 @@ class _Attempt:
     accepted_us: int
     purpose: str
     sender: str
+    copies: int
 
     @property
     def holds_claim(self) -> bool:
@@ -123,6 +124,7 @@ class _Attempt:
             self.tries,
             self.resends,
             self.crashes,
+            self.copies,
         )
 
 

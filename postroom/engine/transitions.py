@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from postroom.clock import MICROS
 from postroom.core.event import EventKind
-from postroom.core.message import DeliveryState, Purpose
+from postroom.core.message import DeliveryState, Purpose, withdrawn_state
 from postroom.engine.retry import Policy, next_attempt_us
 from postroom.ids import AttemptId, DeliveryId
 from postroom.transports.interface import Fault, Outcome, Phase, Result
@@ -27,6 +27,7 @@ class DeliveryFacts:
     tries: int
     resends: int
     crashes: int
+    copies: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,15 +117,10 @@ def after_crash(facts: DeliveryFacts) -> Transition:
 
 def after_cancel(facts: DeliveryFacts) -> Transition:
     """Stopped on its way out because its message was cancelled."""
-    return Transition(
-        DeliveryState.CANCELLED,
-        "cancelled",
-        None,
-        facts.tries,
-        facts.resends,
-        facts.crashes,
-        EventKind.CANCELLED,
-    )
+    state = withdrawn_state(copies=facts.copies, resends=facts.resends)
+    unsure = state is DeliveryState.UNVERIFIED
+    event = EventKind.UNVERIFIED if unsure else EventKind.CANCELLED
+    return Transition(state, "cancelled", None, facts.tries, facts.resends, facts.crashes, event)
 
 
 CRASHES_TO_ISOLATE = 2

@@ -52,7 +52,7 @@ WHERE account_id = :account_id AND delivery_id = :delivery_id
 OPEN_ATTEMPT = """
 SELECT a.attempt_id, a.account_id, a.delivery_id, a.connection_id, a.day, a.worker_id, a.epoch,
        d.server_id, d.message_id, d.state, d.attempt_id, d.worker_id, d.epoch, d.lane_id, d.address,
-       d.tries, d.resends, d.crashes, d.due, m.created_at, m.purpose, m.sender
+       d.tries, d.resends, d.crashes, d.due, m.created_at, m.purpose, m.sender, d.copies
 FROM attempts a
 JOIN deliveries d ON d.delivery_id = a.delivery_id
 JOIN messages m ON m.message_id = d.message_id

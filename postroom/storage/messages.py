@@ -109,7 +109,7 @@ class StoredMessage:
     created_at_us: int
 
 
-_MESSAGE = (
+MESSAGE_COLUMNS = (
     "account_id, message_id, public_id, server_id, stream, purpose, sender, subject, rfc_message_id,"
     " content_id, size_bytes, captured, origin, options, created_at"
 )
@@ -219,8 +219,9 @@ def insert(message: NewMessage, lane_id: LaneId) -> Work[tuple[MessageId, list[D
     return message_id, ids, at_us
 
 
-def _message(row: Sequence[object]) -> StoredMessage:
-    values = dict(zip([name.strip() for name in _MESSAGE.split(",")], row, strict=True))
+def message_of(row: Sequence[object]) -> StoredMessage:
+    """A row of MESSAGE_COLUMNS."""
+    values = dict(zip([name.strip() for name in MESSAGE_COLUMNS.split(",")], row, strict=True))
     values["purpose"] = Purpose(str(values["purpose"]))
     values["captured"] = bool(values["captured"])
     values["options"] = json.loads(str(values["options"]))
@@ -241,10 +242,10 @@ def get(
 ) -> Work[StoredMessage | None]:
     """A message by its number; with a server_id only that server's."""
     rows = yield Sql(
-        f"SELECT {_MESSAGE} FROM messages WHERE account_id = :account_id AND message_id = :message_id",  # noqa: S608
+        f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE account_id = :account_id AND message_id = :message_id",  # noqa: S608
         {"account_id": account_id, "message_id": message_id},
     )
-    found = _message(rows[0]) if rows else None
+    found = message_of(rows[0]) if rows else None
     return found if found and server_id in (None, found.server_id) else None
 
 
@@ -260,22 +261,8 @@ def find(account_id: AccountId | None, text: str) -> Work[StoredMessage | None]:
         params["value"] = wanted.strip("<>").split("@")[0]
     if account_id is not None:
         where, params["account_id"] = f"account_id = :account_id AND {where}", account_id
-    rows = yield Sql(f"SELECT {_MESSAGE} FROM messages WHERE {where}", params)  # noqa: S608
-    return _message(rows[0]) if rows else None
-
-
-def newest(
-    account_id: AccountId, server_id: ServerId | None, limit: int, before: int | None = None
-) -> Work[list[StoredMessage]]:
-    """The newest messages of an account or of one server, newest first; `before`: a message id."""
-    where = "account_id = :account_id" + (" AND server_id = :server_id" if server_id else "")
-    if before is not None:
-        where += " AND message_id < :before"
-    rows = yield Sql(
-        f"SELECT {_MESSAGE} FROM messages WHERE {where} ORDER BY message_id DESC LIMIT :n",  # noqa: S608
-        {"account_id": account_id, "server_id": server_id, "before": before, "n": limit},
-    )
-    return [_message(row) for row in rows]
+    rows = yield Sql(f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE {where}", params)  # noqa: S608
+    return message_of(rows[0]) if rows else None
 
 
 def deliveries(account_id: AccountId, message_id: MessageId) -> Work[list[StoredDelivery]]:
@@ -295,6 +282,15 @@ def content(account_id: AccountId, content_id: int) -> Work[Content | None]:
         {"account_id": account_id, "content_id": content_id},
     )
     return unpack_content(rows[0][0]) if rows else None
+
+
+def has_content(account_id: AccountId, content_id: int) -> Work[bool]:
+    """Whether what a message says is still kept."""
+    rows = yield Sql(
+        "SELECT 1 FROM contents WHERE account_id = :account_id AND content_id = :content_id",
+        {"account_id": account_id, "content_id": content_id},
+    )
+    return bool(rows)
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,19 @@
-"""Taking waiting deliveries out of the queue, or letting captured ones in."""
+"""Taking waiting deliveries out of the queue, and putting back in what a person wants sent."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from postroom.core.event import EventKind
-from postroom.core.message import DeliveryState
+from postroom.core.message import DeliveryState, withdrawn_state
 from postroom.ids import AccountId, DeliveryId, LaneId, MessageId, ServerId
 from postroom.storage import hot
 from postroom.storage.interface import Rows, Sql, Work, now
+from postroom.storage.messages import StoredMessage
 
 _WAITING = ("ready", "held", "captured")
 
@@ -19,8 +22,8 @@ _WAITING = ("ready", "held", "captured")
 class Taken:
     """What cancelling a message did.
 
-    claimed: a worker holds these at this moment. unknown: these may have gone out, which is not to be
-    called cancelled; they are unverified now and are not sent again.
+    claimed: a worker holds these at this moment. unknown: these went out once or may have, which is not
+    to be called cancelled; they are sent or unverified now and are not sent again.
     """
 
     cancelled: list[DeliveryId]
@@ -31,17 +34,34 @@ class Taken:
 def cancel_message(account_id: AccountId, message_id: MessageId) -> Work[Taken]:
     """Cancel what of a message still waits."""
     rows = yield Sql(
-        "SELECT delivery_id, state, lane_id, due, server_id, message_id FROM deliveries"
+        "SELECT delivery_id, state, lane_id, due, server_id, message_id, copies, resends FROM deliveries"
         " WHERE account_id = :account_id AND message_id = :message_id ORDER BY delivery_id",
         {"account_id": account_id, "message_id": message_id},
     )
-    waiting = [row for row in rows if row[1] in _WAITING]
-    yield from _end(account_id, waiting, DeliveryState.CANCELLED, EventKind.CANCELLED, "cancelled")
-    unknown = [row for row in rows if row[1] == DeliveryState.UNKNOWN]
-    text = "cancelled before it was known whether it went out"
-    yield from _end(account_id, unknown, DeliveryState.UNVERIFIED, EventKind.UNVERIFIED, text)
     claimed = [row[0] for row in rows if row[1] == DeliveryState.CLAIMED]
-    return Taken([row[0] for row in waiting], claimed, [row[0] for row in unknown])
+    ending = [row for row in rows if row[1] in _WAITING or row[1] == DeliveryState.UNKNOWN]
+    into: dict[DeliveryState, Rows] = {
+        state: [row for row in ending if _withdrawn(row) is state] for state in _CANCELLED
+    }
+    for state, (kind, reason) in _CANCELLED.items():
+        yield from _end(account_id, into[state], state, kind, reason)
+    gone = [*into[DeliveryState.UNVERIFIED], *into[DeliveryState.SENT]]
+    return Taken([row[0] for row in into[DeliveryState.CANCELLED]], claimed, sorted(row[0] for row in gone))
+
+
+_CANCELLED = {
+    DeliveryState.CANCELLED: (EventKind.CANCELLED, "cancelled"),
+    DeliveryState.UNVERIFIED: (
+        EventKind.UNVERIFIED,
+        "cancelled before it was known whether it went out",
+    ),
+    DeliveryState.SENT: (EventKind.CANCELLED, "sent before; sending it again was cancelled"),
+}
+
+
+def _withdrawn(row: Sequence[Any]) -> DeliveryState:  # Any: a driver's row carries no types
+    """row: …, state, …, copies, resends."""
+    return withdrawn_state(copies=row[6], resends=row[7] + (row[1] == DeliveryState.UNKNOWN))
 
 
 def orphaned() -> Work[tuple[AccountId, ServerId] | None]:
@@ -58,36 +78,160 @@ def orphaned() -> Work[tuple[AccountId, ServerId] | None]:
 def cancel_waiting(account_id: AccountId, server_id: ServerId, limit: int = 500) -> Work[int]:
     """Cancel one slice of what waits on a server; 0 when nothing is left."""
     rows = yield Sql(
-        "SELECT d.delivery_id, d.state, d.lane_id, r.due, d.server_id, d.message_id FROM lanes l"
+        "SELECT d.delivery_id, d.state, d.lane_id, r.due, d.server_id, d.message_id, d.copies, d.resends"
+        " FROM lanes l"
         " JOIN ready r ON r.lane_id = l.lane_id JOIN deliveries d ON d.delivery_id = r.delivery_id"
         " WHERE l.account_id = :account_id AND l.server_id = :server_id LIMIT :n",
         {"account_id": account_id, "server_id": server_id, "n": limit},
     )
-    yield from _end(account_id, rows, DeliveryState.CANCELLED, EventKind.CANCELLED, "its server was deleted")
+    for state, (kind, _) in _CANCELLED.items():
+        mine = [row for row in rows if _withdrawn(row) is state]
+        yield from _end(account_id, mine, state, kind, "its server was deleted")
     return len(rows)
 
 
-def release_message(account_id: AccountId, message_id: MessageId) -> Work[list[tuple[LaneId, int]]]:
-    """Let captured and held deliveries of a message into the queue. Returns the lanes with how many."""
-    at_us = yield from now()
+@dataclass(frozen=True)
+class Looked:
+    """One delivery as a person's act must know it. `suppressed`: why its address is, or empty.
+    `may_have_gone`: an earlier try reached the peer, or may have."""
+
+    delivery_id: DeliveryId
+    lane_id: LaneId
+    recipient: str
+    address: str
+    state: DeliveryState
+    due_us: int
+    tries: int
+    suppressed: str
+    may_have_gone: bool
+
+
+def look(account_id: AccountId, message_id: MessageId) -> Work[list[Looked]]:
+    """Every delivery of a message, in the order of its recipients."""
     rows = yield Sql(
-        "UPDATE deliveries SET state = 'ready', due = :now, reason = 'released', settled_at = NULL,"
-        " crashes = 0 WHERE account_id = :account_id AND message_id = :message_id"
-        " AND state IN ('captured', 'held') RETURNING delivery_id, lane_id, server_id",
-        {"account_id": account_id, "message_id": message_id, "now": at_us},
+        "SELECT d.delivery_id, d.lane_id, d.recipient, d.address, d.state, d.due, d.tries,"
+        " COALESCE((SELECT s.reason FROM suppressions s WHERE s.account_id = d.account_id"
+        "           AND s.server_id = d.server_id AND s.stream IN ('', m.stream)"
+        "           AND s.address = d.address LIMIT 1), ''), d.copies + d.resends"
+        " FROM deliveries d JOIN messages m ON m.message_id = d.message_id"
+        " WHERE d.account_id = :account_id AND d.message_id = :message_id ORDER BY d.delivery_id",
+        {"account_id": account_id, "message_id": message_id},
     )
-    if not rows:
-        return []
-    yield Sql(hot.INSERT_READY, [{"lane_id": row[1], "due": at_us, "delivery_id": row[0]} for row in rows])
+    return [
+        Looked(row[0], row[1], row[2], row[3], DeliveryState(row[4]), row[5], row[6], row[7], bool(row[8]))
+        for row in rows
+    ]
+
+
+def put_in(
+    message: StoredMessage, chosen: Sequence[Looked], kind: EventKind, reason: str, by: str, at_us: int
+) -> Work[list[tuple[LaneId, int]]]:
+    """Put these into the queue, due now. Returns the lanes with how many.
+
+    What only waited for a later try stays where it is in its schedule; anything else begins it anew.
+    """
+    waited = [one for one in chosen if one.state is DeliveryState.READY]
+    yield from _take_out(chosen)
+    yield Sql(
+        "UPDATE deliveries SET state = 'ready', due = :now, reason = :reason, settled_at = NULL, crashes = 0,"
+        " tries = :tries, resends = resends + :unsure"
+        " WHERE account_id = :account_id AND delivery_id = :delivery_id",
+        [
+            {
+                "now": at_us,
+                "reason": reason,
+                "tries": one.tries if one in waited else 0,
+                "unsure": int(one.state in (DeliveryState.UNKNOWN, DeliveryState.UNVERIFIED)),
+                "account_id": message.account_id,
+                "delivery_id": one.delivery_id,
+            }
+            for one in chosen
+        ],
+    )
+    yield Sql(
+        hot.INSERT_READY,
+        [{"lane_id": one.lane_id, "due": at_us, "delivery_id": one.delivery_id} for one in chosen],
+    )
+    yield from _tell(message, chosen, kind, by, at_us)
+    return list(Counter(one.lane_id for one in chosen).items())
+
+
+def end_by_hand(
+    message: StoredMessage,
+    chosen: Sequence[Looked],
+    state: DeliveryState,
+    kind: EventKind,
+    reason: str,
+    by: str,
+    at_us: int,
+) -> Work[None]:
+    """End these in this state, by a person's word."""
+    yield from _take_out(chosen)
+    yield Sql(
+        "UPDATE deliveries SET state = :state, settled_at = :now, reason = :reason"
+        " WHERE account_id = :account_id AND delivery_id = :delivery_id",
+        [
+            {
+                "state": state.value,
+                "now": at_us,
+                "reason": reason,
+                "account_id": message.account_id,
+                "delivery_id": one.delivery_id,
+            }
+            for one in chosen
+        ],
+    )
+    yield from _tell(message, chosen, kind, by, at_us)
+
+
+def _take_out(chosen: Sequence[Looked]) -> Work[None]:
+    """Out of what waits for its due time, and of what waits for evidence."""
+    yield Sql(
+        hot.DELETE_READY,
+        [{"lane_id": one.lane_id, "due": one.due_us, "delivery_id": one.delivery_id} for one in chosen],
+    )
+    unknown = [one for one in chosen if one.state is DeliveryState.UNKNOWN]
+    if unknown:
+        yield Sql(
+            "DELETE FROM unknowns WHERE delivery_id = :delivery_id",
+            [{"delivery_id": one.delivery_id} for one in unknown],
+        )
+
+
+def _tell(
+    message: StoredMessage, chosen: Sequence[Looked], kind: EventKind, by: str, at_us: int
+) -> Work[None]:
+    data = json.dumps({"by": by})
+    account, server, number = message.account_id, message.server_id, message.message_id
     yield Sql(
         hot.INSERT_EVENT,
-        [_event(account_id, row[2], message_id, row[0], EventKind.RELEASED, at_us) for row in rows],
+        [_event(account, server, number, one.delivery_id, kind, at_us, data) for one in chosen],
     )
-    return list(Counter(LaneId(row[1]) for row in rows).items())
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """What a person did to a delivery."""
+
+    delivery_id: DeliveryId
+    kind: EventKind
+    at_us: int
+    by: str
+
+
+def by_hand(account_id: AccountId, message_id: MessageId) -> Work[list[ByHand]]:
+    """What people did to a message's deliveries, oldest first."""
+    rows = yield Sql(
+        "SELECT delivery_id, kind, at, data FROM events"
+        " WHERE account_id = :account_id AND message_id = :message_id AND data LIKE '{\"by\":%'"
+        " ORDER BY event_id",
+        {"account_id": account_id, "message_id": message_id},
+    )
+    return [ByHand(row[0], EventKind(row[1]), row[2], str(json.loads(row[3])["by"])) for row in rows]
 
 
 def _end(account_id: AccountId, rows: Rows, state: DeliveryState, kind: EventKind, reason: str) -> Work[None]:
-    """rows: delivery, state, lane, due, server, message."""
+    """rows: delivery, state, lane, due, server, message, …"""
     if not rows:
         return
     at_us = yield from now()
@@ -115,7 +259,13 @@ def _end(account_id: AccountId, rows: Rows, state: DeliveryState, kind: EventKin
 
 
 def _event(
-    account_id: AccountId, server_id: int, message_id: int, delivery_id: int, kind: EventKind, at_us: int
+    account_id: AccountId,
+    server_id: int,
+    message_id: int,
+    delivery_id: int,
+    kind: EventKind,
+    at_us: int,
+    data: str = "{}",
 ) -> dict[str, object]:
     return {
         "account_id": account_id,
@@ -125,5 +275,5 @@ def _event(
         "connection_id": None,
         "kind": kind.value,
         "at": at_us,
-        "data": "{}",
+        "data": data,
     }

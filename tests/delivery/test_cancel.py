@@ -81,3 +81,36 @@ async def test_mail_left_behind_by_a_deleted_server_is_cancelled(tmp_path: Path)
         await post.do("DELETE FROM identities")
         await post.restart()
         await post.until(lambda s: s["cancelled"] == 1, 5.0)
+
+
+async def test_q14_a_cancel_that_races_with_sending_is_one_or_the_other(tmp_path: Path) -> None:
+    """Q14: whatever moment a cancel meets, what it calls cancelled never arrives, and what it calls too
+    late is never cancelled; the rest of the answer is the state."""
+    seen: list[Received] = []
+    async with sink(tmp_path, seen.append) as out, bench(tmp_path) as post:
+        await post.connection(out.port)
+        ctx = context(post)
+        cancelled: set[int] = set()
+        late: set[int] = set()
+        for number in range(25):
+            people = [f"r{number}.{i}@example.net" for i in range(8)]
+            message = await post.send(Purpose.TRANSACTIONAL, people)
+            await post.until(lambda _, n=number: len(seen) > 4 * n or n % 5 == 0)  # type: ignore[misc]  # bound at once
+            done = await cancel_message(ctx, ACTOR, OWNER, str(message))
+            cancelled.update(done.cancelled)
+            late.update(done.past_dot)
+            seen_now = len(seen)
+            await post.until(lambda s: s["claimed"] == 0)
+            assert len(seen) >= seen_now
+        await post.until_settled()
+        rows = await post.rows("SELECT delivery_id, state, recipient FROM deliveries")
+        arrived = {one.recipients[0] for one in seen}
+        states = {row[0]: row[1] for row in rows}
+        assert not cancelled & late
+        assert {states[one] for one in cancelled} <= {"cancelled"}
+        assert {states[one] for one in late} <= {"sent"}
+        assert {row[0] for row in rows if row[2] in arrived} == {n for n, s in states.items() if s == "sent"}
+        assert cancelled == {n for n, state in states.items() if state == "cancelled"}
+        assert len(seen) == len(arrived)
+        assert len(cancelled) > 0
+        assert len(arrived) > 0

@@ -23,8 +23,9 @@ from postroom.core.server import Owner
 from postroom.inbound.smtp_server import SessionLimits, TlsSource
 from postroom.inbound.submission import LoginLimits, SubmissionServer
 from postroom.mail.content import Content
-from postroom.storage import messages
+from postroom.storage import message_list, messages
 from postroom.storage.interface import Sql, Work
+from postroom.storage.message_list import Wanted
 from postroom.storage.messages import StoredDelivery, StoredMessage
 from tests.support.clock import FakeClock
 from tests.support.context import ACTOR, Harness, make_harness
@@ -63,8 +64,8 @@ class Desk:
     async def stored(self) -> list[Stored]:
         """Everything accepted, oldest first, of all servers of the account."""
         account = self.owner.account_id
-        rows = await self.ctx.store.read(lambda: messages.newest(account, None, 1000))
-        return [await self._stored(message) for message in reversed(rows)]
+        looked = await self.ctx.store.read(lambda: message_list.look(account, None, Wanted(), 1000, None))
+        return [await self._stored(message) for message in reversed(looked.found)]
 
     async def _stored(self, message: StoredMessage) -> Stored:
         account = message.account_id

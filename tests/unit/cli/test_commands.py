@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,10 +63,15 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for arguments in (
         ("bootstrap",),
         ("message", "send", "--to", "a@example.net", "--subject", "Hi", "--text", "hello"),
+        ("message", "send", "--to", "b@example.net", "--subject", "Bounced", "--text", "hello"),
+        ("message", "send", "--to", "c@example.net", "--subject", "Unverified", "--text", "hello"),
         ("connection", "create", "--host", "127.0.0.1", "--port", "9", "--server", "1"),
         ("identity", "trust", "example.com"),
     ):
         assert run([*arguments, "--data", str(data)]) == 0
+    with closing(sqlite3.connect(data / "postroom.db")) as database, database:
+        database.execute("UPDATE deliveries SET state = 'bounced' WHERE message_id = 2")
+        database.execute("UPDATE deliveries SET state = 'unverified' WHERE message_id = 3")
     folder = InboxFolder(data / "inbox", 10, fsync=False)
     folder.open()
     folder.add(
@@ -127,9 +134,13 @@ WORKING: tuple[tuple[str, ...], ...] = (
     ("suppression", "list", "--search", "exam", "--stream", "broadcast"),
     ("message", "send", "--to", "x@example.net", "--text", "yo", "--purpose", "broadcast"),
     ("message", "list"),
+    ("message", "list", "--state", "captured", "--recipient", "@example.net", "--since", "2d"),
     ("message", "show", "1"),
     ("message", "cancel", "1"),
     ("message", "release", "1"),
+    ("message", "retry", "2"),
+    ("message", "resend", "3", "--recipient", "c@example.net", "--yes"),
+    ("message", "settle", "3", "--as", "sent"),
     ("explain", "1"),
     ("inbox", "list"),
     ("inbox", "show"),
