@@ -28,6 +28,10 @@ class Certs:
         """A listener's context with a good certificate for `name` (a host name or an IP address)."""
         return self._context(self._leaf(name))
 
+    def key_and_chain(self, name: str = "localhost") -> bytes:
+        """The same as PEM, the key first: for a server that is not Python's."""
+        return self._leaf(name).private_key_and_cert_chain_pem.bytes()
+
     def expired(self, name: str = "localhost") -> ssl.SSLContext:
         """Was good until yesterday."""
         key = f"expired {name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -40,13 +41,18 @@ _TIMEOUTS = Timeouts(2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 0.2)
 
 @dataclass
 class Bench:
-    """One store with one engine at a time; `die` leaves it as a SIGKILL would."""
+    """One store with one engine at a time; `die` leaves it as a SIGKILL would.
+
+    tls: whom to trust; with it STARTTLS is required, without it never used.
+    """
 
     folder: Path
     clock: Clock
     settings: EngineSettings
     store: SqliteStore
     engine: Dispatcher
+    tls: ssl.SSLContext | None = None
+    timeouts: Timeouts = _TIMEOUTS
     ports: dict[ConnectionId, int] = field(default_factory=dict)
     sent: int = 0
 
@@ -63,10 +69,14 @@ class Bench:
         return await self.store.write(work)
 
     async def connection(
-        self, port: int, hourly_cap: int | None = None, daily_cap: int | None = None
+        self,
+        port: int,
+        hourly_cap: int | None = None,
+        daily_cap: int | None = None,
+        host: str = "127.0.0.1",
     ) -> ConnectionId:
         """A connection to this port that may send everything."""
-        made = await self.store.write(lambda: seed_rows.connection(hourly_cap, daily_cap, port=port))
+        made = await self.store.write(lambda: seed_rows.connection(hourly_cap, daily_cap, host, port))
         self.engine.connection_changed(made)
         return made
 
@@ -149,15 +159,22 @@ class Bench:
         )
 
     def _transport(self, connection: Connection) -> Transport:
+        starttls = StartTls.NEVER if self.tls is None else StartTls.REQUIRED
         target = SmtpTarget(
-            connection.host, connection.port, StartTls.NEVER, helo_name="test", timeouts=_TIMEOUTS
+            connection.host, connection.port, starttls, helo_name="test", timeouts=self.timeouts
         )
-        return SmtpTransport(target, Dialer())
+        return SmtpTransport(target, Dialer(), ssl_context=self.tls)
 
 
 @asynccontextmanager
 async def bench(
-    folder: Path, *, clock: Clock | None = None, settings: EngineSettings = QUICK, durable: bool = False
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    settings: EngineSettings = QUICK,
+    durable: bool = False,
+    tls: ssl.SSLContext | None = None,
+    timeouts: Timeouts = _TIMEOUTS,
 ) -> AsyncIterator[Bench]:
     """An engine with one account and one server and no connection yet. durable: with fsync, as in life."""
     clock = clock or SystemClock()
@@ -166,7 +183,8 @@ async def bench(
     database.transact(seed_rows.tenants)
     database.close()
     store = SqliteStore(folder / "db", clock, durable=durable)
-    made = Bench(folder, clock, settings, store, None)  # type: ignore[arg-type]  # made from it, next line
+    # type: ignore: the engine is made from it, next line.
+    made = Bench(folder, clock, settings, store, None, tls, timeouts)  # type: ignore[arg-type]
     made.engine = made._engine()
     await made.engine.start()
     try:
