@@ -69,7 +69,7 @@ class HttpReply:
 
 @dataclass
 class Progress:
-    """How far a request came. `phase`: MAIL before its first byte, BODY before its last, DOT after it."""
+    """How far a request came. `phase`: MAIL before its first byte, BODY before its last block, DOT after."""
 
     phase: Phase = Phase.MAIL
     stopped: bool = False  # a checkpoint said no
@@ -169,8 +169,8 @@ class HttpConnection:
         if not gates.first():
             progress.stopped = True
             return False
-        progress.phase = Phase.BODY
         for block in blocks[:-1]:
+            progress.phase = Phase.BODY
             self._wire.send(block)
             await self._wire.drain(self._timeouts.write_s)
             if self._wire.heard:

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from postroom.mail.content import Content
 
 
 class Phase(StrEnum):
@@ -130,6 +132,9 @@ class Envelope:
     `sender` is the envelope sender ("" for the null return path). `content` composes lazily: called
     once per attempt, returns the complete RFC 5322 message with CRLF line ends, not dot-stuffed.
     `utf8`: an address or header needs SMTPUTF8 (RFC 6531). `eight_bit`: the body needs 8BITMIME.
+    For APIs: `parts`, the same message not composed, or None where only its bytes say it truly;
+    `message_id` with angle brackets; `author`, the address in From; `bulk`, broadcast or sequence mail;
+    `reference`, our own name of this delivery, the same at every attempt, letters and digits.
     """
 
     sender: str
@@ -137,6 +142,11 @@ class Envelope:
     content: Callable[[], bytes]
     utf8: bool = False
     eight_bit: bool = False
+    parts: Content | None = None
+    message_id: str = ""
+    author: str = ""
+    bulk: bool = False
+    reference: str = ""
 
 
 class Checkpoints(Protocol):
@@ -189,3 +199,47 @@ class Transport(Protocol):
 
     async def open(self) -> Session:
         """Connect, secure, log in. Raises OpenFailed."""
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What a vendor allows an account by itself, whoever sends through it. None: no limit, or not said."""
+
+    per_day: int | None = None  # in any 24 hours
+    used: int = 0  # of `per_day`
+    per_second: float | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a harmless read showed. `outcome`: SENT when the account may send, else what stands against it."""
+
+    outcome: Outcome
+    quota: Quota | None = None
+
+
+@runtime_checkable
+class Account(Protocol):
+    """A transport whose peer tells about the account that sends."""
+
+    async def check(self) -> Checked:
+        """Ask now. Never raises for what the peer does."""
+
+    @property
+    def quota(self) -> Quota | None:
+        """What it said last; None: nothing yet."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The vendor has taken this delivery. `remote_id`: what it calls it."""
+
+    remote_id: str
+
+
+@runtime_checkable
+class Finder(Protocol):
+    """A transport whose peer can be asked whether it took a delivery."""
+
+    async def find(self, reference: str, *, bulk: bool) -> Found | None:
+        """Ask for an `Envelope.reference`; None: it has not, or does not say so now. Never raises."""

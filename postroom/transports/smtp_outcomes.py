@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 
 from postroom.transports.interface import Fault, Outcome, Phase, Result
-from postroom.transports.smtp_reply import Reply, clean_text
+from postroom.transports.outcomes import cannot_carry, cannot_open, stopped, trouble
+from postroom.transports.smtp_reply import Reply
+
+__all__ = ["cannot_carry", "cannot_open", "stopped", "trouble"]
 
 CLOSING = 421  # "service not available, closing transmission channel"
 
@@ -107,46 +110,6 @@ def login(reply: Reply) -> Outcome:
     """A refusal at AUTH (RFC 4954 4): 4xx is the server's trouble, 5xx the login's."""
     fault = Fault.LOGIN if reply.kind == 5 else Fault.CONNECTION
     return _of(reply, Result.RETURNED, fault, Phase.AUTH, usable=False)
-
-
-def trouble(
-    text: str, phase: Phase, *, begun: bool = False, unanswered: bool = False, ours: bool = False
-) -> Outcome:
-    """Lost, timed out, or no SMTP: without a reply. `ours`: we cut it ourselves.
-
-    unanswered: MAIL was not answered. Once the dot is handed over it is UNKNOWN, whoever cut.
-    """
-    return Outcome(
-        result=Result.UNKNOWN if phase is Phase.DOT else Result.RETURNED,
-        fault=Fault.OURS if ours else Fault.CONNECTION,
-        phase=phase,
-        text=clean_text(text),
-        begun=begun,
-        session_usable=False,
-        before_mail_reply=unanswered,
-    )
-
-
-def stopped(text: str, phase: Phase, *, begun: bool = False, usable: bool = True) -> Outcome:
-    """We did not take the next step."""
-    return Outcome(
-        result=Result.RETURNED,
-        fault=Fault.OURS,
-        phase=phase,
-        text=clean_text(text),
-        begun=begun,
-        session_usable=usable,
-    )
-
-
-def cannot_carry(text: str, enhanced: str) -> Outcome:
-    """This peer cannot take this message; found out before anything was said about it."""
-    return Outcome(Result.BOUNCED, Fault.MESSAGE, Phase.MAIL, enhanced=enhanced, text=clean_text(text))
-
-
-def cannot_open(text: str, phase: Phase, fault: Fault = Fault.CONNECTION) -> Outcome:
-    """A session did not come about, without a reply that says why."""
-    return Outcome(Result.RETURNED, fault, phase, text=clean_text(text), session_usable=False)
 
 
 def _of(

@@ -1,0 +1,1 @@
+"""Vendors' own APIs, one module each: requests and what the replies mean."""
