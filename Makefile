@@ -2,7 +2,7 @@
 RUN  = .venv/run/bin/python
 TEST = .venv/test/bin/python
 
-.PHONY: run test check format lint types pytest drill lock help
+.PHONY: run test check format lint types pytest drill deps-bench bench-quick bench lock help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -35,6 +35,19 @@ pytest: .venv/test ## every test
 
 drill: .venv/test ## the long drills: 10,000 messages and 50 kills for each purpose, caps; minutes
 	@$(TEST) -m drills $(ARGS)
+
+deps-bench: ## what the benchmark compares with: Postfix, Redis, Python peers (needs root on Debian)
+	@scripts/bench-tools
+
+bench-quick: .venv/test ## Postroom beside Postfix, under a minute: one JSON line per database
+	@$(TEST) -m bench.relay --quick
+
+bench: .venv/test deps-bench ## all peers, costs inside, memory; about 15 minutes on a machine with nothing else to do
+	@$(TEST) -m bench.relay $(ARGS)
+	@$(TEST) -m bench.accept
+	@$(TEST) -m bench.engine
+	@$(TEST) -m bench.smtp_client
+	@$(TEST) -m bench.memory
 
 lock: ## write the lock files anew (needs uv)
 	@scripts/lock --upgrade

@@ -1,0 +1,49 @@
+"""Celery with Redis and smtplib: each message a task, each worker process with an SMTP session kept open.
+
+Redis appends to its log and syncs it once a second: a yes is less durable here than with the others. Fed by
+one process, pipelined through one connection; there is no HTTP in front of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+from bench.peers.interface import Fed, Load
+from bench.peers.programs import Program
+from bench.sink import Sink, free_port, listening
+
+
+class Celery:
+    """Implements `Peer`."""
+
+    name = "celery + redis + smtplib"
+
+    async def start(self, folder: Path, sink: Sink) -> None:
+        """Start Redis and the workers."""
+        server = shutil.which("redis-server")
+        if server is None:
+            raise SystemExit("redis-server is missing: make deps-bench")
+        port = free_port()
+        self._redis = await asyncio.create_subprocess_exec(
+            *(server, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
+            *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        await listening(port)
+        environ = {"BENCH_REDIS": f"redis://127.0.0.1:{port}/0", "BENCH_PORT": str(sink.port)}
+        self._program = Program("bench.peers.celery_tasks", environ)
+        await self._program.begin("work")
+        await self._program.run("ready")
+
+    async def feed(self, load: Load) -> Fed:
+        """A task for each message."""
+        told = await self._program.run("feed", str(load.messages))
+        return Fed(float(told["seconds"]))
+
+    async def stop(self) -> None:
+        """End the workers and Redis."""
+        await self._program.stop()
+        self._redis.terminate()
+        await self._redis.wait()

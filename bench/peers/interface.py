@@ -1,0 +1,47 @@
+"""What the benchmark asks of everybody it measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from bench.sink import Sink
+
+BODY_BYTES = 10 * 1024
+SENDER = "bench@example.com"
+LINE = "All work and no play makes a dull post room, line after line.\n"
+BODY = (LINE * (BODY_BYTES // len(LINE) + 1))[:BODY_BYTES]
+
+
+@dataclass(frozen=True)
+class Load:
+    """How a round is fed: so many messages of 10 KiB, one recipient each, over so many connections."""
+
+    messages: int
+    connections: int = 20
+
+
+@dataclass(frozen=True)
+class Fed:
+    """What the feeder saw: seconds until the last yes, and the waits for a yes in milliseconds."""
+
+    seconds: float
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    facts: dict[str, float] = field(default_factory=dict)
+
+
+class Peer(Protocol):
+    """One way to get mail from a program to the next hop. `folder` is its own, on a real disk."""
+
+    name: str
+
+    async def start(self, folder: Path, sink: Sink) -> None:
+        """Set up and run, ready to be fed."""
+
+    async def feed(self, load: Load) -> Fed:
+        """Hand over all messages; returns when the last is accepted."""
+
+    async def stop(self) -> None:
+        """End everything that was started."""

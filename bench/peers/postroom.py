@@ -1,0 +1,91 @@
+"""Postroom: `serve` in a process of its own, mail in over HTTP, one message a request, out over SMTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench.peers.interface import SENDER, Fed, Load
+from bench.sink import Sink, free_port, listening
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Postroom:
+    """Implements `Peer`. paused: nothing leaves, for measuring accepts and what waits."""
+
+    def __init__(self, name: str = "postroom", *, paused: bool = False) -> None:
+        self.name, self._paused = name, paused
+        self._process: asyncio.subprocess.Process | None = None
+        self._fed = 0
+
+    async def start(self, folder: Path, sink: Sink) -> None:
+        """Start `serve` on fresh data, with one connection to the sink."""
+        self._folder = folder
+        self._url = f"http://127.0.0.1:{free_port()}"
+        smtp = f"127.0.0.1:{free_port()}"
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "postroom", "serve", "--data", str(folder / "data")),
+            *("--http", self._url.removeprefix("http://"), "--smtp", smtp, "--api-rate-per-minute", "0"),
+            *("--log-level", "warning"),
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        await listening(int(self._url.rsplit(":", 1)[1]))
+        made = await self._cli("bootstrap", "--sender", SENDER)
+        self._key = made["server_key"]
+        await self._cli(
+            *("connection", "create", "--label", "sink", "--host", "127.0.0.1", "--port", str(sink.port)),
+            *("--security", "never", "--transactional"),
+            *(("--disabled",) if self._paused else ()),
+        )
+
+    async def feed(self, load: Load) -> Fed:
+        """A feeder in a process of its own, over as many connections."""
+        before = self.counters()
+        first, self._fed = self._fed, self._fed + load.messages
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bench.load", self._url, self._key),
+            *(str(load.messages), str(load.connections), str(first)),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        told, _ = await process.communicate()
+        if process.returncode:
+            raise SystemExit("the feeder failed")
+        found: dict[str, float] = json.loads(told)
+        return Fed(found["seconds"], found["p50_ms"], found["p99_ms"], before)
+
+    def counters(self) -> dict[str, float]:
+        """CPU seconds, bytes written to disk, and resident megabytes of `serve` up to now."""
+        assert self._process is not None
+        place = Path(f"/proc/{self._process.pid}")
+        times = (place / "stat").read_text().rsplit(")", 1)[1].split()
+        written = next(
+            line.split()[1] for line in (place / "io").read_text().splitlines() if line.startswith("write_b")
+        )
+        status = (place / "status").read_text()
+        resident = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
+        return {
+            "cpu_s": (int(times[11]) + int(times[12])) / _TICKS,
+            "written_bytes": float(written),
+            "resident_mb": int(resident) / 1024,
+        }
+
+    async def stop(self) -> None:
+        """End `serve`."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            await self._process.wait()
+
+    async def _cli(self, *arguments: str) -> Any:  # Any: a JSON document
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "postroom", *arguments, "--data", str(self._folder / "data"), "--json"),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        told, _ = await process.communicate()
+        if process.returncode:
+            raise SystemExit(f"postroom {arguments[0]} failed")
+        return json.loads(told)
