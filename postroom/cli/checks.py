@@ -166,6 +166,18 @@ def port(name: str, endpoint: Endpoint) -> Check:
     return Check(f"port {name}", Level.OK, f"{endpoint} is free")
 
 
+def mail_links(public_url: str, *, to_others: bool) -> Check:
+    """Whether what bulk mail links to can be reached. to_others: some of it leaves this machine."""
+    if public_url.startswith("https://"):
+        return Check("links in mail", Level.OK, f"lead to {public_url}")
+    level = Level.WARNING if to_others else Level.OK
+    if not public_url:
+        text = "public_url is not set: unsubscribe links lead to the address of `http` and work only here"
+    else:
+        text = f"lead to {public_url}, which is not https: mailbox providers offer no one-click unsubscribing"
+    return Check("links in mail", level, text)
+
+
 def inside(health: Mapping[str, Any]) -> Iterator[Check]:
     """What the process that holds the data says of itself."""
     database = health["database"]
@@ -178,6 +190,7 @@ def inside(health: Mapping[str, Any]) -> Iterator[Check]:
     )
     for role, address in health["listening"].items():
         yield Check(f"port {role}", Level.OK, f"`serve` listens on {address}")
+    yield mail_links(health["public_url"], to_others=health["bulk_mail_to_others"])
     for one in health["failed_connections"]:
         yield Check(
             f"connection {one['connection_id']}",

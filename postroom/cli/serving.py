@@ -31,9 +31,9 @@ from postroom.errors import Conflict, Unavailable
 from postroom.http.asgi import ASGIApp
 from postroom.http.server import HttpHandle, serve_http
 from postroom.inbound.inbox import Inbox, open_socket
-from postroom.inbound.smtp_server import is_loopback
 from postroom.inbound.submission import ClearAuth, SubmissionServer
 from postroom.inbound.tls import server_tls
+from postroom.peers import is_loopback
 from postroom.wiring import (
     TLS_NAME,
     PostRoom,

@@ -11,6 +11,8 @@ from postroom.control.connections import shown_connection
 from postroom.control.desk import DEFAULT, Desk
 from postroom.control.queue import shown_pause
 from postroom.control.seeing import shown_notice
+from postroom.core.connection import Connection
+from postroom.core.message import Purpose
 from postroom.core.server import Account, Owner, Server
 from postroom.errors import Invalid
 from postroom.mail.address import parse_address, parse_mailbox
@@ -63,11 +65,13 @@ async def config(desk: Desk) -> dict[str, object]:
 async def health(desk: Desk) -> dict[str, object]:
     """What `doctor` wants to know from inside: the database, failed connections, pauses, unproven senders."""
     failed: list[dict[str, object]] = []
+    bulk = False
     senders: list[dict[str, object]] = []
     for account in await accounts.list_accounts(desk.ctx, limit=_MOST_ACCOUNTS):
         whole = Owner(account.account_id, whole_account=True)
         found, _ = await connections.list_connections(desk.ctx, whole, limit=_MOST_EACH)
         failed += [shown_connection(one) for one in found if one.failed_at_us is not None]
+        bulk = bulk or any(_sends_bulk_to_others(one) for one in found)
         known, _ = await servers.list_servers(desk.ctx, whole, limit=_MOST_EACH)
         senders += [await _sender_of(desk, one) for one in known]
     troubles = await desk.ctx.store.read(lambda: stored_notices.newest(_MOST_TOLD, only_open=True))
@@ -76,10 +80,18 @@ async def health(desk: Desk) -> dict[str, object]:
         "listening": dict(desk.listening),
         "database": dict(await desk.database()),
         "failed_connections": failed,
+        "bulk_mail_to_others": bulk,
+        "public_url": next((one["value"] for one in desk.settings if one["name"] == "public_url"), ""),
         "pauses": [shown_pause(one) for one in await pauses.list_pauses(desk.ctx)],
         "default_senders": senders,
         "troubles": [shown_notice(one) for one in troubles],
     }
+
+
+def _sends_bulk_to_others(connection: Connection) -> bool:
+    """Whether links in mail through it are read on other machines than this one."""
+    bulk = connection.purposes & {Purpose.BROADCAST, Purpose.SEQUENCE}
+    return bool(bulk) and connection.enabled and connection.host not in ("localhost", "127.0.0.1", "::1")
 
 
 async def _sender_of(desk: Desk, server: Server) -> dict[str, object]:

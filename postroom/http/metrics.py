@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import gzip
 import hmac
-import ipaddress
 import re
 from collections.abc import Awaitable, Callable
 
 from postroom.http.asgi import RawHeaders, Receive, Scope, Send, answer, header_values
 from postroom.http.client_address import client_address
+from postroom.peers import is_loopback
 from postroom.secret import Secret
 
 PATH = "/metrics"
@@ -53,7 +53,7 @@ class MetricsPage:
 
     def _may_read(self, scope: Scope) -> bool:
         headers: RawHeaders = scope["headers"]
-        if _is_loopback(client_address(scope)) and not any(name in _FORWARDED for name, _ in headers):
+        if is_loopback(client_address(scope)) and not any(name in _FORWARDED for name, _ in headers):
             return True
         given = header_values(headers, b"authorization")
         if not self._token or len(given) != 1:
@@ -62,10 +62,6 @@ class MetricsPage:
         return scheme.lower() == "bearer" and hmac.compare_digest(
             token.strip().encode("latin-1"), self._token.reveal().encode()
         )
-
-
-def _is_loopback(address: str) -> bool:
-    return bool(address) and ipaddress.ip_address(address).is_loopback
 
 
 def _takes_gzip(headers: RawHeaders) -> bool:

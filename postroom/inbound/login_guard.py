@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 
 from postroom.clock import Clock
-from postroom.inbound.smtp_server import address_group
+from postroom.peers import address_group
 
 _MOST_ADDRESSES = 10_000
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import socket
 import ssl
@@ -19,6 +18,8 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
+
+from postroom.peers import address_group
 
 GOODBYE_S = 2.0  # for a peer to hear that the session ends
 _GRACE_S = 5.0
@@ -223,26 +224,3 @@ class SmtpServer(ABC):
             del self._addresses[group]
         if not self.sessions:
             self._empty.set()
-
-
-def address_group(address: str) -> str:
-    """What limits count as one peer: an IPv4 address, or the /64 a host of IPv6 can choose from."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return str(found)
-
-
-def is_loopback(address: str) -> bool:
-    """Whether the text is an address of this machine's loopback: IPv4, IPv6 or IPv4 in IPv6."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return (mapped or found).is_loopback

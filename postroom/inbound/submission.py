@@ -34,11 +34,12 @@ from postroom.errors import (
 from postroom.ids import ServerId
 from postroom.inbound.login_guard import LoginGuard
 from postroom.inbound.sasl import Login
-from postroom.inbound.smtp_server import SessionLimits, SmtpServer, TlsSource, is_loopback
+from postroom.inbound.smtp_server import SessionLimits, SmtpServer, TlsSource
 from postroom.inbound.smtp_session import SmtpSession
 from postroom.inbound.submitted import Looping, read_submission
 from postroom.mail.address import Address, parse_address
 from postroom.mail.trace import Arrival
+from postroom.peers import is_loopback
 from postroom.secret import Secret
 
 SCOPE = Scope.TRANSACTIONALS_WRITE

@@ -8,7 +8,6 @@ forge: whoever has the token may act on its one address. Who tries many wrong on
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 
 from postroom.actions.context import Context
@@ -20,6 +19,7 @@ from postroom.http.client_address import client_address
 from postroom.http.rate import RateLimiter
 from postroom.ids import DeliveryId
 from postroom.logs import logger
+from postroom.peers import address_group, is_loopback
 from postroom.tracking.links import UNSUBSCRIBE_PATH, MailLinks
 from postroom.web.forms import read_form
 from postroom.web.languages import choose, texts
@@ -181,14 +181,9 @@ def masked(address: str) -> str:
 
 
 def _guesser(client: str) -> str:
-    """Whom wrong tokens are counted for: an IPv4 address, an IPv6 network of one subscriber (a /64).
+    """Whom wrong tokens are counted for.
 
     "" is counted for nobody: an unknown address, and loopback, which is a proxy that `trusted_proxies` does
     not name, so that everybody seems to come from there.
     """
-    if not client:
-        return ""
-    found = ipaddress.ip_address(client)
-    if found.is_loopback:
-        return ""
-    return client if found.version == 4 else str(ipaddress.ip_network((client, 64), strict=False))
+    return "" if is_loopback(client) else address_group(client)

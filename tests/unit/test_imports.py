@@ -21,6 +21,7 @@ RANKS = {
     "errors": 0,
     "clock": 0,
     "ids": 0,
+    "peers": 0,
     "secret": 0,
     "keyring": 0,
     "logs": 0,

@@ -13,8 +13,8 @@ from postroom.actions.keys import revoke_key
 from postroom.core.key import KeyKind, new_key
 from postroom.inbound.login_guard import LoginGuard
 from postroom.inbound.sasl import Login
-from postroom.inbound.smtp_server import address_group, is_loopback
 from postroom.inbound.submission import ClearAuth, LoginLimits, key_text
+from postroom.peers import address_group, is_loopback
 from tests.inbound.submission.desk import MAIL, Desk, Dialogue, dialogue, plain, talking
 from tests.support.certs import Certs
 from tests.support.clock import FakeClock

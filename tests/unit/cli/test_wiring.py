@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -16,8 +17,9 @@ from postroom.control.lock import SERVE, Locked
 from postroom.control.operations import run
 from postroom.core.connection import Connection, DeliveryMethod, Security, Vendor
 from postroom.errors import Unavailable
-from postroom.ids import AccountId, ConnectionId
+from postroom.ids import AccountId, ConnectionId, DeliveryId
 from postroom.keyring import KeyringError
+from postroom.storage.interface import Sql, Work
 from postroom.transports.dialer import Dialer
 from postroom.transports.interface import AuthMethod, Fault, Phase, Result, SmtpTarget, StartTls
 from postroom.transports.smtp import SmtpTransport
@@ -239,3 +241,31 @@ def test_the_full_host_name_has_a_domain_or_is_empty(
     monkeypatch.setattr("socket.getfqdn", answer)
     assert wiring.full_host_name() == expected
     assert wiring.helo_name() == (expected or host)
+
+
+async def test_k1_links_work_over_a_restart_and_after_their_key_was_retired(tmp_path: Path) -> None:
+    delivery = DeliveryId(7)
+    async with wiring.opened(settings_of(tmp_path)) as room:
+        old = room.links.unsubscribe_token(delivery)
+    async with wiring.opened(settings_of(tmp_path)) as room:
+        assert room.links.unsubscribe_token(delivery) == old
+        ring = room.ctx.ring
+        uid = secrets.token_bytes(16)
+        sealed = ring.seal(b"n" * 32, uid=uid, table="instance_keys", field="key")
+
+        def renew() -> Work[None]:
+            yield Sql("UPDATE instance_keys SET retired_at = 1 WHERE kind = 'unsubscribe'")
+            yield Sql(
+                "INSERT INTO instance_keys (kind, key_id, uid, sealed, created_at)"
+                " VALUES ('unsubscribe', 2, :uid, :sealed, 2)",
+                {"uid": uid, "sealed": sealed},
+            )
+
+        await room.store.write(renew)
+    async with wiring.opened(settings_of(tmp_path)) as room:
+        assert room.links.unsubscribe_token(delivery) != old
+        found = room.links.read_unsubscribe(old)
+        assert found is not None
+        assert found.delivery_id == delivery
+    async with wiring.opened(settings_of(tmp_path / "another")) as room:
+        assert room.links.read_unsubscribe(old) is None
