@@ -256,17 +256,26 @@ async def test_s24_senseless_commands_end_the_session(desk: Desk) -> None:
             assert (await client.send())[:3] == "250", "a message starts the count anew"
 
 
-RELAYS = [
+RELAYS = [  # the forms that tests for open relays try
     "<relay@elsewhere.test>",
     "relay@elsewhere.test",
     '<"relay@elsewhere.test">',
     '<"relay%elsewhere.test">',
+    "<relay%elsewhere.test>",
     "<relay%elsewhere.test@example.com>",
-    "<@example.com:relay@elsewhere.test>",
-    "<elsewhere.test!relay>",
-    "<elsewhere.test!relay@example.com>",
-    "<relay@[192.0.2.1]>",
+    "<relay%elsewhere.test@[127.0.0.1]>",
+    '<"relay%elsewhere.test"@example.com>',
+    '<"relay@elsewhere.test"@example.com>',
+    '<"relay@elsewhere.test"@[127.0.0.1]>',
     "<relay@elsewhere.test@example.com>",
+    "<relay@elsewhere.test@[127.0.0.1]>",
+    "<@example.com:relay@elsewhere.test>",
+    "<@[127.0.0.1]:relay@elsewhere.test>",
+    "<elsewhere.test!relay>",
+    '<"elsewhere.test!relay">',
+    "<elsewhere.test!relay@example.com>",
+    "<elsewhere.test!relay@[127.0.0.1]>",
+    "<relay@[192.0.2.1]>",
 ]
 
 
@@ -278,6 +287,26 @@ async def test_s26_no_open_relay(desk: Desk) -> None:
                 assert (await client.say(f"MAIL FROM:{sender}".encode()))[:9] == "530 5.7.0"
                 assert (await client.say(f"RCPT TO:{recipient}".encode()))[:9] == "530 5.7.0"
                 assert (await client.say(b"DATA"))[:9] == "530 5.7.0"
+
+
+# PROXY of either version: the second begins with a signature that hides a QUIT, then 127.0.0.1 as 192.0.2.1.
+PROXY_V1 = b"PROXY TCP4 192.0.2.1 192.0.2.2 40000 25\r\n"
+PROXY_V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\x9c\x40\0\x19"
+
+
+@pytest.mark.parametrize("header", [PROXY_V1, PROXY_V2], ids=["v1", "v2"])
+async def test_s31_a_proxys_header_is_garbage(desk: Desk, header: bytes) -> None:
+    async with dialogue(desk.port) as client:
+        client.writer.write(header + b"\r\nEHLO me\r\nAUTH PLAIN " + plain(desk.text, desk.text) + b"\r\n")
+        codes = [(await client.reply())[:3]]
+        while codes[-1] not in ("235", ""):
+            assert {session.address for session in desk.server.sessions} <= {"127.0.0.1"}
+            codes.append((await client.reply())[:3])
+        assert codes[0] == "220"
+        assert set(codes[1:]) <= {"500", "221", "250", "235", ""}
+        if header is PROXY_V1:
+            assert (await client.send())[:3] == "250", "the session goes on as whoever it really is"
+    assert [stored.raw for stored in await desk.stored()] == ([MAIL] if header is PROXY_V1 else [])
 
 
 async def test_s29_s31_what_is_not_told_and_not_believed(desk: Desk) -> None:

@@ -24,7 +24,7 @@ from postroom.errors import (
 )
 from postroom.inbound.submission import reply_of
 from postroom.inbound.submitted import Looping
-from postroom.mail.compose import compose
+from postroom.mail.compose import compose, needs_eight_bit
 from postroom.mail.trace import mark_of
 from postroom.storage.interface import Sql, Work
 from tests.inbound.submission.desk import MAIL, Desk, dialogue, open_desk
@@ -89,6 +89,26 @@ async def test_taken_and_kept_as_it_is(desk: Desk) -> None:
         for content in TAKEN:
             assert (await client.send(content))[:3] == "250", content
     assert [stored.raw for stored in await desk.stored()] == TAKEN
+
+
+async def test_s3_s4_s5_lines_nuls_and_eight_bit_text(desk: Desk) -> None:
+    """Bare ends and NUL are refused wherever they stand; 8-bit text stays bit for bit, to the last hop."""
+    eight_bit = MAIL + "Grüße \u2014 ".encode() + bytes(range(128, 256)) + b"\r\n"
+    async with dialogue(desk.port) as client:
+        await client.log_in(desk.text)
+        for bad in (b"\n", b"\r", b"\0"):
+            for content in (MAIL.replace(b"Hello", b"He" + bad + b"llo"), MAIL + b"a" + bad + b"b\r\n"):
+                assert (await client.send(content))[:7] == "554 5.6", content
+        for mail in (b"MAIL FROM:<shop@example.com>", b"MAIL FROM:<shop@example.com> BODY=8BITMIME"):
+            assert (await client.say(mail))[:3] == "250"
+            assert (await client.say(b"RCPT TO:<b@example.net>"))[:3] == "250"
+            assert (await client.data(eight_bit))[:3] == "250"
+    stored = await desk.stored()
+    assert [one.raw for one in stored] == [eight_bit] * 2
+    for one in stored:
+        sent = compose(one.content, message_id=one.message.rfc_message_id, date_us=0)
+        assert sent.endswith(eight_bit)
+        assert needs_eight_bit(one.content), "so that a next hop without 8BITMIME is not given it"
 
 
 async def test_s27_the_from_header_decides_and_mail_from_does_not(desk: Desk) -> None:

@@ -82,6 +82,25 @@ async def test_s19_a_handshake_that_does_not_end(tmp_path: Path, certs: Certs, i
         await until(lambda: not desk.server.sessions)
 
 
+@pytest.mark.parametrize("implicit", [True, False])
+async def test_s19_a_handshake_that_drips(tmp_path: Path, certs: Certs, implicit: bool) -> None:
+    """Its time is that of the whole handshake: bytes that come keep nothing open."""
+    bounds = {"handshake_s": 0.1}
+    async with (
+        open_desk(tmp_path, tls=certs.server(), implicit_tls=implicit, sessions=bounds) as desk,
+        dialogue(desk.port) as client,
+    ):
+        if not implicit:
+            await client.greet()
+            assert (await client.say(b"STARTTLS"))[:3] == "220"
+        client.writer.write(b"\x16\x03\x01\x3f\xff\x01\0\x3f\xfb")  # a ClientHello that goes on and on
+        await until(lambda: len(desk.server.sessions) == 1)
+        async with asyncio.timeout(5):
+            while desk.server.sessions:
+                client.writer.write(b"\0")
+                await asyncio.sleep(0.005)
+
+
 async def test_s19_garbage_instead_of_a_handshake(tmp_path: Path, certs: Certs) -> None:
     async with open_desk(tmp_path, tls=certs.server(), implicit_tls=True) as desk:
         for data in (b"EHLO me\r\n", b"", b"\x16\x03\x01\x00\x00" * 1000):
@@ -105,6 +124,18 @@ async def test_s20_old_tls_is_refused(tmp_path: Path, implicit: bool) -> None:
     async with open_desk(tmp_path, tls=own.context, implicit_tls=implicit) as desk:
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await _begin_tls(desk.port, old, implicit)
+        await until(lambda: not desk.server.sessions)
+
+
+@pytest.mark.parametrize("ciphers", ["eNULL", "aNULL", "PSK"])
+async def test_s20_weak_ciphers_are_refused(tmp_path: Path, ciphers: str) -> None:
+    own = await asyncio.to_thread(server_tls, tmp_path / "tls", "localhost")
+    weak = ssl.create_default_context(cafile=str(own.certificate))
+    weak.maximum_version = ssl.TLSVersion.TLSv1_2  # the ciphers of TLS 1.3 cannot be left out
+    weak.set_ciphers(f"{ciphers}:@SECLEVEL=0")
+    async with open_desk(tmp_path, tls=own.context, implicit_tls=True) as desk:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await _begin_tls(desk.port, weak, True)
         await until(lambda: not desk.server.sessions)
 
 
