@@ -23,12 +23,15 @@ KINDS = {
     "drop": "kills, and a sink that hangs up after the dot",
     "capped": "kills under an hourly cap",
     "rotate": "kills, while the key file is rotated every 2 s",
+    "smtp": "mail submitted by SMTP instead of HTTP, with SIGKILLs and without",
     "caps": "caps on a moved clock, with restarts",
 }
 
 
 def kind_of(course: kills.Course) -> str:
     """Under which word a course is asked for."""
+    if course.by_smtp:
+        return "smtp"
     if course.drop_every:
         return "drop"
     if course.hourly_cap is not None:

@@ -2,7 +2,8 @@
 
 Transactional mail goes over HTTP to Broadcast's API, one message a request; a request whose answer was lost
 is sent again with its Idempotency-Key. Broadcast mail goes through the control socket, which knows no such
-key: a request whose answer was lost is left as it is, and another is sent under another address.
+key: a request whose answer was lost is left as it is, and another is sent under another address. The feed by
+SMTP is in `drills.submission`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from postroom.core.message import Purpose
 from postroom.errors import Unavailable
 
 ANSWER_PATIENCE_S = 30.0
-_AGAIN_S = 0.02
+AGAIN_S = 0.02
 TEXT = "A short text, as a reset of a password has it.\n" * 6
 
 
@@ -47,15 +48,25 @@ class Feed(ABC):
     def __init__(self, post: Post, told: Told) -> None:
         self.post, self.told = post, told
 
+    @abstractmethod
     async def run(self, count: int, workers: int, may_go: Callable[[int], bool]) -> None:
-        """Send `count` messages; `may_go` says whether so many accepted are not too far ahead."""
+        """Send `count` messages; `may_go` says whether so many accepted are not too far ahead.
+
+        Raises RuntimeError for a no that asking again cannot change.
+        """
+
+
+class OneByOne(Feed):
+    """A feed whose every message is a request of its own."""
+
+    async def run(self, count: int, workers: int, may_go: Callable[[int], bool]) -> None:
         numbers = iter(range(count))
 
         async def work() -> None:
             try:
                 for number in numbers:
                     while not may_go(len(self.told.accepted)):
-                        await asyncio.sleep(_AGAIN_S)
+                        await asyncio.sleep(AGAIN_S)
                     await self.send(number)
             finally:
                 self.close()
@@ -73,7 +84,7 @@ class Feed(ABC):
         return
 
 
-class OverHttp(Feed):
+class OverHttp(OneByOne):
     """Transactional mail through Broadcast's API."""
 
     def __init__(self, post: Post, told: Told, key: str) -> None:
@@ -101,7 +112,7 @@ class OverHttp(Feed):
             except (OSError, EOFError, TimeoutError):
                 connection.close()
                 self.told.lost_answers += 1
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(AGAIN_S)
                 continue
             self._idle.append(connection)
             if status == 201:
@@ -110,14 +121,14 @@ class OverHttp(Feed):
             if status not in (409, 503):
                 raise RuntimeError(f"HTTP {status} to message {number}: {answer[:300]!r}")
             self.told.turned_away += 1
-            await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(AGAIN_S)
 
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
 
-class OverControlSocket(Feed):
+class OverControlSocket(OneByOne):
     """Broadcast mail, as `postroom message send --purpose broadcast` hands it to `serve`."""
 
     async def send(self, number: int) -> None:
@@ -136,11 +147,11 @@ class OverControlSocket(Feed):
                     )
             except NotListening:
                 self.told.turned_away += 1
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(AGAIN_S)
             except (Unavailable, OSError, TimeoutError):
                 self.told.lost_answers += 1
                 tries += 1
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(AGAIN_S)
             else:
                 self.told.yes(recipient)
                 return

@@ -20,6 +20,7 @@ from pathlib import Path
 from drills.feed import Feed, OverControlSocket, OverHttp, Told
 from drills.judge import Counts, judge
 from drills.post import Post
+from drills.submission import OverSubmission
 from postroom.control.client import NotListening
 from postroom.core.message import Purpose
 from postroom.errors import Unavailable
@@ -48,10 +49,12 @@ class Course:
     seed: int = 1
     reply_ms: float = 3.0
     workers: int = 16
+    by_smtp: bool = False  # transactional mail is submitted by SMTP, not over HTTP
 
     @property
     def name(self) -> str:
-        parts = [self.purpose.value, f"{self.messages} messages", f"{self.kills} kills"]
+        way = " by SMTP" if self.by_smtp else ""
+        parts = [f"{self.purpose.value}{way}", f"{self.messages} messages", f"{self.kills} kills"]
         if self.drop_every:
             parts.append(f"every {self.drop_every}th dropped after its dot")
         if self.hourly_cap is not None:
@@ -204,6 +207,8 @@ async def _prepare(post: Post, told: Told, course: Course, port: int) -> Feed:
         "for_transactional": True,
     }
     await post.ask("connection.create", fields=fields, secrets=LOGIN, server=made["server_id"])
+    if course.by_smtp:
+        return OverSubmission(post, told, made["server_key"], SENDER)
     if course.purpose is Purpose.TRANSACTIONAL:
         return OverHttp(post, told, made["server_key"])
     return OverControlSocket(post, told)
@@ -293,7 +298,8 @@ async def _until_settled(post: Post, course: Course) -> tuple[float, int]:
 
 
 def courses(messages: int, kills: int, seed: int) -> Sequence[Course]:
-    """The whole drill: for each purpose with kills, without, with dropped replies, and under a cap."""
+    """The whole drill: for each purpose with kills, without, with dropped replies, and under a cap; then with
+    mail that is submitted by SMTP, with kills and without."""
     found: list[Course] = []
     for purpose in (Purpose.TRANSACTIONAL, Purpose.BROADCAST):
         few = max(100, messages // 5)
@@ -304,4 +310,8 @@ def courses(messages: int, kills: int, seed: int) -> Sequence[Course]:
             Course(purpose, few, kills=kills // 5, hourly_cap=few // 2, seed=seed),
             Course(purpose, few, kills=kills // 5, rotate_every_s=2.0, seed=seed),
         ]
+    found += [
+        Course(Purpose.TRANSACTIONAL, messages, kills=kills, seed=seed, by_smtp=True),
+        Course(Purpose.TRANSACTIONAL, max(100, messages // 5), seed=seed, by_smtp=True),
+    ]
     return found

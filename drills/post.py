@@ -34,6 +34,7 @@ class Post:
         self.journals = self.data / "journals"
         self.log = folder / "serve.log"
         self.url = ""
+        self.smtp = ("", 0)
         self.up = asyncio.Event()
         self.instance = ""
         self._process: asyncio.subprocess.Process | None = None
@@ -47,6 +48,7 @@ class Post:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "postroom", "serve", "--json"),
                 *("--data", str(self.data), "--http", "127.0.0.1:0", "--log-format", "json"),
+                *("--smtp", "127.0.0.1:0"),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 env=self._environment,
@@ -68,7 +70,9 @@ class Post:
         except TimeoutError as error:
             await self.kill()
             raise RuntimeError(f"serve did not start in {START_PATIENCE_S:g} s; see {self.log}") from error
-        self.url = json.loads(document)["url"]
+        told = json.loads(document)
+        host, _, port = told["smtp"].rpartition(":")
+        self.url, self.smtp = told["url"], (host, int(port))
         if not self.instance:
             self.instance = self._rows("SELECT value FROM instance WHERE name = 'id'")[0][0]
         self.up.set()

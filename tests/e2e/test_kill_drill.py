@@ -26,6 +26,14 @@ async def test_nothing_is_lost_and_copies_stay_within_open_transactions(
     assert 0 < verdict.counts.open <= 5 * 10  # ten sessions: kills found transactions open
 
 
+async def test_s8_the_same_for_mail_submitted_by_smtp(tmp_path: Path) -> None:
+    """A 250 that was lost costs the client a second message of its own; none is lost or doubled by us."""
+    course = Course(Purpose.TRANSACTIONAL, 200, kills=3, seed=7, reply_ms=10.0, by_smtp=True)
+    verdict = await kills.run(tmp_path, course)
+    assert verdict.problems() == [], verdict.line()
+    assert (verdict.counts.accepted, verdict.kills) == (200, 3)
+
+
 async def test_without_kills_there_is_no_copy_and_dropped_replies_cost_one_each(tmp_path: Path) -> None:
     verdict = await kills.run(tmp_path, Course(Purpose.TRANSACTIONAL, 200, drop_every=40, reply_ms=0.0))
     assert verdict.problems() == [], verdict.line()
