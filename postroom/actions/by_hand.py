@@ -83,7 +83,7 @@ async def settle(
             message, mine, state, kind, f"settled as {word.value} by {actor.name}", actor.name, at
         )
         detail = {"as": word.value, "deliveries": [one.delivery_id for one in mine]}
-        yield from _audit(actor, message, "settle", detail, at)
+        yield from _audit(actor, message, "message.settle", detail, at)
         return Handled(tuple(one.delivery_id for one in mine), left)
 
     return await ctx.store.write(work)
@@ -98,7 +98,10 @@ async def _put_in(
     kind: EventKind,
     why_not: Callable[[int, Looked], str | None],
 ) -> Handled:
-    verb = {EventKind.RETRIED: "retry", EventKind.RESENT: "resend"}[kind]
+    action, did = {
+        EventKind.RETRIED: ("message.retry", "tried"),
+        EventKind.RESENT: ("message.resend", "sent"),
+    }[kind]
 
     def work() -> Work[tuple[Handled, list[tuple[LaneId, int]]]]:
         message = yield from owned(owner, text)
@@ -108,10 +111,10 @@ async def _put_in(
         if not (yield from messages.has_content(message.account_id, message.content_id)):
             raise Conflict("what it says is not kept any more")
         mine, left = yield from _sorted_out(message, recipient, partial(why_not, at))
-        reason = f"{'tried' if verb == 'retry' else 'sent'} again by {actor.name}"
+        reason = f"{did} again by {actor.name}"
         woken = yield from queue.put_in(message, mine, kind, reason, actor.name, at)
         detail = {"deliveries": [one.delivery_id for one in mine]}
-        yield from _audit(actor, message, verb, detail, at)
+        yield from _audit(actor, message, action, detail, at)
         return Handled(tuple(one.delivery_id for one in mine), left), woken
 
     handled, woken = await ctx.store.write(work)
@@ -194,7 +197,7 @@ def _not_to_settle(one: Looked) -> str | None:
 
 
 def _audit(
-    actor: Actor, message: StoredMessage, verb: str, detail: Mapping[str, object], at_us: int
+    actor: Actor, message: StoredMessage, action: str, detail: Mapping[str, object], at_us: int
 ) -> Work[None]:
     target = f"message {message.message_id}"
-    yield from audit.add(message.account_id, at_us, actor, f"message.{verb}", target, detail)
+    yield from audit.add(message.account_id, at_us, actor, action, target, detail)

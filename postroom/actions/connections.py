@@ -76,7 +76,7 @@ async def create_connection(
         fresh = replace(merged.connection, created_at_us=at, updated_at_us=at)
         stored = yield from connections.add(fresh, sealed)
         after = {**present(_shown(stored)), **dict.fromkeys(sorted(sealed), HIDDEN)}
-        yield from _audit(stored, at, actor, "create", {"after": after})
+        yield from _audit(stored, at, actor, "connection.create", {"after": after})
         yield from _end_capture(actor, owner, at)
         return stored
 
@@ -126,7 +126,7 @@ async def update_connection(
         )
         if stored is None:
             raise Conflict("the connection was changed by somebody else")
-        yield from _audit(stored, at, actor, "update", detail)
+        yield from _audit(stored, at, actor, "connection.update", detail)
         return stored, {name: value for name, value in {**had, **sealed}.items() if name not in cleared}
 
     stored, all_sealed = await ctx.store.write(work)
@@ -163,7 +163,7 @@ async def switch_connection(
         if stored is None:
             raise Conflict("the connection was changed by somebody else")
         detail = difference(_shown(current), _shown(stored))
-        yield from _audit(stored, at, actor, "switch", detail)
+        yield from _audit(stored, at, actor, "connection.switch", detail)
         return stored
 
     stored = await ctx.store.write(work)
@@ -233,7 +233,7 @@ async def delete_connection(
         at = yield from now()
         yield from connections.mark_deleted(current, at)
         yield from pauses.remove(current.account_id, PauseScope.CONNECTION, connection_id)
-        yield from _audit(current, at, actor, "delete", {"before": present(_shown(current))})
+        yield from _audit(current, at, actor, "connection.delete", {"before": present(_shown(current))})
 
     await ctx.store.write(work)
     ctx.hearer.connection_changed(connection_id)
@@ -277,7 +277,7 @@ async def test_connection(ctx: Context, actor: Actor, owner: Owner, connection_i
         yield from connections.add_event(tested, EventKind.CONNECTION_TESTED, at, detail)
         changed = None if current is None or stored is None else difference(_shown(current), _shown(stored))
         if changed is not None:
-            yield from _audit(tested, at, actor, "test", {**detail, **changed})
+            yield from _audit(tested, at, actor, "connection.test", {**detail, **changed})
         return stored
 
     stored = await ctx.store.write(work)
@@ -354,7 +354,7 @@ def _audit(
     connection: Connection, at_us: int, actor: Actor, action: str, detail: Mapping[str, object] | None
 ) -> Work[None]:
     target = f"{KIND} {connection.connection_id}"
-    yield from audit.add(connection.account_id, at_us, actor, f"{KIND}.{action}", target, detail)
+    yield from audit.add(connection.account_id, at_us, actor, action, target, detail)
 
 
 def _shown(connection: Connection) -> dict[str, object]:

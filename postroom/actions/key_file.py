@@ -82,7 +82,9 @@ async def rotate(ctx: Context, actor: Actor, *, keep: bool = False) -> Rotation:
     except KeyringError as error:
         raise Conflict(str(error)) from error
     former = {key_id: state.value for key_id, state in done.former.items()}
-    await _audit(ctx, actor, "rotate", done.key_id, {"sealed_anew": done.sealed_anew, "former": former})
+    await _audit(
+        ctx, actor, "key_file.rotate", done.key_id, {"sealed_anew": done.sealed_anew, "former": former}
+    )
     return done
 
 
@@ -90,12 +92,13 @@ async def retire(ctx: Context, actor: Actor, key_id: str) -> FileKey:
     """Remove a key that nothing here is sealed with. Raises NotFound, Conflict."""
     if key_id not in ctx.ring.states:
         raise NotFound(KIND)
-    await _require_unused(ctx, key_id)
-    try:
-        await asyncio.to_thread(ctx.ring.retire, key_id)
-    except KeyringError as error:
-        raise Conflict(str(error)) from error
-    await _audit(ctx, actor, "retire", key_id, {})
+    if ctx.ring.states[key_id] is not KeyState.RETIRED:
+        await _require_unused(ctx, key_id)
+        try:
+            await asyncio.to_thread(ctx.ring.retire, key_id)
+        except KeyringError as error:
+            raise Conflict(str(error)) from error
+        await _audit(ctx, actor, "key_file.retire", key_id, {})
     return FileKey(key_id, ctx.ring.states[key_id], ctx.ring.created[key_id], {})
 
 
@@ -160,6 +163,6 @@ async def _audit(ctx: Context, actor: Actor, action: str, key_id: str, detail: M
     def work() -> Work[None]:
         at = yield from now()
         target = f"key file, key {key_id}"
-        yield from audit.add(NOBODY, at, actor, f"key_file.{action}", target, detail)
+        yield from audit.add(NOBODY, at, actor, action, target, detail)
 
     await ctx.store.write(work)

@@ -98,8 +98,11 @@ async def revoke_key(ctx: Context, actor: Actor, owner: Owner, key_id: KeyId) ->
     ctx.keys.forget(key_id)
 
 
-async def authenticate(ctx: Context, text: str) -> Key:
-    """Whose key this is. Raises Unauthenticated, the same for one malformed, unknown or revoked."""
+async def authenticate(ctx: Context, text: str, client: str = "") -> Key:
+    """Whose key this is. Raises Unauthenticated, the same for one malformed, unknown or revoked.
+
+    client: the address it came from, for the line about its first use.
+    """
     if not looks_like_key(text):
         raise Unauthenticated
     hash = hash_key(text)
@@ -113,12 +116,17 @@ async def authenticate(ctx: Context, text: str) -> Key:
         ctx.keys.put(hash, key, now_s, generation)
     now_us = ctx.clock.now_us()
     if ctx.keys.touch_is_due(hash, now_us):
-        ctx.keys.start(_touch(ctx, key, now_us))
+        ctx.keys.start(_touch(ctx, key, now_us, client))
     return key
 
 
-async def _touch(ctx: Context, key: Key, at_us: int) -> None:
+async def _touch(ctx: Context, key: Key, at_us: int, client: str) -> None:
+    def work() -> Work[None]:
+        if (yield from keys.touch(key.account_id, key.key_id, at_us)):
+            name = f"{KIND} {key.key_id}"
+            yield from audit.add(key.account_id, at_us, Actor(name, client), "key.first_use", name)
+
     try:
-        await ctx.store.write(lambda: keys.touch(key.account_id, key.key_id, at_us))
+        await ctx.store.write(work)
     except Unavailable as error:  # only the display of its last use is behind
         log.warning("last use of a key was not written", key_id=key.key_id, error=str(error))

@@ -68,7 +68,7 @@ async def create_server(
             sandbox=fresh.sandbox,
             options=fresh.options,
         )
-        yield from _audit(server, at, actor, "create", {"after": present(_shown(server))})
+        yield from _audit(server, at, actor, "server.create", {"after": present(_shown(server))})
         return server
 
     return await ctx.store.write(work)
@@ -124,7 +124,7 @@ async def update_server(
         if changed is None:
             return current
         yield from servers.change(server, at)
-        yield from _audit(server, at, actor, "update", changed)
+        yield from _audit(server, at, actor, "server.update", changed)
         return server
 
     server = await ctx.store.write(work)
@@ -154,7 +154,7 @@ async def delete_server(ctx: Context, actor: Actor, owner: Owner, server_id: Ser
         first = yield from queue.cancel_waiting(account_id, server_id)
         held = yield from servers.claimed(account_id, server_id)
         detail = {"before": present(_shown(server)), "connections": [one.connection_id for one in gone]}
-        yield from _audit(server, at, actor, "delete", detail)
+        yield from _audit(server, at, actor, "server.delete", detail)
         return gone, held, first
 
     gone, held, cancelled = await ctx.store.write(mark)
@@ -231,4 +231,4 @@ def _shown(server: Server) -> dict[str, object]:
 
 def _audit(server: Server, at_us: int, actor: Actor, action: str, detail: Mapping[str, object]) -> Work[None]:
     target = f"{KIND} {server.server_id}"
-    yield from audit.add(server.account_id, at_us, actor, f"{KIND}.{action}", target, detail)
+    yield from audit.add(server.account_id, at_us, actor, action, target, detail)

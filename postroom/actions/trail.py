@@ -1,13 +1,23 @@
-"""What a line of the audit trail tells of a change: fields that differ, before and after; no secret."""
+"""The audit trail: what a line tells of a change (fields that differ, no secret), and reading it again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from postroom.actions.context import Context
+from postroom.storage import audit
+from postroom.storage.audit import AuditLine, Wanted
+
+MOST_LINES = 500
 HIDDEN = "***"  # there is a secret; null: there is none
 
 Shown: TypeAlias = Mapping[str, object]
+
+
+async def list_lines(ctx: Context, wanted: Wanted, limit: int) -> list[AuditLine]:
+    """Lines of any account, newest first: the operator's to read."""
+    return await ctx.store.read(lambda: audit.list_lines(wanted, limit=limit))
 
 
 def difference(before: Shown, after: Shown) -> dict[str, dict[str, object]] | None:

@@ -41,8 +41,9 @@ async def reset_window(ctx: Context, actor: Actor, owner: Owner, connection_id: 
             "hourly_cap": found.hourly_cap,
             "daily_cap": found.daily_cap,
         }
-        target = f"connection {connection_id}"
-        yield from audit.add(found.account_id, at, actor, "connection.reset_window", target, detail)
+        if before.hour or before.day:
+            target = f"connection {connection_id}"
+            yield from audit.add(found.account_id, at, actor, "connection.reset_window", target, detail)
         return Reset(before, found.hourly_cap, found.daily_cap)
 
     done = await ctx.store.write(work)

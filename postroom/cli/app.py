@@ -15,6 +15,7 @@ import typer
 import postroom
 from postroom.cli import (
     account,
+    audit,
     connection,
     doctor,
     exits,
@@ -64,7 +65,19 @@ def _root(
 
 serve.add_serve(app)
 setup.add_bootstrap(app)
-for each in (account, server, key, connection, vendor, identity, suppression, message, queue, key_file):
+for each in (
+    account,
+    server,
+    key,
+    key_file,
+    connection,
+    vendor,
+    identity,
+    suppression,
+    message,
+    queue,
+    audit,
+):
     app.add_typer(each.app)
 message.add_explain(app)
 app.add_typer(inbox.app)

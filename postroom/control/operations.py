@@ -13,7 +13,17 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from postroom.control import connections, instance, key_file, messages, queue, seeing, suppressions, tenants
+from postroom.control import (
+    connections,
+    instance,
+    key_file,
+    messages,
+    queue,
+    seeing,
+    suppressions,
+    tenants,
+    trail,
+)
 from postroom.control.desk import Desk
 from postroom.errors import Invalid, NotFound
 
@@ -76,6 +86,7 @@ _RUNS: Mapping[str, Run] = {
     "suppression.remove": suppressions.remove,
     "suppression.check": suppressions.check,
     "suppression.list": suppressions.list_all,
+    "audit.list": trail.list_all,
     "explain": messages.explain,
     "key_file.show": key_file.show,
     "key_file.rotate": key_file.rotate,

@@ -336,12 +336,20 @@ class Dispatcher:
             await self._store.write(lambda: health.record_failed(*who, route.version, text))
             runner.failed_now()
         elif verdict is health.Verdict.HOLD:
-            log.info("connection held", connection=route.connection_id, cause=runner.troubles.last_text)
-            await self._store.write(lambda: health.record_held(*who, self.settings.probe_every_s))
+            text = runner.troubles.last_text
+            log.info("connection held", connection=route.connection_id, cause=text)
+            await self._store.write(lambda: health.record_held(*who, self.settings.probe_every_s, text))
         else:
             log.info("connection recovered", connection=route.connection_id)
             await self._store.write(lambda: health.record_recovered(*who, route.version))
         await self._refresh(route.connection_id)
+
+    def backed_off(self, runner: Runner) -> None:
+        """Note that trouble began."""
+        route, text = runner.route, runner.troubles.last_text
+        self._tasks.spawn(
+            self._store.write(lambda: health.note_back_off(route.account_id, route.connection_id, text))
+        )
 
     # --- looking ---------------------------------------------------------------------------------------
 

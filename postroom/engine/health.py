@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from postroom.clock import MICROS, Clock
+from postroom.core.actor import ENGINE
 from postroom.core.event import EventKind
 from postroom.engine.settings import EngineSettings
 from postroom.ids import AccountId, ConnectionId, ServerId
-from postroom.storage import hot
+from postroom.storage import audit, hot
 from postroom.storage.interface import Sql, Work, now
 from postroom.transports.interface import Fault, Outcome, Result
 
@@ -45,6 +47,7 @@ class Troubles:
     backoff_until_us: int | None = None
     last_text: str = ""
     _steps: int = 0
+    _noted_s: float | None = None
     _since_s: float | None = None
     _logins: int = 0
     _refusals: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=EQUAL_REFUSALS))
@@ -62,6 +65,14 @@ class Troubles:
         """A session was opened: the login works. What backs off is cleared by a delivery, or here where
         there is none to wait for."""
         self._logins = 0
+
+    def is_news(self) -> bool:
+        """Whether this backing off is to be noted: one that begins, at most once in `failed_after_s`."""
+        now_s = self.clock.steady_s()
+        if self._noted_s is not None and now_s - self._noted_s < self.settings.failed_after_s:
+            return False
+        self._noted_s = now_s
+        return True
 
     def judge(self, outcome: Outcome) -> Verdict:
         """Count an outcome of an attempt or of opening a session."""
@@ -139,6 +150,11 @@ def record_failed(
     )
     if rows:
         yield from _event(account_id, server_id, connection_id, EventKind.CONNECTION_FAILED, at_us)
+        after: dict[str, object] = {"failed_at_us": at_us, "failed_reason": text}
+        before: dict[str, object] = dict.fromkeys(after)
+        yield from _line(
+            account_id, connection_id, "connection.fail", {"before": before, "after": after}, at_us
+        )
     return bool(rows)
 
 
@@ -147,6 +163,11 @@ def record_recovered(
 ) -> Work[bool]:
     """A probe succeeded."""
     at_us = yield from now()
+    failed = yield Sql(
+        "SELECT connection_failed_at, failed_reason FROM connections"
+        " WHERE account_id = :account_id AND connection_id = :connection_id",
+        {"account_id": account_id, "connection_id": connection_id},
+    )
     rows = yield Sql(
         "UPDATE connections SET connection_failed_at = NULL, failed_reason = NULL"
         " WHERE account_id = :account_id AND connection_id = :connection_id AND version = :version"
@@ -155,11 +176,16 @@ def record_recovered(
     )
     if rows:
         yield from _event(account_id, server_id, connection_id, EventKind.CONNECTION_RECOVERED, at_us)
+        before: dict[str, object] = {"failed_at_us": failed[0][0], "failed_reason": failed[0][1]}
+        after: dict[str, object] = dict.fromkeys(before)
+        yield from _line(
+            account_id, connection_id, "connection.recover", {"before": before, "after": after}, at_us
+        )
     return bool(rows)
 
 
 def record_held(
-    account_id: AccountId, server_id: ServerId | None, connection_id: ConnectionId, hold_s: float
+    account_id: AccountId, server_id: ServerId | None, connection_id: ConnectionId, hold_s: float, text: str
 ) -> Work[int]:
     """Ten equal refusals: nothing more goes there for a while. Returns until when."""
     at_us = yield from now()
@@ -170,7 +196,22 @@ def record_held(
         {"until": until, "account_id": account_id, "connection_id": connection_id},
     )
     yield from _event(account_id, server_id, connection_id, EventKind.CONNECTION_HELD, at_us)
+    detail = {"before": {"held_until_us": None}, "after": {"held_until_us": until}, "text": text}
+    yield from _line(account_id, connection_id, "connection.hold", detail, at_us)
     return until
+
+
+def note_back_off(account_id: AccountId, connection_id: ConnectionId, text: str) -> Work[None]:
+    """Trouble began; nothing is stored of it but that it was noticed."""
+    at_us = yield from now()
+    yield from _line(account_id, connection_id, "connection.back_off", {"text": text}, at_us)
+
+
+def _line(
+    account_id: AccountId, connection_id: ConnectionId, action: str, detail: Mapping[str, object], at_us: int
+) -> Work[None]:
+    target = f"connection {connection_id}"
+    yield from audit.add(account_id, at_us, ENGINE, action, target, detail)
 
 
 def _event(

@@ -47,6 +47,9 @@ class Host(Protocol):
     async def judged(self, runner: Runner, verdict: Verdict) -> None:
         """Store what became of the connection."""
 
+    def backed_off(self, runner: Runner) -> None:
+        """Note that the connection began to back off."""
+
     def pump(self) -> None:
         """Look again soon whose turn it is."""
 

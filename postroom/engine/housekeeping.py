@@ -19,12 +19,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from postroom.clock import MICROS, Clock
+from postroom.core.actor import HOUSEKEEPING
+from postroom.core.identity import EVERYBODY
 from postroom.core.message import FINAL_STATES
 from postroom.engine.caps import DAY_US, HOUR_US
 from postroom.errors import PostroomError
 from postroom.logs import logger
-from postroom.storage import idempotency, notices
-from postroom.storage.interface import Sql, Store, Work
+from postroom.storage import audit, idempotency, notices
+from postroom.storage.interface import Sql, Store, Work, now
 
 SLICE = 500  # rows, or ids, that one unit of work covers
 KEEP_COUNTERS_DAYS = 8  # the caps look back seven
@@ -59,6 +61,16 @@ class Cleared:
     attempts: int = 0
     decisions: int = 0
     notices: int = 0
+
+    def told(self) -> dict[str, int]:
+        """What the audit trail tells of it: what somebody might look for and not find any more."""
+        counts = {name: getattr(self, name) for name in ("contents", "events", "attempts", "decisions")}
+        return {name: count for name, count in counts.items() if count}
+
+
+def _line(cleared: Cleared) -> Work[None]:
+    at_us = yield from now()
+    yield from audit.add(EVERYBODY, at_us, HOUSEKEEPING, "retention.clear", "everything", cleared.told())
 
 
 class Housekeeping:
@@ -105,6 +117,8 @@ class Housekeeping:
         cleared.attempts = await self._walk(lambda after: old_attempts(after, oldest_event_us), named)
         replaced_us = oldest_event_us - _DECISION_MARGIN_US
         cleared.decisions = await self._walk(lambda after: old_decisions(after, replaced_us, named))
+        if cleared.told():
+            await self._store.write(lambda: _line(cleared))
         self.runs += 1
         return cleared
 

@@ -419,6 +419,8 @@ class Runner:
                 cause=outcome.text,
             )
             self._host.health_changed(self)
+        if before is None and verdict is Verdict.BACK_OFF and self.troubles.is_news():
+            self._host.backed_off(self)
         # Several sessions find it out: it is one.
         if verdict in (Verdict.FAIL, Verdict.HOLD) and not self.off:
             self._condemned = True

@@ -10,14 +10,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from postroom.core.actor import ENGINE
 from postroom.core.event import EventKind
 from postroom.core.message import DeliveryState, Purpose
+from postroom.core.suppression import Origin, Reason
 from postroom.engine import caps
 from postroom.engine.retry import Policy
 from postroom.engine.transitions import DeliveryFacts, Transition, after, after_cancel, after_crash, uses_room
 from postroom.ids import AccountId, AttemptId, ConnectionId, DeliveryId, LaneId, ServerId
 from postroom.mail import bounce
-from postroom.storage import hot
+from postroom.storage import audit, hot, suppressions
 from postroom.storage.interface import Sql, Work, now
 from postroom.transports.interface import Fault, Outcome, Result
 
@@ -275,17 +277,25 @@ class _Batch:
         """A refusal of the recipient of a hard class earns a suppression on all streams of its server."""
         if outcome.fault is not Fault.RECIPIENT or not _classify(outcome).suppresses:
             return
-        yield Sql(
-            "INSERT INTO suppressions (account_id, server_id, stream, address, reason, origin, created_at)"
-            " VALUES (:account_id, :server_id, '', :address, 'hard_bounce', 'recipient', :at)"
-            " ON CONFLICT (account_id, server_id, stream, address) DO NOTHING",
-            {
-                "account_id": row.account_id,
-                "server_id": row.server_id,
-                "address": row.address,
-                "at": self._at_us,
-            },
+        new = yield from suppressions.add(
+            row.account_id,
+            row.server_id,
+            self._at_us,
+            [row.address],
+            reason=Reason.HARD_BOUNCE,
+            origin=Origin.RECIPIENT,
         )
+        if new:
+            detail = {
+                "stream": "all",
+                "count": 1,
+                "addresses": [row.address],
+                "delivery": row.delivery_id,
+                "code": outcome.code,
+                "text": outcome.text,
+            }
+            target = f"server {row.server_id}"
+            yield from audit.add(row.account_id, self._at_us, ENGINE, "suppression.add", target, detail)
 
     def write(self) -> Work[None]:
         """Everything that was collected."""
@@ -298,6 +308,9 @@ class _Batch:
         ):
             if values:
                 yield Sql(text, values)
+        for one in self._settled.held:
+            target, detail = f"delivery {one.delivery_id}", {"message": one.message_id, "reason": one.reason}
+            yield from audit.add(one.account_id, self._at_us, ENGINE, "delivery.hold", target, detail)
         yield from caps.settle(self._usage, self._at_us)
 
 

@@ -6,7 +6,8 @@ from postroom.actions import keys
 from postroom.actions.context import Context
 from postroom.core.key import Key
 from postroom.errors import Unauthenticated
-from postroom.http.asgi import RawHeaders, header_values
+from postroom.http.asgi import RawHeaders, Scope, header_values
+from postroom.http.client_address import client_address
 
 
 def key_text(headers: RawHeaders, *, bearer: bool = True, named: tuple[bytes, ...] = ()) -> str:
@@ -28,7 +29,8 @@ def key_text(headers: RawHeaders, *, bearer: bool = True, named: tuple[bytes, ..
 
 
 async def authenticate(
-    ctx: Context, headers: RawHeaders, *, bearer: bool = True, named: tuple[bytes, ...] = ()
+    ctx: Context, scope: Scope, *, bearer: bool = True, named: tuple[bytes, ...] = ()
 ) -> Key:
     """The key of a request. Raises Unauthenticated; Unavailable."""
-    return await keys.authenticate(ctx, key_text(headers, bearer=bearer, named=named))
+    text = key_text(scope["headers"], bearer=bearer, named=named)
+    return await keys.authenticate(ctx, text, client_address(scope))

@@ -117,7 +117,7 @@ class _Desk(Generic[C]):
     ) -> Answer:
         """Raises what the operation raises; `headers` then hold what is to be told all the same."""
         ctx, raw_headers, suffix = self.ctx, request.scope["headers"], self.surface.suffix
-        key = await authenticate(ctx, raw_headers)
+        key = await authenticate(ctx, cast(Scope, request.scope))
         if self.limits is not None:
             allowance = self.limits.take(key.key_id)
             headers.update(allowance.headers())

@@ -183,7 +183,7 @@ class SubmissionSession(SmtpSession):
         started_s = self.loop.time()
         text = key_text(login)
         try:
-            key = await authenticate(self.submission.ctx, text)
+            key = await authenticate(self.submission.ctx, text, self.address)
         except Unauthenticated:
             return await self._wrong(login, started_s)
         except Unavailable:

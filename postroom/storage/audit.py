@@ -51,15 +51,41 @@ def add(
     )
 
 
-def list_lines(
-    account_id: AccountId, *, limit: int = 50, before_id: int | None = None, target: str | None = None
-) -> Work[list[AuditLine]]:
-    """Newest first. `before_id`: only older lines, to page on; `target`: only of this thing."""
-    query = select(audit).where(audit.c.account_id == account_id)
-    if before_id is not None:
-        query = query.where(audit.c.audit_id < before_id)
-    if target is not None:
-        query = query.where(audit.c.target == target)
+@dataclass(frozen=True)
+class Wanted:
+    """Which lines; None: whatever it is. account_id 0: those of the installation as a whole.
+
+    action: one, or with a point at its end all that begin so, such as `connection.`. before_id: only older
+    ones, to page on. from_us, to_us: when, both included.
+    """
+
+    account_id: AccountId | None = None
+    target: str | None = None
+    actor: str | None = None
+    source: str | None = None
+    action: str | None = None
+    from_us: int | None = None
+    to_us: int | None = None
+    before_id: int | None = None
+
+
+def list_lines(wanted: Wanted, *, limit: int = 50) -> Work[list[AuditLine]]:
+    """Those lines, newest first."""
+    query = select(audit)
+    for column in ("account_id", "target", "actor", "source"):
+        value = getattr(wanted, column)
+        if value is not None:
+            query = query.where(audit.c[column] == value)
+    if wanted.action is not None:
+        group = wanted.action.endswith(".")
+        same = audit.c.action.startswith(wanted.action, autoescape=True)
+        query = query.where(same if group else audit.c.action == wanted.action)
+    if wanted.from_us is not None:
+        query = query.where(audit.c.at >= wanted.from_us)
+    if wanted.to_us is not None:
+        query = query.where(audit.c.at <= wanted.to_us)
+    if wanted.before_id is not None:
+        query = query.where(audit.c.audit_id < wanted.before_id)
     rows = yield query.order_by(audit.c.audit_id.desc()).limit(limit)
     return [
         AuditLine(

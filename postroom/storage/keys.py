@@ -78,13 +78,18 @@ def revoke_of_server(account_id: AccountId, server_id: ServerId, at_us: int) -> 
     )
 
 
-def touch(account_id: AccountId, key_id: KeyId, at_us: int) -> Work[None]:
-    """Note that the key was used; an earlier time never replaces a later one."""
+def touch(account_id: AccountId, key_id: KeyId, at_us: int) -> Work[bool]:
+    """Note that the key was used; an earlier time never replaces a later one. Whether it is its first use."""
+    used = yield Sql(
+        "SELECT 1 FROM keys WHERE account_id = :account_id AND key_id = :key_id AND last_used_at IS NULL",
+        {"account_id": account_id, "key_id": key_id},
+    )
     yield Sql(
         "UPDATE keys SET last_used_at = :at WHERE account_id = :account_id AND key_id = :key_id"
         " AND (last_used_at IS NULL OR last_used_at < :at)",
         {"at": at_us, "account_id": account_id, "key_id": key_id},
     )
+    return bool(used)
 
 
 def _key(row: Any) -> Key:  # Any: a driver's row carries no types

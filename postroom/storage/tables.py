@@ -475,3 +475,5 @@ audit = Table(
     _text("detail", "{}"),  # JSON, never a secret
     sqlite_autoincrement=True,
 )
+Index(None, audit.c.account_id, audit.c.audit_id)
+Index(None, audit.c.target, audit.c.audit_id)

@@ -24,7 +24,8 @@ from postroom.engine.housekeeping import (
 )
 from postroom.errors import Unavailable
 from postroom.ids import AccountId, KeyId, MessageId
-from postroom.storage import idempotency
+from postroom.storage import audit, idempotency
+from postroom.storage.audit import AuditLine, Wanted
 from postroom.storage.interface import Rows, Sql, Work
 from postroom.storage.migrations import upgrade
 from postroom.storage.sqlite import Database, SqliteStore
@@ -115,6 +116,21 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     store = SqliteStore(tmp_path / "db", clock, durable=False)
     yield House(store, clock)
     await store.close()
+
+
+async def test_what_was_cleared_away_is_told_once_and_nothing_where_nothing_was(house: House) -> None:
+    async def lines() -> list[AuditLine]:
+        return await house.store.read(lambda: audit.list_lines(Wanted()))
+
+    await house.message(DeliveryState.SENT)
+    await house.keeping.run_once()
+    assert await lines() == []
+    house.clock.advance(31 * DAY_S)
+    await house.keeping.run_once()
+    await house.keeping.run_once()
+    (line,) = await lines()
+    assert (line.actor, line.account_id, line.action) == ("housekeeping", 0, "retention.clear")
+    assert line.detail == {"contents": 1}
 
 
 # --- contents ------------------------------------------------------------------------------------------
@@ -419,7 +435,8 @@ async def test_much_is_cleared_in_slices_with_room_for_others_between(house: Hou
     real_write = house.store.write
 
     async def counted(work: Callable[[], Work[int]], size_bytes: int = 0) -> int:
-        slices.append(await real_write(work, size_bytes))
+        found: int | None = await real_write(work, size_bytes)
+        slices.append(found or 0)  # None: the line in the audit trail
         return slices[-1]
 
     house.store.write = counted  # type: ignore[method-assign, assignment]  # what a unit answers is its size

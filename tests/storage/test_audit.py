@@ -22,7 +22,7 @@ def _three() -> Work[None]:
 async def test_lines_of_one_account_newest_first(tmp_path: Path) -> None:
     async with make_context(tmp_path) as ctx:
         await ctx.store.write(_three)
-        lines = await ctx.store.read(lambda: audit.list_lines(AccountId(1)))
+        lines = await ctx.store.read(lambda: audit.list_lines(audit.Wanted(AccountId(1))))
         assert lines == [
             AuditLine(3, AccountId(1), 12, "engine", "", "server.delete", "server 3", {}),
             AuditLine(
@@ -36,7 +36,9 @@ async def test_lines_of_one_account_newest_first(tmp_path: Path) -> None:
                 {"after": {"name": "é"}},
             ),
         ]
-        older = await ctx.store.read(lambda: audit.list_lines(AccountId(1), before_id=3, limit=1))
+        older = await ctx.store.read(
+            lambda: audit.list_lines(audit.Wanted(AccountId(1), before_id=3), limit=1)
+        )
         assert older == lines[1:]
-        only = await ctx.store.read(lambda: audit.list_lines(AccountId(1), target="server 3"))
+        only = await ctx.store.read(lambda: audit.list_lines(audit.Wanted(AccountId(1), target="server 3")))
         assert only == lines[:1]

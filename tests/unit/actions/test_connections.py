@@ -46,7 +46,7 @@ async def rows(ctx: Context, text: str) -> Rows:
 
 
 async def lines(ctx: Context, owner: Owner) -> list[audit.AuditLine]:
-    return await ctx.store.read(lambda: audit.list_lines(owner.account_id))
+    return await ctx.store.read(lambda: audit.list_lines(audit.Wanted(owner.account_id)))
 
 
 async def test_create_then_get(harness: Harness, owner: Owner) -> None:

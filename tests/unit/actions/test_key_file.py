@@ -27,6 +27,7 @@ from postroom.errors import Conflict, NotFound
 from postroom.ids import ConnectionId
 from postroom.keyring import KeyRing, KeyState
 from postroom.storage import audit, instance_keys
+from postroom.storage.audit import Wanted
 from postroom.storage.interface import Sql, Work
 from tests.support.context import ACTOR, Harness
 
@@ -73,7 +74,7 @@ async def test_a_rotation_leaves_everything_readable_and_nothing_under_the_forme
     assert KeyRing.load(ctx.ring.path).states == {old: KeyState.RETIRED, new: KeyState.ACTIVE}
     assert await passwords(ctx, owner) == made
     assert await ctx.store.write(lambda: instance_keys.load(ctx.ring, "unsubscribe")) == signing
-    lines = await ctx.store.read(lambda: audit.list_lines(key_file.NOBODY))
+    lines = await ctx.store.read(lambda: audit.list_lines(Wanted(key_file.NOBODY)))
     assert (lines[0].action, lines[0].target) == ("key_file.rotate", f"key file, key {new}")
 
 

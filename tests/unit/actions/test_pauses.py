@@ -21,7 +21,7 @@ DRAFT = ConnectionDraft(label="Out", host="localhost", port=25, for_transactiona
 
 
 async def actions_of(ctx: Context, owner: Owner) -> list[tuple[str, str]]:
-    lines = await ctx.store.read(lambda: audit.list_lines(owner.account_id))
+    lines = await ctx.store.read(lambda: audit.list_lines(audit.Wanted(owner.account_id)))
     return [(one.action, one.target) for one in reversed(lines) if one.action.startswith("queue.")]
 
 

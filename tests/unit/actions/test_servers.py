@@ -84,7 +84,7 @@ async def test_update_names_only_what_it_changes(harness: Harness, owner: Owner)
     )
     assert cleared.default_sender is None
     assert harness.hearer.facts == [owner.account_id] * 2
-    line = (await ctx.store.read(lambda: audit.list_lines(owner.account_id, limit=1)))[0]
+    line = (await ctx.store.read(lambda: audit.list_lines(audit.Wanted(owner.account_id), limit=1)))[0]
     assert (line.action, line.detail) == (
         "server.update",
         {"before": {"default_sender": "Shop <a@example.com>"}, "after": {"default_sender": None}},
@@ -98,7 +98,7 @@ async def test_update_names_only_what_it_changes(harness: Harness, owner: Owner)
 async def test_an_update_that_asks_for_no_change_changes_nothing(harness: Harness, owner: Owner) -> None:
     ctx = harness.ctx
     one = await servers.create_server(ctx, ACTOR, owner.account_id, "Two", options={"Color": "red"})
-    before = await ctx.store.read(lambda: audit.list_lines(owner.account_id))
+    before = await ctx.store.read(lambda: audit.list_lines(audit.Wanted(owner.account_id)))
     harness.clock.advance(60)
     for changes in (
         ServerChanges(),
@@ -106,7 +106,7 @@ async def test_an_update_that_asks_for_no_change_changes_nothing(harness: Harnes
     ):
         account = Owner(owner.account_id)
         assert await servers.update_server(ctx, ACTOR, account, one.server_id, changes) == one
-    assert await ctx.store.read(lambda: audit.list_lines(owner.account_id)) == before
+    assert await ctx.store.read(lambda: audit.list_lines(audit.Wanted(owner.account_id))) == before
 
 
 async def test_who_sees_which_server(ctx: Context, owner: Owner, stranger: Owner) -> None:
@@ -234,6 +234,7 @@ async def test_deleting_a_server_takes_all_that_is_its_own(
     assert [one.connection_id for one in left] == [shared.connection_id]
     trusted = await identities.list_identities(ctx, owner.account_id)
     assert [one.value for one in trusted] == ["example.net"]
-    lines = await ctx.store.read(lambda: audit.list_lines(owner.account_id, limit=2))
+    wanted = audit.Wanted(owner.account_id, target=f"server {owner.server_id}")
+    lines = await ctx.store.read(lambda: audit.list_lines(wanted, limit=2))
     assert lines[0].detail == {"past_dot": made[:1]}
     assert lines[1].detail["connections"] == [mine.connection_id]

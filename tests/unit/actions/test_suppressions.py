@@ -89,7 +89,9 @@ async def test_a_failure_half_way_keeps_the_slices_before_and_asking_again_ends_
     assert (await suppressions.list_suppressions(ctx, owner, server, limit=1))[1] == 1000
     again = await suppressions.suppress(ctx, ACTOR, owner, server, people)
     assert (len(again.changed), len(again.unchanged)) == (200, 1000)
-    lines = await ctx.store.read(lambda: audit.list_lines(owner.account_id, target=f"server {server}"))
+    lines = await ctx.store.read(
+        lambda: audit.list_lines(audit.Wanted(owner.account_id, target=f"server {server}"))
+    )
     assert [one.detail.get("count") for one in lines[:3]] == [200, 500, 500]
 
 

@@ -141,6 +141,7 @@ WORKING: tuple[tuple[str, ...], ...] = (
     ("message", "retry", "2"),
     ("message", "resend", "3", "--recipient", "c@example.net", "--yes"),
     ("message", "settle", "3", "--as", "sent"),
+    ("audit", "list", "--since", "1d", "--action", "key."),
     ("explain", "1"),
     ("inbox", "list"),
     ("inbox", "show"),

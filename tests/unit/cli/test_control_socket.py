@@ -59,7 +59,7 @@ async def test_an_operation_answers(folder: Path) -> None:
 
 async def test_the_trail_says_which_user_asked(folder: Path, harness: Harness) -> None:
     await call(socket_path(folder), "account.create", {"name": "Ada"})
-    (line,) = await harness.ctx.store.read(lambda: audit.list_lines(AccountId(1)))
+    (line,) = await harness.ctx.store.read(lambda: audit.list_lines(audit.Wanted(AccountId(1))))
     assert (line.actor, line.source) == ("command line", this_user())
     assert f"uid {os.getuid()}" in line.source
 

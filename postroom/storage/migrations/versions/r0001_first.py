@@ -73,6 +73,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("audit_id", name=op.f("pk_audit")),
         sqlite_autoincrement=True,
     )
+    op.create_index(op.f("ix_audit_account_id_audit_id"), "audit", ["account_id", "audit_id"], unique=False)
+    op.create_index(op.f("ix_audit_target_audit_id"), "audit", ["target", "audit_id"], unique=False)
     op.create_table(
         "cap",
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
