@@ -34,7 +34,7 @@ def add_serve(root: typer.Typer) -> None:
         processes: Annotated[int | None, Option("--processes", help="Needs PostgreSQL.", metavar="N")] = None,
         role: Annotated[str | None, Option("--role", help="Needs PostgreSQL.", metavar="ROLES")] = None,
     ) -> int:
-        """Start Postroom: the APIs over HTTP, the engine, and the test inbox where --inbox names one.
+        """Start Postroom: the APIs, submission by SMTP, the engine, and the test inbox if --inbox names one.
 
         SIGTERM or SIGINT stops it: it takes nothing more, lets what is on its way end within --drain, and
         exits with 0. A second signal ends it at once; what was accepted is safe either way.

@@ -35,15 +35,16 @@ def test_smtplib_sends_to_the_inbox(tmp_path: Path, wire: str) -> None:
         "POSTROOM_SMTP_TLS_CERT": str(pair.certificate),
         "POSTROOM_SMTP_TLS_KEY": str(pair.certificate.with_name("key.pem")),
     }
-    environment = {} if wire == "clear on loopback" else settings
+    environment = settings if wire == "STARTTLS" else {}
     flags = ["--inbox", "127.0.0.1:0", *(["--smtps", "127.0.0.1:0"] if wire == "SMTP_SSL" else [])]
-    trusted = ssl.create_default_context(cafile=str(pair.certificate))
     with serving(tmp_path / "data", *flags, environment=environment) as serve:
         made = serve.answer("bootstrap")
         sender = answer("server", "show", "1", data=serve.data)["default_sender"]
         host, port = next(line for line in serve.lines if "test inbox" in line).split(" on ")[1].split(":")
         fields = {"label": "inbox", "host": host, "port": port.split(";")[0], "for_transactional": True}
         serve.ask("connection.create", server=made["server_id"], fields=fields)
+        own = serve.data / "tls" / "certificate.pem"  # made where no other was given
+        trusted = ssl.create_default_context(cafile=str(own if wire == "SMTP_SSL" else pair.certificate))
         if wire == "SMTP_SSL":
             secure = smtp_port(serve, "TLS from the first byte")
             connected: smtplib.SMTP = smtplib.SMTP_SSL("localhost", secure, context=trusted, timeout=10)
