@@ -23,7 +23,16 @@ from postroom.mail.address import parse_address, parse_mailbox
 from postroom.mail.content import Attachment, Content, Mailbox
 from postroom.mail.raw import raw_message_id
 from postroom.mail.trace import Arrival, received_field
-from postroom.storage import idempotency, identities, lanes, messages, routes, servers, suppressions
+from postroom.storage import (
+    clock_steps,
+    idempotency,
+    identities,
+    lanes,
+    messages,
+    routes,
+    servers,
+    suppressions,
+)
 from postroom.storage.interface import Work, now
 from postroom.storage.messages import NewDelivery, NewMessage, pack_content
 
@@ -220,7 +229,8 @@ def _accepted_before(ctx: Context, submission: Submission, at_us: int) -> Work[A
     named = submission.idempotency
     if named is None:
         return None
-    oldest = at_us - int(ctx.limits.idempotency_keep_s * MICROS)
+    steps = yield from clock_steps.forward_steps()
+    oldest = clock_steps.reach_back(steps, at_us - int(ctx.limits.idempotency_keep_s * MICROS))
     known = yield from idempotency.get(submission.account_id, named.key_id, named.name, oldest)
     if known is None:
         return None

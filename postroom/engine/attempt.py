@@ -56,7 +56,7 @@ class Attempt:
         return True
 
     def _in_time(self) -> bool:
-        return self._clock.now_us() < self.claimed.deadline_us
+        return self.claimed.not_before_us <= self._clock.now_us() < self.claimed.deadline_us
 
     def before_dot(self) -> bool:
         """The last look: still ours, still wanted, still its day; and the journal has it first."""

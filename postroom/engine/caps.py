@@ -55,6 +55,11 @@ class CapState:
         return (self.day + 1) * DAY_US
 
     @property
+    def grants_begin_us(self) -> int:
+        """What is granted now under a daily cap must not go out before this: the clock may be set back."""
+        return 0 if self.day_room == UNCAPPED else self.day * DAY_US
+
+    @property
     def grants_end_us(self) -> int:
         """When what is granted now must have gone out: under a daily cap a little before midnight UTC."""
         return NEVER_US if self.day_room == UNCAPPED else self.day_ends_us - DAY_MARGIN_US

@@ -63,7 +63,8 @@ class Claimed:
     rfc_message_id: str
     accepted_us: int
     crashes: int
-    deadline_us: int  # wall time after which its daily room is not valid any more
+    not_before_us: int  # wall time before and after which its daily room is not valid
+    deadline_us: int
 
 
 class Refusal(StrEnum):
@@ -273,6 +274,7 @@ class _Taker:
                     rfc_message_id=row[10],
                     accepted_us=row[11],
                     crashes=crashes,
+                    not_before_us=state.grants_begin_us,
                     deadline_us=state.grants_end_us,
                 )
             )

@@ -18,6 +18,7 @@ from postroom.engine import health, unknowns, waiting
 from postroom.engine.attempt import Attempt
 from postroom.engine.claim import Claimed, Claims, Pick, Refusal, Worker, claim
 from postroom.engine.clock_guard import ClockGuard
+from postroom.engine.clock_steps import ClockSteps
 from postroom.engine.composer import CannotCompose, Composer
 from postroom.engine.host import Deliver
 from postroom.engine.journal import Journal
@@ -80,6 +81,7 @@ class Dispatcher:
         self._router = Router(store, self.health_of, speaks)
         self._composer = Composer(store, links)
         self._guard = ClockGuard(clock)
+        self._clock_steps = ClockSteps(store, clock, self._guard, settings)
         self._attempts: dict[AttemptId, Attempt] = {}
         self._pausing = Pausing(store, self._book, self._runners, self._attempts)
         self._deciding: set[LaneId] = set()
@@ -100,6 +102,7 @@ class Dispatcher:
     async def start(self) -> Recovery:
         """Take over what a former worker left, then begin. Raises Unavailable."""
         policy = self.settings.policy
+        await self._clock_steps.at_start()
         self._worker, self._journal, recovery = await take_over(
             self._store, self._folder, self._instance, WORKER, policy
         )
@@ -419,8 +422,10 @@ class Dispatcher:
                 log.exception("a look failed unexpectedly")
 
     async def _look(self) -> None:
+        moved_us = await self._clock_steps.look()
+        if moved_us:
+            await self._clock_set_back(moved_us)
         now_us = self.clock.now_us()
-        self._guard.look()
         for runner in list(self._runners.values()):  # others may come while something here is awaited
             runner.care()
         for state in list(self._book.lanes.values()):
@@ -439,6 +444,14 @@ class Dispatcher:
         if self.clock.steady_s() - self._reread_s >= _REREAD_EVERY_S:
             await self._reread()
         self.pump()
+
+    async def _clock_set_back(self, by_us: int) -> None:
+        """What waits in memory by the wall clock waits as long as before; `clock_steps` moved the rows."""
+        for runner in self._runners.values():
+            runner.clock_set_back(by_us)
+        for state in self._book.lanes.values():
+            state.clock_set_back(by_us)
+        await self._reread()
 
     async def _look_at_unknowns(self) -> None:
         self._next_unknown_us = await self._store.read(unknowns.next_due)

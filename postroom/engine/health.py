@@ -91,6 +91,11 @@ class Troubles:
         """It works."""
         self.backoff_until_us, self._steps, self._since_s, self._logins = None, 0, None, 0
 
+    def clock_set_back(self, by_us: int) -> None:
+        """The wall clock was moved by `by_us`, which is negative: the wait stays as long as it was."""
+        if self.backoff_until_us is not None:
+            self.backoff_until_us += by_us
+
     def _trouble(self, outcome: Outcome) -> Verdict:
         now_s = self.clock.steady_s()
         self.last_text = outcome.text

@@ -25,7 +25,7 @@ from postroom.core.message import FINAL_STATES
 from postroom.engine.caps import DAY_US, HOUR_US
 from postroom.errors import PostroomError
 from postroom.logs import logger
-from postroom.storage import audit, idempotency, notices
+from postroom.storage import audit, clock_steps, idempotency, notices
 from postroom.storage.interface import Sql, Store, Work, now
 
 SLICE = 500  # rows, or ids, that one unit of work covers
@@ -99,7 +99,8 @@ class Housekeeping:
         """Remove all that is past its time now. Raises Unavailable; what was done until then stays done."""
         cleared, settings = Cleared(), self._settings
         now_us = self._clock.now_us()
-        oldest_request_us = now_us - int(settings.idempotency_keep_s * MICROS)
+        steps = await self._store.read(clock_steps.forward_steps)
+        oldest_request_us = clock_steps.reach_back(steps, now_us - int(settings.idempotency_keep_s * MICROS))
         oldest_content_us = now_us - int(settings.keep_content_s * MICROS)
         oldest_event_us = now_us - int(settings.keep_events_s * MICROS)
         day = now_us // DAY_US - KEEP_COUNTERS_DAYS

@@ -44,6 +44,14 @@ class LaneState:
     def transactional(self) -> bool:
         return self.lane.purpose is Purpose.TRANSACTIONAL
 
+    def clock_set_back(self, by_us: int) -> None:
+        """The wall clock was moved by `by_us`, which is negative: waits stay as long as they were."""
+        self.stale = True
+        if self.next_due_us is not None:
+            self.next_due_us += by_us
+        if self.waiting_since_us is not None:
+            self.waiting_since_us += by_us
+
 
 @dataclass
 class _Share:

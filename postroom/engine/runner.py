@@ -462,6 +462,11 @@ class Runner:
             if now_s - slot.idle_since_s >= older_than_s and slot.waiting and not slot.waiting.done():
                 slot.waiting.set_result(None)
 
+    def clock_set_back(self, by_us: int) -> None:
+        """The wall clock was moved by `by_us`, which is negative: waits stay as long as they were."""
+        self.troubles.clock_set_back(by_us)
+        self.room.came_back()  # the next claim says how it is
+
     def care(self) -> None:
         """Called about every second: idle sessions, room that came back, and probing where it has failed."""
         if self.room.look(self._host.clock.now_us()):

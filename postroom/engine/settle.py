@@ -19,7 +19,7 @@ from postroom.engine.retry import Policy
 from postroom.engine.transitions import DeliveryFacts, Transition, after, after_cancel, after_crash, uses_room
 from postroom.ids import AccountId, AttemptId, ConnectionId, DeliveryId, LaneId, ServerId
 from postroom.mail import bounce
-from postroom.storage import audit, hot, suppressions
+from postroom.storage import audit, clock_steps, hot, suppressions
 from postroom.storage.interface import Sql, Work, now
 from postroom.transports.interface import Fault, Outcome, Result
 
@@ -171,7 +171,11 @@ class _Batch:
             elif one.cancelled and outcome.result in (Result.RETURNED, Result.DEFERRED):
                 move = after_cancel(row.facts)
             else:
-                move = after(outcome, row.facts, self._policy, self._at_us, row.attempt_id)
+                facts = row.facts
+                if outcome.result is Result.DEFERRED:  # the only one that asks for its age
+                    steps = yield from clock_steps.forward_steps()
+                    facts = replace(facts, accepted_us=clock_steps.without_steps(steps, facts.accepted_us))
+                move = after(outcome, facts, self._policy, self._at_us, row.attempt_id)
             self._move(row, move, outcome)
             if outcome.fault is Fault.SENDER:
                 yield from self._refuse_sender(row, outcome)
@@ -184,6 +188,8 @@ class _Batch:
         sent = outcome.result is Result.SENT
         final = move.state not in (DeliveryState.READY, DeliveryState.UNKNOWN)
         due = self._at_us if move.due_us is None else move.due_us
+        if outcome.result is Result.RETURNED:
+            due = min(due, self._at_us)  # it was due when it was claimed; the clock may have been set back
         self._deliveries.append(
             {
                 "state": move.state.value,

@@ -84,6 +84,14 @@ workers = Table(
     _maybe_int("ended_at"),  # ended by itself with nothing claimed
 )
 
+# The wall clock was set forward, so that an age can be told from a jump.
+clock_steps = Table(
+    "clock_steps",
+    metadata,
+    _int("before_us", key=True),  # what the clock would have said
+    _int("by_us"),
+)
+
 # --- who -----------------------------------------------------------------------------------------------
 
 accounts = Table(

@@ -22,13 +22,17 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from postroom.clock import MICROS
 from postroom.core.event import EventKind
 from postroom.core.message import FINAL_STATES, Purpose
 from postroom.engine import caps, unknowns
 from postroom.engine.claim import Claimed, Pick, Refusal, Worker, claim
+from postroom.engine.clock_guard import ClockGuard
+from postroom.engine.clock_steps import ClockSteps
 from postroom.engine.journal import LOST, Journal, discard, replay
 from postroom.engine.recover import find_former, open_attempts, raise_epoch, settle_left
 from postroom.engine.retry import Policy
+from postroom.engine.settings import EngineSettings
 from postroom.engine.settle import Ended, settle
 from postroom.ids import AttemptId, ConnectionId, DecisionId, LaneId, MessageId, WorkerId
 from postroom.storage import messages, pauses, queue, room
@@ -39,10 +43,12 @@ from postroom.storage.tables import metadata
 from postroom.transports.interface import Fault, Outcome, Phase, Result
 from tests.support import seed_rows
 from tests.support.clock import FakeClock
+from tests.support.direct_store import DirectStore, finish
 
 T = TypeVar("T")
 WORKER = WorkerId(1)
 SESSIONS = 3
+START_US = 1_709_078_400 * MICROS  # 28 February 2024: the day after the next is a leap day's morrow
 SENT = Outcome(Result.SENT, Fault.NONE, Phase.DONE, 250, text="ok", begun=True)
 EARLY = {
     "deferred": Outcome(Result.DEFERRED, Fault.RECIPIENT, Phase.RCPT, 451, text="later"),
@@ -72,7 +78,8 @@ class Books:
     """What we know from outside."""
 
     accepted: int = 0
-    sink: list[tuple[int, int]] = field(default_factory=list)  # (when, delivery)
+    sink: list[tuple[int, int]] = field(default_factory=list)  # (when by a clock nobody sets, delivery)
+    days: list[int] = field(default_factory=list)  # the day of each by our own clock
     excused: int = 0  # attempts that were at their dot when knowledge of them was lost, or unknown
     claims: int = 0
     resent: Counter[int] = field(default_factory=Counter)  # by a person, for each delivery
@@ -83,7 +90,7 @@ class Engine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        self.clock = FakeClock()
+        self.clock = FakeClock(START_US)
         self.database = Database(self.folder / "db", self.clock, durable=False)
         metadata.create_all(self.database.core)
         self.policy = Policy(give_up_bulk_s=6 * 3600, give_up_transactional_s=3 * 3600)
@@ -118,6 +125,15 @@ class Engine(RuleBasedStateMachine):
             discard(self.folder, WORKER, former.epoch)
         self.worker = Worker(WORKER, epoch)
         self.journal = Journal(self.folder, "i", WORKER, epoch, str(self.boot))
+        self.guard = ClockGuard(self.clock)
+        self.clock_steps = ClockSteps(
+            DirectStore(self.database),
+            self.clock,
+            self.guard,
+            EngineSettings(policy=self.policy),
+            str(self.boot),
+        )
+        finish(self.clock_steps.at_start())
         self.open.clear()
         self.ended.clear()
 
@@ -135,7 +151,7 @@ class Engine(RuleBasedStateMachine):
     @rule(wanted=st.integers(1, 2 * SESSIONS))
     def claim(self, wanted: int) -> None:
         wanted = min(wanted, 2 * SESSIONS - len(self.open) - len(self.ended))
-        if wanted <= 0:
+        if wanted <= 0 or self.guard.paused():
             return
         picks = [
             Pick(lane, seed_rows.SERVER, purpose, "a@b", DecisionId(1), wanted)
@@ -189,13 +205,20 @@ class Engine(RuleBasedStateMachine):
 
     def dot(self, attempt: AttemptId, arrives: bool) -> None:
         one = self.open[attempt]
-        if self.clock.now_us() >= one.claimed.deadline_us:
+        if not self.is_its_day(one.claimed):
             self.end(attempt, EARLY["returned"])
             return
         self.journal.dot(attempt)
         one.stage, one.received = "dotted", arrives
         if arrives:
-            self.books.sink.append((self.clock.now_us(), one.claimed.delivery_id))
+            self.arrive(one.claimed)
+
+    def is_its_day(self, claimed: Claimed) -> bool:
+        return claimed.not_before_us <= self.clock.now_us() < claimed.deadline_us
+
+    def arrive(self, claimed: Claimed) -> None:
+        self.books.sink.append((round(self.clock.steady_s() * MICROS), claimed.delivery_id))
+        self.books.days.append(self.clock.now_us() // caps.DAY_US)
 
     @precondition(lambda self: self.at("dotted"))
     @rule(replies=st.lists(st.sampled_from(sorted(LATE)), min_size=1, max_size=6))
@@ -285,6 +308,27 @@ class Engine(RuleBasedStateMachine):
     def wait(self, seconds: int) -> None:
         self.clock.advance(seconds)
 
+    @rule(
+        step_s=st.sampled_from([2, 3600, 86_400, -2, -3600, -86_400, 9000, -9000]),
+        seen=st.booleans(),
+        killed=st.booleans(),
+    )
+    def set_the_clock(self, step_s: int, seen: bool, killed: bool) -> None:
+        """An hour, a day, across a leap day's midnight; the engine's look may come later, if by a second."""
+        finish(self.clock_steps.look())
+        self.accept_and_claim(6, Purpose.BROADCAST)
+        self.work(["arrives"] * 6)
+        self.reply(["sent"] * 6)
+        self.settle()
+        self.clock.step(step_s)
+        if seen:
+            finish(self.clock_steps.look())
+        if killed:
+            self.forget()
+            self.take_over(lost=False)
+        self.accept_and_claim(6, Purpose.BROADCAST)
+        self.work(["arrives"] * 6)
+
     # --- how it dies -----------------------------------------------------------------------------------
 
     def forget(self) -> None:
@@ -300,6 +344,8 @@ class Engine(RuleBasedStateMachine):
             self.clock.advance(3611)
             self.accept_and_claim(4, Purpose.BROADCAST)
             self.work(["arrives", "lost", "arrives", "begin"])
+        if how != "killed":  # with the machine goes the steady clock, which alone tells of a step forward
+            finish(self.clock_steps.look())
         if how == "power lost":
             self.books.excused += len(self.at("claimed", "begun"))
             self.boot += 1
@@ -367,7 +413,7 @@ class Engine(RuleBasedStateMachine):
             for i, first in enumerate(times):
                 assert sum(t < first + caps.HOUR_US for t in times[i:]) <= getattr(self, "hourly", 0)
             if getattr(self, "daily", None) is not None:
-                per_day = Counter(when // caps.DAY_US for when in times)
+                per_day = Counter(self.books.days[begin:end])
                 assert max(per_day.values(), default=0) <= (self.daily or 0)
 
     @invariant()
@@ -404,6 +450,13 @@ class Engine(RuleBasedStateMachine):
         """From here on the peer takes everything: all ends by itself and nothing is lost."""
         if self.paused:
             self.resume(3)
+        finish(self.clock_steps.look())
+        # What is due is due within the longest wait there is, however the clock was set.
+        furthest = self.clock.now_us() + int(self.policy.retry_longest_wait_s * MICROS)
+        assert self.count("SELECT COALESCE(MAX(due), 0) FROM ready") <= furthest
+        assert self.count("SELECT COALESCE(MAX(due), 0) FROM cap_release") <= self.clock.now_us() + (
+            caps.HOUR_US + caps.BUCKET_US
+        )
         for _ in range(400):
             self.claim(2 * SESSIONS)
             for attempt in list(self.open):
@@ -413,12 +466,12 @@ class Engine(RuleBasedStateMachine):
             for attempt in list(self.open):
                 one = self.open[attempt]
                 if one.stage == "begun":
-                    if self.clock.now_us() >= one.claimed.deadline_us:
+                    if not self.is_its_day(one.claimed):
                         self.end(attempt, EARLY["returned"])
                         continue
                     self.journal.dot(attempt)
                     one.received = True
-                    self.books.sink.append((self.clock.now_us(), one.claimed.delivery_id))
+                    self.arrive(one.claimed)
                     self.end(attempt, SENT)
                 elif one.received:
                     self.end(attempt, SENT)

@@ -13,6 +13,10 @@ from postroom.actions.context import Context, Limits
 from postroom.actions.servers import ServerChanges
 from postroom.core.message import DeliveryState, Purpose
 from postroom.core.server import Owner
+from postroom.engine.clock_guard import ClockGuard
+from postroom.engine.clock_steps import ClockSteps
+from postroom.engine.housekeeping import Housekeeping
+from postroom.engine.settings import EngineSettings
 from postroom.errors import Conflict, Denied, Invalid, NotFound, PostroomError, TooLarge
 from postroom.ids import KeyId
 from postroom.mail.content import Attachment, Mailbox
@@ -190,6 +194,26 @@ async def test_a_name_is_free_again_after_a_day(harness: Harness, shop: Submissi
     assert later.message_id != first.message_id
     again = await accept_message(harness.ctx, replace(shop, idempotency=named(body=b"2")))
     assert again.message_id == later.message_id
+
+
+@pytest.mark.parametrize("step_s", [86_400, 90_000, -86_400])
+async def test_a_name_is_not_free_before_a_day_because_the_clock_was_set(
+    harness: Harness, shop: Submission, step_s: int
+) -> None:
+    steps = ClockSteps(harness.store, harness.clock, ClockGuard(harness.clock), EngineSettings(), "boot")
+    harness.clock.advance(10)
+    first = await accept_message(harness.ctx, replace(shop, idempotency=named()))
+    harness.clock.advance(10)
+    harness.clock.step(step_s)
+    await steps.look()
+    for seconds in (0, 40_000, 40_000):
+        harness.clock.advance(seconds)
+        await Housekeeping(harness.store, harness.clock).run_once()
+        again = await accept_message(harness.ctx, replace(shop, idempotency=named()))
+        assert again.message_id == first.message_id
+    harness.clock.advance(7_000 if step_s > 0 else 100_000)
+    later = await accept_message(harness.ctx, replace(shop, idempotency=named()))
+    assert later.message_id != first.message_id
 
 
 async def test_a_request_still_running_conflicts_and_a_failed_one_does_not(

@@ -108,6 +108,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("connection_id", "due", name=op.f("pk_cap_release")),
     )
     op.create_table(
+        "clock_steps",
+        sa.Column("before_us", _INT, autoincrement=False, nullable=False),
+        sa.Column("by_us", _INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("before_us", name=op.f("pk_clock_steps")),
+    )
+    op.create_table(
         "connection_secrets",
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
         sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
