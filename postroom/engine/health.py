@@ -21,7 +21,7 @@ from postroom.engine.settings import EngineSettings
 from postroom.ids import AccountId, ConnectionId, ServerId
 from postroom.storage import audit, hot
 from postroom.storage.interface import Sql, Work, now
-from postroom.transports.interface import Fault, Outcome, Result
+from postroom.transports.interface import Fault, Outcome, Phase, Result
 
 EQUAL_REFUSALS = 10
 EQUAL_WITHIN_S = 60.0
@@ -49,7 +49,8 @@ class Troubles:
     _steps: int = 0
     _noted_s: float | None = None
     _since_s: float | None = None
-    _logins: int = 0
+    _logins: int = 0  # refused at AUTH
+    _later_logins: int = 0  # refused after it, as "authentication required" to MAIL
     _refusals: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=EQUAL_REFUSALS))
 
     @property
@@ -62,7 +63,7 @@ class Troubles:
         return self.backoff_until_us is not None and not self.backing_off
 
     def opened(self) -> None:
-        """A session was opened: the login works. What backs off is cleared by a delivery, or here where
+        """A session was opened: AUTH works. What backs off is cleared by a delivery, or here where
         there is none to wait for."""
         self._logins = 0
 
@@ -89,7 +90,8 @@ class Troubles:
 
     def clear(self) -> None:
         """It works."""
-        self.backoff_until_us, self._steps, self._since_s, self._logins = None, 0, None, 0
+        self.backoff_until_us, self._steps, self._since_s = None, 0, None
+        self._logins = self._later_logins = 0
 
     def clock_set_back(self, by_us: int) -> None:
         """The wall clock was moved by `by_us`, which is negative: the wait stays as long as it was."""
@@ -103,9 +105,12 @@ class Troubles:
             self._steps, self._since_s = 0, None
         if self._since_s is None:
             self._since_s = now_s
-        if outcome.fault is Fault.LOGIN:
+        if outcome.fault is Fault.LOGIN and outcome.phase in (Phase.MAIL, Phase.RCPT):
+            self._later_logins += 1
+        elif outcome.fault is Fault.LOGIN:
             self._logins += 1
-        if self._logins >= LOGINS_TO_FAIL or now_s - self._since_s >= self.settings.failed_after_s:
+        refused = max(self._logins, self._later_logins)
+        if refused >= LOGINS_TO_FAIL or now_s - self._since_s >= self.settings.failed_after_s:
             self.clear()
             return Verdict.FAIL
         if not self.backing_off:  # several sessions meet the same trouble: it is one

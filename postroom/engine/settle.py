@@ -65,6 +65,7 @@ class Settled:
     """What a settle did, for who must know."""
 
     woken: dict[LaneId, list[int]] = field(default_factory=dict)  # due times of what became ready
+    moved: set[LaneId] = field(default_factory=set)  # where something came further than back to its place
     unknown: int = 0
     sender_refused: set[tuple[ConnectionId, str]] = field(default_factory=set)
     held: list[HeldDelivery] = field(default_factory=list)
@@ -74,6 +75,7 @@ class Settled:
         """Join what another settle did."""
         for lane_id, dues in other.woken.items():
             self.woken.setdefault(lane_id, []).extend(dues)
+        self.moved |= other.moved
         self.unknown += other.unknown
         self.sender_refused |= other.sender_refused
         self.held += other.held
@@ -186,6 +188,8 @@ class _Batch:
 
     def _move(self, row: _Attempt, move: Transition, outcome: Outcome) -> None:
         sent = outcome.result is Result.SENT
+        if outcome.result is not Result.RETURNED:
+            self._settled.moved.add(row.lane_id)
         final = move.state not in (DeliveryState.READY, DeliveryState.UNKNOWN)
         due = self._at_us if move.due_us is None else move.due_us
         if outcome.result is Result.RETURNED:

@@ -62,7 +62,7 @@ def after(
         )
     if outcome.result is Result.HELD:
         return Transition(DeliveryState.HELD, outcome.text, None, tries, resends, crashes, EventKind.HELD)
-    if outcome.result is Result.DEFERRED:
+    if outcome.result is Result.DEFERRED or _broke_in_the_body(outcome):
         tries += 1
         jitter = (attempt * 0x9E3779B1 % 2**32) / 2**32  # the same unit run twice gives the same time
         due = next_attempt_us(policy, facts.purpose, tries, facts.accepted_us, now_us, jitter)
@@ -73,6 +73,12 @@ def after(
     if outcome.result is Result.UNKNOWN:
         return _after_unknown(outcome.text, facts, policy, now_us)
     return Transition(DeliveryState.READY, outcome.text, facts.due_us, tries, resends, crashes)
+
+
+def _broke_in_the_body(outcome: Outcome) -> bool:
+    """The way out's trouble, but the room is used up. Without a step of its schedule, a message that always
+    breaks its peer would be tried without end, and eat the cap."""
+    return outcome.result is Result.RETURNED and outcome.begun and outcome.fault is Fault.CONNECTION
 
 
 def _after_unknown(text: str, facts: DeliveryFacts, policy: Policy, now_us: int) -> Transition:

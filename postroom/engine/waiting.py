@@ -18,12 +18,14 @@ TOLD_AFTER_US = 60 * 1_000_000
 def notice(state: LaneState, now_us: int) -> bool:
     """Whether this lane's wait is to be told now: it has work, no connection, and a minute has gone.
 
-    What a person paused is no trouble: it goes on when they resume it.
+    A connection that is tried again ends no wait, only mail that moves does: backing off and probing by
+    turns, it would else be a new wait each time. What a person paused is no trouble: it goes on when they
+    resume it.
     """
-    paused = not PAUSES.isdisjoint(state.reasons)
-    if state.stale or state.chosen or paused or not state.has_work(now_us):
-        state.waiting_since_us = None
-        state.waiting_told = False
+    if not state.has_work(now_us) or not PAUSES.isdisjoint(state.reasons):
+        moved(state)
+        return False
+    if state.stale or state.chosen:
         return False
     if state.waiting_since_us is None:
         state.waiting_since_us = now_us
@@ -31,6 +33,12 @@ def notice(state: LaneState, now_us: int) -> bool:
         return False
     state.waiting_told = True
     return True
+
+
+def moved(state: LaneState | None) -> None:
+    """Something of this lane came further, or has nothing to wait for: its wait is over."""
+    if state is not None:
+        state.waiting_since_us, state.waiting_told = None, False
 
 
 def tell(lane: Lane, reasons: Sequence[str]) -> Work[None]:

@@ -70,6 +70,19 @@ def test_the_connections_trouble_is_no_step_of_the_schedule() -> None:
     assert (move.state, move.due_us, move.tries) == (DeliveryState.READY, 5, 2)
 
 
+def test_a_way_out_that_breaks_in_the_body_takes_a_step_so_that_it_ends() -> None:
+    cut = Outcome(Result.RETURNED, Fault.CONNECTION, Phase.BODY, text="reset", begun=True)
+    move = after(cut, facts(), POLICY, 1000, AttemptId(1))
+    assert (move.state, move.tries) == (DeliveryState.READY, 3)
+    assert move.due_us is not None
+    assert move.due_us > 1000 + 240 * MICROS
+    late = after(cut, facts(), POLICY, 25 * 3600 * MICROS, AttemptId(1))
+    assert late.state is DeliveryState.BOUNCED
+    assert late.reason == "given up after 3 tries: reset"
+    ours = Outcome(Result.RETURNED, Fault.OURS, Phase.BODY, text="stopped", begun=True)
+    assert after(ours, facts(), POLICY, 1000, AttemptId(1)).tries == 2
+
+
 def test_two_crashes_isolate_and_none_holds() -> None:
     assert [after_crash(facts(crashes=n)).crashes for n in range(4)] == [1, 2, 2, 2]
     assert after_crash(facts(crashes=9)).state is DeliveryState.READY

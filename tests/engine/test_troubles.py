@@ -16,6 +16,19 @@ def test_refusals_of_one_from_hold_nothing_else() -> None:
     assert {troubles.judge(NO_SENDER) for _ in range(30)} == {Verdict.FINE}
 
 
+def test_a_login_that_is_refused_at_mail_fails_though_every_session_opens() -> None:
+    """`530` at MAIL (authentication required): opening a session proves nothing against it."""
+    troubles = Troubles(FakeClock(), EngineSettings())
+    refused = Outcome(Result.RETURNED, Fault.LOGIN, Phase.MAIL, 530, "5.7.0", "Authentication required")
+    troubles.opened()
+    assert troubles.judge(refused) is Verdict.BACK_OFF
+    troubles.opened()
+    assert troubles.judge(refused) is Verdict.FAIL
+    troubles.judge(refused)
+    troubles.judge(Outcome(Result.SENT, Fault.NONE, Phase.DONE, 250, text="ok", begun=True))
+    assert troubles.judge(refused) is Verdict.BACK_OFF
+
+
 def test_two_troubles_with_an_idle_hour_between_are_not_an_hour_of_trouble() -> None:
     clock = FakeClock()
     troubles = Troubles(clock, EngineSettings())

@@ -116,7 +116,12 @@ ANSWERS: dict[str, Answer] = {
         backs_off=True,
     ),
     "back": _BACK,
-    "cut": replace(_BACK, meaning="the same in the body: the room is used up", room=Room.USED),
+    "cut": replace(
+        _BACK,
+        meaning="the same in the body: the room is used up, so it takes a step of its schedule and ends",
+        tries=1,
+        room=Room.USED,
+    ),
     "sender": Answer(
         "this connection refuses this From: another takes it, or it waits an hour",
         Result.RETURNED,
