@@ -25,7 +25,7 @@ from postroom.core.connection import Connection, DeliveryMethod, Security, Vendo
 from postroom.core.event import EventKind
 from postroom.core.server import Owner
 from postroom.errors import Conflict, FieldError, Invalid, NotFound, Unavailable
-from postroom.ids import AccountId, ConnectionId
+from postroom.ids import AccountId, ConnectionId, DeliveryId
 from postroom.storage import accounts, audit, connections, pauses, servers
 from postroom.storage.interface import Work, now
 from postroom.storage.pauses import PauseScope
@@ -220,8 +220,11 @@ async def delete_connection(
     owner: Owner,
     connection_id: ConnectionId,
     rules: ConnectionRules = NO_RULES,
-) -> None:
+) -> frozenset[DeliveryId]:
     """The connection is gone and its secrets are destroyed; counters and history stay.
+
+    What it held and had not begun has gone back when this returns. Returns what was on its way still, after
+    half a minute at most; that ends by itself.
 
     Raises NotFound; Conflict where `rules` keep the last enabled one.
     """
@@ -236,7 +239,18 @@ async def delete_connection(
         yield from _audit(current, at, actor, "connection.delete", {"before": present(_shown(current))})
 
     await ctx.store.write(work)
-    ctx.hearer.connection_changed(connection_id)
+    late = await ctx.hearer.let_go(connection_id)
+    if late:
+        await ctx.store.write(lambda: _note_late(owner.account_id, connection_id, actor, late))
+    return late
+
+
+def _note_late(
+    account_id: AccountId, connection_id: ConnectionId, actor: Actor, late: frozenset[DeliveryId]
+) -> Work[None]:
+    at = yield from now()
+    detail = {"past_dot": sorted(late)}
+    yield from audit.add(account_id, at, actor, "connection.delete", f"{KIND} {connection_id}", detail)
 
 
 async def try_connection(ctx: Context, owner: Owner, connection_id: ConnectionId) -> Outcome:

@@ -43,6 +43,10 @@ class Hearer(Protocol):
     async def cancel_claims(self, deliveries: Sequence[DeliveryId]) -> frozenset[DeliveryId]:
         """Stop these before their final dot where possible; which are past it (or unknown) comes back."""
 
+    async def let_go(self, connection_id: ConnectionId) -> frozenset[DeliveryId]:
+        """A connection was deleted: give back what it holds. Returns, after half a minute at most, what is
+        on its way still and ends by itself."""
+
 
 class Prober(Protocol):
     """Tries a connection without sending a message: connect, secure, log in, quit."""

@@ -233,8 +233,15 @@ def show(terminal: Terminal, connection: Id, account: Account = None) -> None:
 @command(app, "delete")
 def delete(terminal: Terminal, connection: Id, account: Account = None) -> None:
     """Delete a connection and its secrets; its mail waits for another."""
-    done = terminal.call("connection.delete", connection=connection, account=account)
-    terminal.show(done, lambda: terminal.say(f"Connection {connection} was deleted."))
+    with terminal.working("Ending what it holds ..."):
+        done = terminal.call("connection.delete", connection=connection, account=account)
+
+    def for_people() -> None:
+        terminal.say(f"Connection {connection} was deleted.")
+        if done["past_dot"]:
+            terminal.say(f"On the way still: deliveries {', '.join(map(str, done['past_dot']))}.")
+
+    terminal.show(done, for_people)
 
 
 @command(app, "test")

@@ -85,10 +85,10 @@ async def update(
 
 
 async def delete(desk: Desk, *, connection: int, account: int | None = None) -> dict[str, object]:
-    """The connection is gone and its secrets are destroyed."""
+    """The connection is gone and its secrets are destroyed; `past_dot`: what is on its way still."""
     owner = await _owner(desk, account)
-    await connections.delete_connection(desk.ctx, desk.actor, owner, ConnectionId(connection))
-    return {"connection_id": connection, "deleted": True}
+    late = await connections.delete_connection(desk.ctx, desk.actor, owner, ConnectionId(connection))
+    return {"connection_id": connection, "deleted": True, "past_dot": sorted(late)}
 
 
 async def probe(desk: Desk, *, connection: int, account: int | None = None) -> dict[str, object]:

@@ -184,12 +184,27 @@ class Dispatcher:
         for attempt in mine:
             attempt.cancelled = True
         late = frozenset(a.claimed.delivery_id for a in mine if a.past_dot)
+        await self._until_ended(mine)
+        return late
+
+    async def let_go(self, connection_id: ConnectionId) -> frozenset[DeliveryId]:
+        """Give back what this connection holds; returns what is still on its way after half a minute."""
+        if not self.running:
+            return frozenset()
+        await self._refresh(connection_id)
+        mine = [a for a in self._attempts.values() if a.claimed.connection_id == connection_id]
+        for attempt in mine:
+            attempt.withdraw()
+        return frozenset(a.claimed.delivery_id for a in await self._until_ended(mine))
+
+    async def _until_ended(self, attempts: Sequence[Attempt]) -> list[Attempt]:
+        """Wait, for half a minute at most, until these are settled; returns those that are not."""
         deadline = self.clock.steady_s() + _CANCEL_WAIT_S
-        while any(a.claimed.attempt_id in self._attempts for a in mine):
+        while left := [a for a in attempts if a.claimed.attempt_id in self._attempts]:
             if self.clock.steady_s() > deadline:
                 break
             await asyncio.sleep(0.02)
-        return late
+        return left
 
     # --- Host: what runners need -----------------------------------------------------------------------
 
@@ -399,6 +414,8 @@ class Dispatcher:
                 self._tasks.spawn(self._learn_lane(lane_id, min(dues), len(dues)))
             else:
                 self._book.wake(state, min(dues), len(dues))
+        for lane_id in settled.moved:
+            waiting.moved(self._book.lanes.get(lane_id))
         for connection_id, sender in settled.sender_refused:
             for state in self._book.lanes.values():
                 # At once: until the lane is decided anew it would be claimed for the same refusal again.

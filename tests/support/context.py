@@ -52,6 +52,10 @@ class FakeHearer:
         self.pauses.append(about)
         return self.on_their_way
 
+    async def let_go(self, connection_id: ConnectionId) -> frozenset[DeliveryId]:
+        self.connections.append(connection_id)
+        return self.past_dot
+
     async def cancel_claims(self, deliveries: Sequence[DeliveryId]) -> frozenset[DeliveryId]:
         self.claims += deliveries
         return self.past_dot.intersection(deliveries)
