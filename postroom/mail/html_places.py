@@ -20,7 +20,8 @@ _WALK = re.compile(
     + r""")(?=[\s>/])|/?[a-z])(?:[^"'>]+|"[^"]*"|'[^']*')*(>?)""",
     re.IGNORECASE,
 )
-_USUAL_END = re.compile(r"</body\s*>\s*(?:</html\s*>\s*)?")
+_HIDING = re.compile(rf"<(?:!--|{'|'.join(_NO_MARKUP)})".encode())
+_USUAL_END = re.compile(rb"</body\s*>\s*(?:</html\s*>\s*)?")
 _CLOSERS = {name: re.compile(rf"</{name}(?=[\s>/])", re.IGNORECASE) for name in _NO_MARKUP}
 _LANGUAGE = re.compile(
     r"""<html(?:[^"'>]|"[^"]*"|'[^']*')*?\slang\s*=\s*["']?([A-Za-z]{2,3})(?=["'\s>-])""", re.IGNORECASE
@@ -62,25 +63,23 @@ def body_end(document: str) -> int:
 
 def _usual_body_end(document: str) -> int | None:
     """The place in a document that ends as documents do, without walking through it; None: it may not."""
-    lower = document.lower()
-    place = lower.rfind("</body")
+    # As bytes: lower() of text beyond Latin-1 takes ten times as long.
+    lower = document.encode("utf-8", "replace").lower()
+    place = lower.rfind(b"</body")
     if place < 0:
-        place = len(document)
-        if "</html" in lower:
+        if b"</html" in lower:
             return None
+        place = len(lower)
     elif not _USUAL_END.fullmatch(lower, place):
         return None
-    if len(lower) != len(document):  # a few letters change their length
+    if lower.rfind(b"<", 0, place) > lower.rfind(b">", 0, place):
         return None
-    if lower.rfind("<", 0, place) > lower.rfind(">", 0, place):
-        return None
-    if lower.rfind("<!--", 0, place) > lower.rfind("-->", 0, place):
-        return None
-    for name in _NO_MARKUP:
-        opened = lower.rfind(f"<{name}", 0, place)
-        if opened >= 0 and opened > lower.rfind(f"</{name}", 0, place):
+    last = {found[0]: found.start() for found in _HIDING.finditer(lower, 0, place)}
+    for opener, start in last.items():
+        closer = b"-->" if opener == b"<!--" else b"</" + opener[1:]
+        if start > lower.rfind(closer, 0, place):
             return None
-    return place
+    return len(document) - (len(lower) - place)  # what follows is ASCII
 
 
 def _walked_body_end(document: str) -> int:
