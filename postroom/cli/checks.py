@@ -60,7 +60,8 @@ def outside(settings: Settings, holder: Locked | None) -> Iterator[Check]:
         yield clock(folder, time.time())
         yield journals(folder / "journals")
     if holder is None:
-        for name, endpoint in (("http", settings.http), ("inbox", settings.inbox)):
+        for name in ("http", "smtp", "smtps", "inbox"):
+            endpoint: Endpoint | None = getattr(settings, name)
             if endpoint is not None:
                 yield port(name, endpoint)
 

@@ -1,7 +1,8 @@
-"""What `doctor` says about links in mail."""
+"""What `doctor` says about ports, and about links in mail."""
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,22 @@ from postroom.cli import checks
 from postroom.cli.checks import Level
 from postroom.config import load
 from postroom.control.operations import run
+
+
+def test_every_port_that_serve_would_take_is_tried(tmp_path: Path) -> None:
+    free = "127.0.0.1:0"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        given = {"data": str(tmp_path), "http": free, "smtp": taken, "smtps": free, "inbox": free}
+        found = {one.name: one for one in checks.outside(load(given, {}), None)}
+    ports = {name: one.level for name, one in found.items() if name.startswith("port ")}
+    assert ports == {
+        "port http": Level.OK,
+        "port smtp": Level.WARNING,
+        "port smtps": Level.OK,
+        "port inbox": Level.OK,
+    }
+    assert taken in found["port smtp"].text
 
 
 @pytest.mark.parametrize(
