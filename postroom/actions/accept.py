@@ -14,7 +14,6 @@ from uuid import UUID, uuid4
 from postroom.actions.context import Context
 from postroom.clock import MICROS
 from postroom.core.message import DeliveryState, Purpose
-from postroom.core.server import Server
 from postroom.core.stream import StreamType
 from postroom.errors import Conflict, Denied, Invalid, NotFound, TooLarge
 from postroom.ids import AccountId, DeliveryId, KeyId, LaneId, MessageId, ServerId
@@ -35,6 +34,7 @@ from postroom.storage import (
 )
 from postroom.storage.interface import Work, now
 from postroom.storage.messages import NewDelivery, NewMessage, pack_content
+from postroom.storage.servers import Accepting
 
 DEFAULT_STREAM = {
     Purpose.TRANSACTIONAL: "outbound",
@@ -179,13 +179,14 @@ def _store(
     before = yield from _accepted_before(ctx, submission, at_us)
     if before is not None:
         return before, None
-    server = yield from servers.get(account_id, server_id)
+    stream = submission.stream or DEFAULT_STREAM[submission.purpose]
+    server = yield from servers.accepting(account_id, server_id, stream)
     if server is None:
         raise NotFound("server")
-    stream = yield from _stream(submission)
+    _check_stream(submission, server)
     sender = yield from _sender(submission, server)
     key, domain = yield from _proven(submission, sender)
-    captured = yield from _is_captured(submission, server.sandbox)
+    captured = _is_captured(submission, server)
     trace = "" if submission.arrival is None else received_field(submission.arrival, public_id, at_us)
     content = _content(submission, sender, trace)
     size_bytes = compose.parts_size(content)
@@ -241,21 +242,19 @@ def _accepted_before(ctx: Context, submission: Submission, at_us: int) -> Work[A
     return None if stored is None else Accepted(stored.message_id, stored.public_id, stored.captured, True)
 
 
-def _stream(submission: Submission) -> Work[str]:
-    """The stream it goes on, which is there and takes this kind of mail."""
-    stream = submission.stream or DEFAULT_STREAM[submission.purpose]
-    found = yield from servers.get_stream(submission.account_id, submission.server_id, stream)
-    if found is None or found.archived_at_us is not None:
+def _check_stream(submission: Submission, server: Accepting) -> None:
+    """The stream it goes on is there and takes this kind of mail."""
+    kind = server.stream_type
+    if kind is None:
         raise Invalid("stream", "is not a stream of this server")
-    if found.type is StreamType.INBOUND:
+    if kind is StreamType.INBOUND:
         raise Invalid("stream", "takes no outgoing mail")
     # Either way round it would pass by something: bulk by unsubscribes, or bulk called urgent by all else.
-    if (found.type is StreamType.TRANSACTIONAL) != (submission.purpose is Purpose.TRANSACTIONAL):
+    if (kind is StreamType.TRANSACTIONAL) != (submission.purpose is Purpose.TRANSACTIONAL):
         raise Invalid("stream", f"is not a stream for {submission.purpose} mail")
-    return stream
 
 
-def _sender(submission: Submission, server: Server) -> Work[Mailbox]:
+def _sender(submission: Submission, server: Accepting) -> Work[Mailbox]:
     """Its own From, else the server's; empty: that of the connection which takes it first."""
     if submission.sender is not None:
         return submission.sender
@@ -294,17 +293,14 @@ def _delivery(recipient: _Recipient, suppressed: bool, captured: bool) -> NewDel
     return NewDelivery(recipient.address, recipient.key, recipient.kind, state, reason)
 
 
-def _is_captured(submission: Submission, sandbox: bool) -> Work[bool]:
+def _is_captured(submission: Submission, server: Accepting) -> bool:
     """Captured where nothing may ever leave: a sandbox, or where no connection was ever made.
 
     Raises Invalid when connections exist and none of them may carry this purpose.
     """
-    if sandbox:
+    if server.sandbox or not server.ever_had_connection:
         return True
-    known = yield from routes.known_to(submission.account_id, submission.server_id)
-    if not known.ever_had:
-        return True
-    if known.purposes and submission.purpose not in known.purposes:
+    if server.purposes and submission.purpose not in server.purposes:
         raise Invalid("purpose", f"no connection of this server is switched on for {submission.purpose} mail")
     return False
 

@@ -6,6 +6,21 @@ All take `:name` parameters and RETURNING, which both databases know.
 
 from __future__ import annotations
 
+# What accepting a message depends on besides its sender and recipients, in one look.
+ACCEPTING = """
+SELECT s.default_sender, s.sandbox, s.had_connection + a.had_connection, t.type, t.archived_at,
+       c.transactional, c.broadcast, c.sequence
+FROM servers s
+JOIN accounts a ON a.account_id = s.account_id
+LEFT JOIN streams t ON t.account_id = s.account_id AND t.server_id = s.server_id AND t.stream = :stream
+CROSS JOIN (SELECT MAX(for_transactional) AS transactional, MAX(for_broadcast) AS broadcast,
+                   MAX(for_sequence) AS sequence
+            FROM connections
+            WHERE account_id = :account_id AND (server_id = :server_id OR server_id IS NULL)
+              AND campaign_id IS NULL AND deleted_at IS NULL) c
+WHERE s.account_id = :account_id AND s.server_id = :server_id AND s.deleted_at IS NULL
+"""
+
 # What a free session may take of one lane now, oldest first, with what composing and the last look at
 # suppressions need. On PostgreSQL `FOR UPDATE OF r SKIP LOCKED` follows.
 READY_OF_LANE = """

@@ -14,35 +14,6 @@ from postroom.storage.interface import Sql, Work
 
 
 @dataclass(frozen=True)
-class Known:
-    """Which ways out a server has. `purposes`: of its connections that are not deleted."""
-
-    ever_had: bool
-    purposes: frozenset[Purpose]
-
-
-def known_to(account_id: AccountId, server_id: ServerId) -> Work[Known]:
-    """The ways out of a server: its own connections and those its account shares."""
-    where = {"account_id": account_id, "server_id": server_id}
-    rows = yield Sql(
-        "SELECT s.had_connection, a.had_connection FROM servers s"
-        " JOIN accounts a ON a.account_id = s.account_id"
-        " WHERE s.account_id = :account_id AND s.server_id = :server_id",
-        where,
-    )
-    if not rows or not (rows[0][0] or rows[0][1]):
-        return Known(False, frozenset())
-    rows = yield Sql(
-        "SELECT MAX(for_transactional), MAX(for_broadcast), MAX(for_sequence) FROM connections"
-        " WHERE account_id = :account_id AND (server_id = :server_id OR server_id IS NULL)"
-        " AND campaign_id IS NULL AND deleted_at IS NULL",
-        where,
-    )
-    flags = zip(rows[0], (Purpose.TRANSACTIONAL, Purpose.BROADCAST, Purpose.SEQUENCE), strict=True)
-    return Known(True, frozenset(purpose for flag, purpose in flags if flag))
-
-
-@dataclass(frozen=True)
 class Route:
     """One connection as routing sees it. Times are microseconds since 1970."""
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, insert, select, update
 
+from postroom.core.message import Purpose
 from postroom.core.server import Owner, Server
 from postroom.core.stream import BORN_WITH, Stream, StreamType
 from postroom.ids import AccountId, DeliveryId, ServerId
+from postroom.storage import hot
 from postroom.storage.interface import Sql, Work
 from postroom.storage.tables import servers, streams
 
@@ -122,6 +125,39 @@ def claimed(account_id: AccountId, server_id: ServerId) -> Work[list[DeliveryId]
         {"account_id": account_id, "server_id": server_id},
     )
     return [DeliveryId(row[0]) for row in rows]
+
+
+@dataclass(frozen=True)
+class Accepting:
+    """What accepting a message for a server depends on.
+
+    stream_type: None when the server has no such stream or it is archived. ever_had_connection: the server
+    or its account, ever. purposes: those its own and its account's shared connections may carry.
+    """
+
+    default_sender: str | None
+    sandbox: bool
+    stream_type: StreamType | None
+    ever_had_connection: bool
+    purposes: frozenset[Purpose]
+
+
+_FLAGS = (Purpose.TRANSACTIONAL, Purpose.BROADCAST, Purpose.SEQUENCE)
+
+
+def accepting(account_id: AccountId, server_id: ServerId, stream: str) -> Work[Accepting | None]:
+    """The same in one look; None when the server is absent, deleted or another account's."""
+    rows = yield Sql(hot.ACCEPTING, {"account_id": account_id, "server_id": server_id, "stream": stream})
+    if not rows:
+        return None
+    default_sender, sandbox, had, kind, archived_at, *flags = rows[0]
+    return Accepting(
+        default_sender=default_sender,
+        sandbox=bool(sandbox),
+        stream_type=None if kind is None or archived_at is not None else StreamType(kind),
+        ever_had_connection=bool(had),
+        purposes=frozenset(purpose for flag, purpose in zip(flags, _FLAGS, strict=True) if flag),
+    )
 
 
 def list_streams(account_id: AccountId, server_id: ServerId) -> Work[list[Stream]]:
