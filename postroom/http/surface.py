@@ -18,7 +18,7 @@ from litestar.handlers import HTTPRouteHandler
 from postroom.actions.context import Context
 from postroom.errors import Limited, PostroomError
 from postroom.http.app import PREFIX_KEY
-from postroom.http.asgi import ASGIApp, RawHeaders, Receive, Scope, header_values
+from postroom.http.asgi import ASGIApp, RawHeaders, Receive, Scope, Send, answer, header_values
 from postroom.http.auth import authenticate
 from postroom.http.body_limits import read_body
 from postroom.http.calls import JSON, Answer, C, Operation, Told
@@ -63,22 +63,58 @@ class Surface(Generic[C]):
     suffix: str = ""
     more: Callable[[RawHeaders], Mapping[str, object]] = field(default=lambda _: {})
 
+    def paths_of(self, operation: Operation[C]) -> list[str]:
+        """An operation's path, and that with the suffix; one that ends in an id takes the suffix with it."""
+        path = self.base + operation.path
+        return [path, path + self.suffix] if self.suffix and not path.endswith("}") else [path]
+
 
 def surface_app(ctx: Context, settings: ApiSettings, surface: Surface[C]) -> ASGIApp:
-    """The application; it sees paths from the surface's base on."""
+    """The application; it sees paths from the surface's base on.
+
+    Operations that hold a message are answered without Litestar between, which would be half of their cost;
+    its router finds all others, and says what is not there.
+    """
     limits = limiter(ctx.clock, settings.rate_per_minute, surface.documented_rate)
     desk = _Desk(ctx, settings, surface, limits)
 
     def unrouted(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-        return _failed(surface.told(error, request.scope["headers"]), {})
+        return _response(_failed(surface.told(error, request.scope["headers"]), {}))
 
-    return Litestar(  # type: ignore[return-value]  # Litestar types ASGI's dictionaries more narrowly
+    routed: ASGIApp = Litestar(  # type: ignore[assignment]  # it types ASGI's dictionaries more narrowly
         [desk.handler(one) for one in surface.operations],
         openapi_config=None,
         exception_handlers={Exception: unrouted},
         logging_config=None,
         debug=False,
     )
+    direct = {
+        (one.method, path): one
+        for one in surface.operations
+        if one.holds_message and "{" not in one.path
+        for path in surface.paths_of(one)
+    }
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        operation = direct.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if operation is None:
+            await routed(scope, receive, send)
+            return
+        reply = await desk.reply(scope, receive, operation, {})
+        more = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers.items()]
+        await answer(send, reply.status, reply.body, reply.content_type.encode(), *more)
+
+    return app
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """An answer written out. content_type: "" for none."""
+
+    status: int
+    body: bytes
+    content_type: str
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -94,30 +130,35 @@ class _Desk(Generic[C]):
         """A route for an operation, with and without the suffix."""
 
         async def handle(request: Request[Any, Any, Any]) -> Response[bytes]:
-            return await self._handle(request, operation)
+            scope, receive = cast(Scope, request.scope), cast(Receive, request.receive)
+            return _response(await self.reply(scope, receive, operation, request.path_params))
 
-        path = self.surface.base + operation.path.replace("{id}", "{id:str}")
-        paths = [path]
-        # A path that ends in an id takes the suffix with it; `_answer` cuts it off.
-        if self.surface.suffix and not path.endswith("}"):
-            paths.append(path + self.surface.suffix)
+        paths = [path.replace("{id}", "{id:str}") for path in self.surface.paths_of(operation)]
         named = f"{operation.method} {operation.path}"
         return HTTPRouteHandler(paths, http_method=operation.method, status_code=200, name=named)(handle)  # type: ignore[arg-type]  # a method's name
 
-    async def _handle(self, request: Request[Any, Any, Any], operation: Operation[C]) -> Response[bytes]:
+    async def reply(
+        self, scope: Scope, receive: Receive, operation: Operation[C], params: Mapping[str, object]
+    ) -> _Reply:
+        """What to answer; never raises: whatever happens, the answer has the product's shape."""
         headers: dict[str, str] = {}
         try:
-            answer = await self._answer(request, operation, headers)
-        except Exception as error:  # whatever it is, the answer has the product's shape
-            return _failed(self.surface.told(error, request.scope["headers"]), headers)
-        return _answered(answer, {**headers, **answer.headers})
+            found = await self._answer(scope, receive, operation, params, headers)
+        except Exception as error:
+            return _failed(self.surface.told(error, scope["headers"]), headers)
+        return _answered(found, {**headers, **found.headers})
 
     async def _answer(
-        self, request: Request[Any, Any, Any], operation: Operation[C], headers: dict[str, str]
+        self,
+        scope: Scope,
+        receive: Receive,
+        operation: Operation[C],
+        params: Mapping[str, object],
+        headers: dict[str, str],
     ) -> Answer:
         """Raises what the operation raises; `headers` then hold what is to be told all the same."""
-        ctx, raw_headers, suffix = self.ctx, request.scope["headers"], self.surface.suffix
-        key = await authenticate(ctx, cast(Scope, request.scope))
+        ctx, raw_headers, suffix = self.ctx, scope["headers"], self.surface.suffix
+        key = await authenticate(ctx, scope)
         if self.limits is not None:
             allowance = self.limits.take(key.key_id)
             headers.update(allowance.headers())
@@ -126,26 +167,26 @@ class _Desk(Generic[C]):
         if operation.scope is not None and not key.may(operation.scope):
             raise self.surface.refused
         raw = b""
-        if request.method != "GET":
+        if scope["method"] != "GET":
             most_bytes = self.settings.most_body_bytes
             if not operation.holds_message:
                 most_bytes = min(most_bytes, MOST_SETTINGS_BYTES + operation.most_texts * MOST_TEXT_BYTES)
-            raw = await read_body(cast(Receive, request.receive), most_bytes)
+            raw = await read_body(receive, most_bytes)
         names = header_values(raw_headers, b"idempotency-key")
-        prefix = str(request.scope.get(PREFIX_KEY, ""))
+        prefix = str(scope.get(PREFIX_KEY, ""))
         call = self.surface.call(
             ctx=ctx,
             key=key,
-            method=request.method,
-            path=request.scope["path"].removesuffix(suffix),
-            params={name: str(value).removesuffix(suffix) for name, value in request.path_params.items()},
-            query=parse_query(request.scope["query_string"]),
+            method=scope["method"],
+            path=scope["path"].removesuffix(suffix),
+            params={name: str(value).removesuffix(suffix) for name, value in params.items()},
+            query=parse_query(scope["query_string"]),
             idempotency_key=names[0] if names else "",
             raw_body=raw,
             base_url=self.settings.base_url.rstrip("/") + prefix,
-            origin=_origin(request.scope["scheme"], header_values(raw_headers, b"host"), prefix),
+            origin=_origin(scope["scheme"], header_values(raw_headers, b"host"), prefix),
             rate_per_minute=self._rate,
-            client=client_address(cast(Scope, request.scope)),
+            client=client_address(scope),
             body=parse_object(raw, most_tokens=MOST_TOKENS + 2 * operation.most_texts),
             **self.surface.more(raw_headers),
         )
@@ -164,22 +205,22 @@ def _origin(scheme: str, hosts: list[str], prefix: str) -> str:
     return f"{scheme}://{hosts[0]}{prefix}"
 
 
-def _answered(answer: Answer, headers: Mapping[str, str]) -> Response[bytes]:
+def _answered(answer: Answer, headers: Mapping[str, str]) -> _Reply:
     if answer.body is None:
-        return Response(b"", status_code=answer.status, headers=dict(headers))
+        return _Reply(answer.status, b"", "", headers)
     if isinstance(answer.body, str):
-        content_type = answer.content_type
-        # As Litestar wants it: it names the charset of a text by itself.
-        kind = content_type.partition(";")[0] if content_type.startswith("text/") else content_type
-        return Response(
-            answer.body.encode(), status_code=answer.status, headers=dict(headers), media_type=kind
-        )
-    return _json(answer.body, answer.status, headers)
+        return _Reply(answer.status, answer.body.encode(), answer.content_type, headers)
+    return _Reply(answer.status, msgspec.json.encode(answer.body), JSON, headers)
 
 
-def _failed(told: Told, headers: Mapping[str, str]) -> Response[bytes]:
-    return _json(told.body, told.status, {**headers, **told.headers})
+def _failed(told: Told, headers: Mapping[str, str]) -> _Reply:
+    return _Reply(told.status, msgspec.json.encode(told.body), JSON, {**headers, **told.headers})
 
 
-def _json(body: object, status: int, headers: Mapping[str, str]) -> Response[bytes]:
-    return Response(msgspec.json.encode(body), status_code=status, headers=dict(headers), media_type=JSON)
+def _response(reply: _Reply) -> Response[bytes]:
+    kind = reply.content_type
+    if kind.startswith("text/"):  # Litestar names the charset of a text by itself
+        kind = kind.partition(";")[0]
+    return Response(
+        reply.body, status_code=reply.status, headers=dict(reply.headers), media_type=kind or None
+    )
