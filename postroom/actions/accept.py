@@ -89,13 +89,17 @@ class Submission:
 
 @dataclass(frozen=True)
 class Accepted:
-    """The yes. `replayed`: this very request was accepted before, and this is that message."""
+    """The yes. `replayed`: this very request was accepted before, and this is that message.
+
+    accepted_us: when it was stored.
+    """
 
     message_id: MessageId
     public_id: str
     captured: bool
     replayed: bool
     deliveries: tuple[tuple[DeliveryId, str, DeliveryState], ...] = ()
+    accepted_us: int = 0
 
 
 @dataclass(frozen=True)
@@ -211,7 +215,7 @@ def _store(
         deliveries=[_delivery(one, one.key in suppressed, captured) for one in recipients],
     )
     lane = yield from lanes.ensure(account_id, server_id, submission.purpose, stream, key)
-    message_id, deliveries, _ = yield from messages.insert(message, lane)
+    message_id, deliveries, stored_us = yield from messages.insert(message, lane)
     named = submission.idempotency
     if named is not None:
         yield from idempotency.put(account_id, named.key_id, named.name, named.fingerprint, message_id, at_us)
@@ -219,7 +223,7 @@ def _store(
         (delivery, one.recipient, one.state)
         for delivery, one in zip(deliveries, message.deliveries, strict=True)
     )
-    return Accepted(message_id, public_id, captured, False, told), lane
+    return Accepted(message_id, public_id, captured, False, told, stored_us), lane
 
 
 def _accepted_before(ctx: Context, submission: Submission, at_us: int) -> Work[Accepted | None]:
@@ -239,7 +243,11 @@ def _accepted_before(ctx: Context, submission: Submission, at_us: int) -> Work[A
     elsewhere = stored is not None and stored.server_id != submission.server_id
     if known.fingerprint != named.fingerprint or elsewhere:
         raise Invalid("Idempotency-Key", "was used before with another request")
-    return None if stored is None else Accepted(stored.message_id, stored.public_id, stored.captured, True)
+    if stored is None:
+        return None
+    return Accepted(
+        stored.message_id, stored.public_id, stored.captured, True, accepted_us=stored.created_at_us
+    )
 
 
 def _check_stream(submission: Submission, server: Accepting) -> None:

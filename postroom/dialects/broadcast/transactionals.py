@@ -66,7 +66,7 @@ async def create(call: Call) -> Answer:
     warnings.unrecognized(name for name in call.body if name not in _FIELDS)
     submission = _submission(call, owner, warnings)
     accepted = await accept_message(call.ctx, submission)
-    told = await _as_accepted(call, owner, submission, accepted)
+    told = _as_accepted(call, submission, accepted)
     if accepted.captured:
         warnings.add(
             "message_captured",
@@ -87,10 +87,10 @@ async def show(call: Call) -> Answer:
     return Answer(transactional(call, seen))
 
 
-def transactional(call: Call, seen: Seen, *, as_accepted: bool = False) -> dict[str, object]:
-    """The wire object. as_accepted: as it was at its 201, so that a replay gives the same body."""
+def transactional(call: Call, seen: Seen) -> dict[str, object]:
+    """The wire object of a stored message."""
     message, content, delivery = seen.message, seen.content, seen.deliveries[0]
-    settled_us = None if as_accepted else delivery.settled_at_us
+    settled_us = delivery.settled_at_us
     return _wire(
         call,
         message.message_id,
@@ -99,25 +99,15 @@ def transactional(call: Call, seen: Seen, *, as_accepted: bool = False) -> dict[
         subject=message.subject,
         body=None if content is None else (content.html if content.html is not None else content.text),
         preheader=message.options.get("preheader"),
-        status="queued" if as_accepted else _STATUS[delivery.state],
+        status=_STATUS[delivery.state],
         created_us=message.created_at_us,
         settled_us=settled_us,
         sent_us=settled_us if delivery.state is DeliveryState.SENT else None,
     )
 
 
-async def _as_accepted(
-    call: Call, owner: Owner, submission: Submission, accepted: Accepted
-) -> dict[str, object]:
-    """The object at its 201. The message is stored: whatever goes wrong from here on is still a yes.
-
-    An error would be taken for a no, and the same message sent again.
-    """
-    try:
-        seen = await show_message(call.ctx, owner, str(accepted.message_id), with_content=True)
-        return transactional(call, seen, as_accepted=True)
-    except Exception as error:
-        log.error("an accepted message could not be read back", exc_info=error)
+def _as_accepted(call: Call, submission: Submission, accepted: Accepted) -> dict[str, object]:
+    """The object at its 201, from the request itself: a replay is the same request, so it says the same."""
     return _wire(
         call,
         accepted.message_id,
@@ -127,7 +117,7 @@ async def _as_accepted(
         body=submission.html if submission.html is not None else submission.text,
         preheader=submission.options.get("preheader"),
         status="queued",
-        created_us=call.ctx.clock.now_us(),
+        created_us=accepted.accepted_us,
         settled_us=None,
         sent_us=None,
     )
