@@ -15,7 +15,11 @@ __all__ = ["main", "run"]
 
 def main() -> NoReturn:
     """The console script: run what `sys.argv` says and exit."""
-    sys.exit(run(sys.argv[1:]))
+    try:
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before anything could run
+        code = 130
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,6 +14,7 @@ import postroom
 from postroom.cli import (
     account,
     audit,
+    completion,
     connection,
     doctor,
     exits,
@@ -34,6 +33,7 @@ from postroom.cli import (
     vendor,
 )
 from postroom.cli.command import appearance
+from postroom.cli.completion import InstallCompletion, ShowCompletion
 from postroom.cli.reach import NoData
 from postroom.config import ConfigError
 from postroom.control.protocol import InternalError, error_to_json
@@ -59,6 +59,8 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
+    show_completion: ShowCompletion = None,
+    install_completion: InstallCompletion = None,
 ) -> None:
     pass
 
@@ -97,11 +99,10 @@ def run_app(arguments: Sequence[str]) -> int:
     """Run one command line; its exit code. Nothing but an exit code comes out, whatever happens."""
     as_json = "--json" in arguments
     try:
+        completion.prepare()
         result: Any = _parser()(args=list(arguments), prog_name="postroom", standalone_mode=False)
         sys.stdout.flush()
-    except typer.Abort:
-        return exits.tell({"kind": "interrupted", "text": "stopped"}, as_json)
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         return exits.tell({"kind": "interrupted", "text": "interrupted"}, as_json)
     except ConfigError as error:
         problems = list(error.problems)
@@ -115,16 +116,19 @@ def run_app(arguments: Sequence[str]) -> int:
     except PostroomError as error:
         return exits.tell(error_to_json(error), as_json)
     except BrokenPipeError:
-        # The reader (`| head`) has seen enough; without this Python complains at exit as well.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.OK
+        return exits.nobody_reads()
+    except SystemExit as end:  # typer's own ends: completion, and a broken pipe, which it makes a 1
+        return exits.nobody_reads() if isinstance(end.__context__, BrokenPipeError) else _code(end.code)
     except typer.TyperException as error:
         return _usage(error, as_json)
     except Exception:  # a fault of ours: whoever reports it needs to see where
         traceback.print_exc()
         return exits.tell(error_to_json(InternalError("Postroom failed; see stderr")), as_json)
-    return result if isinstance(result, int) else exits.OK
+    return _code(result)
+
+
+def _code(given: object) -> int:
+    return given if isinstance(given, int) else exits.OK if given is None else exits.INTERNAL
 
 
 def _usage(error: typer.TyperException, as_json: bool) -> int:

@@ -16,14 +16,23 @@ from typing import Annotated, Any
 
 import typer
 
+from postroom.cli import completion
 from postroom.cli.terminal import Terminal
 from postroom.config import Row, rows
 
 Account = Annotated[
     int | None,
-    typer.Option("--account", metavar="ID", help="The account; not needed where it is the only one."),
+    typer.Option(
+        "--account",
+        metavar="ID",
+        help="The account; not needed where it is the only one.",
+        autocompletion=completion.accounts,
+    ),
 ]
-Server = Annotated[int | None, typer.Option("--server", metavar="ID", help="The server.")]
+Server = Annotated[
+    int | None,
+    typer.Option("--server", metavar="ID", help="The server.", autocompletion=completion.servers),
+]
 Limit = Annotated[int, typer.Option("--limit", help="Most of them to show.", min=1, max=500)]
 Offset = Annotated[int, typer.Option("--offset", help="How many to leave out first.", min=0)]
 
@@ -80,7 +89,10 @@ def command(
                 given.pop("config_file"),
                 given.pop("as_json"),
             )
-            code = run(terminal, **given)
+            try:
+                code = run(terminal, **given)
+            except KeyboardInterrupt as error:  # typer would make a bare code of it, and tell nobody
+                raise typer.Abort from error
             if code:
                 raise typer.Exit(code)
 

@@ -8,24 +8,31 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from postroom.cli import queue
+from postroom.cli import completion, queue
 from postroom.cli.command import Account, Limit, Offset, Server, command, group
 from postroom.cli.exits import REFUSED
 from postroom.cli.terminal import Terminal, read_secret
+from postroom.core.connection import DeliveryMethod, Security, Vendor
 from postroom.errors import Invalid
 
 app = group("connection", "Connections: the SMTP logins and vendors that mail goes out through.")
 
-Id = Annotated[int, Argument(metavar="ID", help="The connection's number.")]
+Id = Annotated[
+    int, Argument(metavar="ID", help="The connection's number.", autocompletion=completion.connections)
+]
 Label = Annotated[str | None, Option("--label", help="Its name, for people.")]
 VendorName = Annotated[
     str | None,
     Option(
         "--vendor",
         help="aws_ses, sendgrid, postmark, mailgun, inboxroad, resend, smtp_com or other (the default).",
+        autocompletion=completion.words(*Vendor),
     ),
 ]
-Method = Annotated[str | None, Option("--method", help="smtp (the default) or api.")]
+Method = Annotated[
+    str | None,
+    Option("--method", help="smtp (the default) or api.", autocompletion=completion.words(*DeliveryMethod)),
+]
 Host = Annotated[str | None, Option("--host", help="Name or address of the SMTP server.")]
 Port = Annotated[int | None, Option("--port", help="Its port, such as 587; 465 is TLS from the first byte.")]
 SecurityMode = Annotated[
@@ -33,6 +40,7 @@ SecurityMode = Annotated[
     Option(
         "--security",
         help="auto (the default: STARTTLS when offered), required (STARTTLS or nothing), implicit, never.",
+        autocompletion=completion.words(*Security),
     ),
 ]
 Auth = Annotated[str | None, Option("--auth", help="plain, login, cram_md5, or none.")]

@@ -6,12 +6,13 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from postroom.cli import completion
 from postroom.cli.command import Account, Limit, Offset, command, group
 from postroom.cli.terminal import Terminal
 
 app = group("server", "Servers: containers of streams, keys, connections and mail.")
 
-Id = Annotated[int, Argument(metavar="ID", help="The server's number.")]
+Id = Annotated[int, Argument(metavar="ID", help="The server's number.", autocompletion=completion.servers)]
 Sender = Annotated[
     str | None,
     Option("--sender", metavar="MAILBOX", help="From of messages that name none: `Name <address>`."),

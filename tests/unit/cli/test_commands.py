@@ -227,6 +227,8 @@ def test_every_command_has_help_and_the_common_flags(command: Run, words: tuple[
         (("account", "fly"), exits.USAGE, "usage"),
         (("account", "create"), exits.USAGE, "usage"),
         (("fly",), exits.USAGE, "usage"),
+        (("suppression", "add", "a@example.com", "--reason", "dislike"), exits.USAGE, "usage"),
+        (("audit", "list", "--since", "soon"), exits.REFUSED, "invalid"),
         (("serve", "--processes", "4"), exits.USAGE, "configuration"),
         (("serve", "--role", "http"), exits.USAGE, "configuration"),
         (("serve", "--drain", "soon"), exits.USAGE, "configuration"),
