@@ -86,8 +86,11 @@ class Limited(PostroomError):
 
 
 class Unavailable(PostroomError):
-    """Postroom cannot do this durably right now; try again."""
+    """Postroom cannot do this durably right now; try again.
 
-    def __init__(self, text: str = "", retry_after_s: int = 5) -> None:
-        self.retry_after_s = retry_after_s
+    no_room: because the disk is full, which some protocols have a code of their own for.
+    """
+
+    def __init__(self, text: str = "", retry_after_s: int = 5, *, no_room: bool = False) -> None:
+        self.retry_after_s, self.no_room = retry_after_s, no_room
         super().__init__(text)

@@ -15,7 +15,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import TextIO, cast
 
 import structlog
@@ -24,6 +25,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 LEVELS = ("debug", "info", "warning", "error")
 BULLETS = "•" * 8
 MOST_CHARACTERS = 8_000  # of one value; a traceback may have four times as many
+TROUBLE_EVERY_S = 60.0
 _MOST_ITEMS = 50
 _MOST_DEPTH = 6
 
@@ -66,6 +68,32 @@ _LIBRARIES = ("uvicorn", "uvicorn.error", "litestar", "py.warnings", *_NEVER_BEL
 def logger(area: str) -> FilteringBoundLogger:
     """The logger of one area: the package's name, such as `engine` or `inbound`."""
     return cast(FilteringBoundLogger, structlog.get_logger(f"postroom.{area}"))
+
+
+class Trouble:
+    """A trouble that comes back at every try: a line when it begins, one a minute while it lasts, one at
+    its end. A disk that is full must not be filled with lines about it."""
+
+    def __init__(self, log: FilteringBoundLogger, *, steady_s: Callable[[], float] = time.monotonic) -> None:
+        self._log, self._steady_s = log, steady_s
+        self._told_s: float | None = None
+        self._untold = 0
+
+    def met(self, event: str, **facts: object) -> None:
+        """It is there, once more."""
+        now_s = self._steady_s()
+        if self._told_s is not None and now_s - self._told_s < TROUBLE_EVERY_S:
+            self._untold += 1
+            return
+        self._told_s = now_s
+        again, self._untold = ({"not_told": self._untold} if self._untold else {}), 0
+        self._log.error(event, **facts, **again)
+
+    def over(self, event: str) -> None:
+        """It is not there; told only if it was."""
+        if self._told_s is not None:
+            self._log.warning(event, **({"not_told": self._untold} if self._untold else {}))
+            self._told_s, self._untold = None, 0
 
 
 def configure(level: str = "info", json: bool = False, stream: TextIO | None = None) -> None:

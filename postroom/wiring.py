@@ -171,9 +171,9 @@ def _prepare(settings: Settings, clock: Clock) -> _Found:
         )
     else:
         ring = KeyRing.load(ring_path)
-    if fresh:
-        database_path.touch(mode=0o600)
     try:
+        if fresh:
+            database_path.touch(mode=0o600)
         database = Database(database_path, clock)
         try:
             migrations.upgrade(database)
@@ -182,7 +182,7 @@ def _prepare(settings: Settings, clock: Clock) -> _Found:
             unsubscribe_keys = _signing_keys(database, ring, TokenKind.UNSUBSCRIBE)
         finally:
             database.close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise Unavailable(f"the database {database_path} cannot be opened: {error}") from error
     context = None
     if settings.tls_ca_file is not None:

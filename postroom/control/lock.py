@@ -55,8 +55,12 @@ class FolderLock:
                 break
             os.close(descriptor)  # somebody removed the file between open and flock
         text = json.dumps({"pid": os.getpid(), "role": role}).encode()
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, text, 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, text, 0)
+        except OSError as error:
+            os.close(descriptor)
+            raise Unavailable(f"the data folder {folder} cannot be written: {error.strerror}") from error
         return cls(folder, descriptor)
 
     def release(self) -> None:

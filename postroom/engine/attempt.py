@@ -7,10 +7,7 @@ from collections.abc import Callable
 from postroom.clock import Clock
 from postroom.engine.claim import Claimed
 from postroom.engine.journal import Journal
-from postroom.logs import logger
 from postroom.transports.interface import Envelope, Outcome
-
-log = logger("engine")
 
 
 class Attempt:
@@ -66,8 +63,11 @@ class Attempt:
             self._journal.dot(self.claimed.attempt_id)
         except OSError as error:
             self.hindered = True
-            log.error("the outcome journal cannot be written; nothing is sent", error=str(error))
+            self._journal.trouble.met(
+                "the outcome journal cannot be written; nothing is sent", error=str(error)
+            )
             return False
+        self._journal.trouble.over("the outcome journal can be written again")
         self.past_dot = True
         return True
 
@@ -77,4 +77,4 @@ class Attempt:
             self._journal.outcome(self.claimed.attempt_id, outcome)
         except OSError as error:
             # It is settled in the database all the same; only a crash before that would call it unknown.
-            log.error("an outcome is missing in the journal", error=str(error))
+            self._journal.trouble.met("an outcome is missing in the journal", error=str(error))

@@ -33,7 +33,7 @@ from postroom.engine.settler import Settler
 from postroom.engine.tasks import Tasks
 from postroom.errors import PostroomError, Unavailable
 from postroom.ids import AccountId, AttemptId, ConnectionId, DecisionId, DeliveryId, LaneId, WorkerId
-from postroom.logs import logger
+from postroom.logs import Trouble, logger
 from postroom.storage import lanes as lane_rows
 from postroom.storage import queue, routes
 from postroom.storage.interface import Store
@@ -81,6 +81,7 @@ class Dispatcher:
         self._router = Router(store, self.health_of, speaks)
         self._composer = Composer(store, links)
         self._guard = ClockGuard(clock)
+        self._trouble = Trouble(log)
         self._clock_steps = ClockSteps(store, clock, self._guard, settings)
         self._attempts: dict[AttemptId, Attempt] = {}
         self._pausing = Pausing(store, self._book, self._runners, self._attempts)
@@ -103,9 +104,12 @@ class Dispatcher:
         """Take over what a former worker left, then begin. Raises Unavailable."""
         policy = self.settings.policy
         await self._clock_steps.at_start()
-        self._worker, self._journal, recovery = await take_over(
-            self._store, self._folder, self._instance, WORKER, policy
-        )
+        try:
+            self._worker, self._journal, recovery = await take_over(
+                self._store, self._folder, self._instance, WORKER, policy
+            )
+        except OSError as error:
+            raise Unavailable(f"the outcome journal cannot be used: {error.strerror}") from error
         log.info("worker started", epoch=self._worker.epoch, **vars(recovery))
         self._settler = Settler(self._store, policy, self._journal, self._settled)
         self._settler.start()
@@ -399,7 +403,7 @@ class Dispatcher:
         try:
             await self._router.decide(state)
         except PostroomError as error:
-            log.warning("a lane could not be decided", lane=state.lane.lane_id, error=str(error))
+            self._trouble.met("a lane could not be decided", lane=state.lane.lane_id, error=str(error))
             state.stale = True  # until the next look: at once would be without end while the trouble lasts
         else:
             self.pump()
@@ -433,8 +437,9 @@ class Dispatcher:
             await asyncio.sleep(self.settings.look_every_s)
             try:
                 await self._look()
+                self._trouble.over("the engine looks again")
             except PostroomError as error:
-                log.warning("a look failed", error=str(error))
+                self._trouble.met("a look failed", error=str(error))
             except Exception:
                 log.exception("a look failed unexpectedly")
 

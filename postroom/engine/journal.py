@@ -28,8 +28,10 @@ from pathlib import Path
 import msgspec
 
 from postroom.ids import AttemptId, WorkerId
+from postroom.logs import Trouble, logger
 from postroom.transports.interface import Outcome
 
+log = logger("engine")
 _FRAME = struct.Struct("<HI")  # length of the payload, its CRC-32
 _HEAD = struct.Struct("<cQ")  # kind, attempt
 _MAX_PAYLOAD = 60_000
@@ -93,6 +95,7 @@ class Journal:
         self._folder = folder
         self._header = Header(instance, worker_id, epoch, boot_id() if boot is None else boot)
         self._count = 0
+        self.trouble = Trouble(log)
         self._segments: list[_Segment] = []
         self._current = self._start_segment()
 

@@ -25,7 +25,7 @@ from postroom.engine.tasks import Tasks
 from postroom.engine.transitions import uses_room
 from postroom.errors import PostroomError
 from postroom.ids import AccountId, ConnectionId
-from postroom.logs import logger
+from postroom.logs import Trouble, logger
 from postroom.storage.routes import Route
 from postroom.transports.interface import Fault, OpenFailed, Outcome, Phase, Result, Session, Transport
 
@@ -75,6 +75,7 @@ class Runner:
         self._slots: set[_Slot] = set()
         self._inbox: deque[Claimed] = deque()
         self._idle: deque[_Slot] = deque()
+        self._claim_trouble = Trouble(log)
         self._claiming = False
         self._claim_again = False
         self._transport: tuple[int, Transport] | None = None
@@ -196,6 +197,7 @@ class Runner:
                 claims = await self._host.claim(self, self.free, bulk)
                 if claims is None:
                     return
+                self._claim_trouble.over("claims are made again")
                 if self.room.note(claims, changes):
                     self._host.health_changed(self)
                 for claimed in claims.claimed:
@@ -211,7 +213,7 @@ class Runner:
                 if not claims.claimed and not claims.ended:
                     return
         except PostroomError as error:
-            log.warning("claim failed", connection=self.connection_id, error=str(error))
+            self._claim_trouble.met("claim failed", connection=self.connection_id, error=str(error))
         finally:
             self._claiming = False
             if self._claim_again:

@@ -15,7 +15,7 @@ from postroom.engine.journal import Journal
 from postroom.engine.retry import Policy
 from postroom.engine.settle import Ended, Settled, settle, unrecordable
 from postroom.errors import Unavailable
-from postroom.logs import logger
+from postroom.logs import Trouble, logger
 from postroom.storage.interface import Store
 
 log = logger("engine")
@@ -38,6 +38,7 @@ class Settler:
         """told: called after each commit with what it did."""
         self._store, self._policy, self._journal, self._told = store, policy, journal, told
         self._items: list[_Item] = []
+        self._trouble = Trouble(log)
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -70,9 +71,10 @@ class Settler:
             try:
                 settled = await self._write(ended)
             except Unavailable as error:
-                log.warning("outcomes wait to be written", count=len(batch), error=str(error))
+                self._trouble.met("outcomes wait to be written", count=len(batch), error=str(error))
                 await asyncio.sleep(_AGAIN_S)
                 continue
+            self._trouble.over("outcomes are written again")
             del self._items[: len(batch)]
             if settled.unexpected:
                 log.error("outcomes of attempts that were settled before", attempts=settled.unexpected)

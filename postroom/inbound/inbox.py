@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import logging
 import math
 import socket
 import sys
@@ -26,13 +25,14 @@ from postroom.inbound import sasl
 from postroom.inbound.inbox_folder import InboxFolder, InboxMail, list_mails, read_mail
 from postroom.inbound.smtp_server import SessionLimits, SmtpServer, TlsSource
 from postroom.inbound.smtp_session import SmtpSession
+from postroom.logs import Trouble, logger
 
 __all__ = ["Inbox", "InboxMail", "list_mails", "open_socket", "read_mail"]
 
 SIZE_LIMIT_BYTES = 26 * 1024 * 1024
 MAX_RECIPIENTS = 1000
 
-log = logging.getLogger(__name__)
+log = logger("inbound")
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -93,6 +93,7 @@ class Inbox(SmtpServer):
         super().__init__(limits, size_limit_bytes, ident="Postroom test inbox")
         self.folder = InboxFolder(folder, keep, fsync)
         self.clock = clock or SystemClock()
+        self.trouble = Trouble(log)
 
     def new_session(self) -> InboxSession:
         return InboxSession(self)
@@ -150,8 +151,9 @@ class InboxSession(SmtpSession):
         try:
             number = await asyncio.to_thread(self.inbox.folder.add, facts, content)
         except OSError as error:
-            log.error("the inbox cannot store a mail: %s", error)
+            self.inbox.trouble.met("the inbox cannot store a mail", error=error.strerror or str(error))
             return "452 4.3.1 The mail cannot be stored now"
+        self.inbox.trouble.over("the inbox stores mail again")
         return f"250 2.0.0 Stored as {number}"
 
 

@@ -295,6 +295,8 @@ def reply_of(error: PostroomError) -> str:
     """The SMTP reply for an error of ours, in its words."""
     code = next(code for kind, code in _CODES if isinstance(error, kind))
     text = str(error)
+    if isinstance(error, Unavailable) and error.no_room:
+        code = "452 4.3.1"
     if type(error) is Invalid:
         first = error.errors[0]
         code = _CODES_OF_FIELDS.get(first.field, code)

@@ -28,7 +28,7 @@ from sqlalchemy.pool import NullPool
 
 from postroom.clock import Clock
 from postroom.errors import Unavailable
-from postroom.logs import logger
+from postroom.logs import Trouble, logger
 from postroom.storage.interface import Now, Rows, Sql, Statement, Work
 from postroom.tally import COMMIT_BOUNDS_S, Histogram
 
@@ -205,6 +205,7 @@ class SqliteStore:
         self._waiting_bytes = 0
         self._wake = threading.Condition()
         self._closing = False
+        self._trouble = Trouble(log)
         self._writer_db = Database(path, clock, durable=durable)
         self._read_dbs: queue.SimpleQueue[Database] = queue.SimpleQueue()
         self._all_readers = [Database(path, clock, read_only=True) for _ in range(readers)]
@@ -245,7 +246,7 @@ class SqliteStore:
         except sqlite3.Error as error:
             if not _is_disk_trouble(error):
                 raise
-            raise Unavailable(f"the database cannot be read: {error}") from error
+            raise _unavailable("read", error) from error
         finally:
             self._read_dbs.put(database)
 
@@ -287,15 +288,16 @@ class SqliteStore:
             self.commits += 1
             self.units += len(group)
             self.commit_s.observe(time.perf_counter() - begun_s)
+            self._trouble.over("the database can be written again")
         except BaseException as error:  # a writer that died would leave every caller waiting for ever
             self.failed_commits += 1
-            log.error("commit failed", error=str(error), units=len(group))
+            self._trouble.met("the database cannot be written", error=str(error), units=len(group))
             try:
                 database.rollback()
             except sqlite3.Error as again:
                 log.error("rollback failed", error=str(again))
             for unit in group:
-                unit.error = Unavailable(f"the database cannot be written: {error}")
+                unit.error = _unavailable("written", error)
 
     def _run_unit(self, unit: _Unit) -> None:
         try:
@@ -327,6 +329,8 @@ class SqliteStore:
         self._writer_db.close()
 
 
+_AGAIN_S = 5
+_FULL_AGAIN_S = 30  # somebody has to make room
 _OWN_FAULTS = (
     sqlite3.IntegrityError,
     sqlite3.ProgrammingError,
@@ -334,6 +338,14 @@ _OWN_FAULTS = (
     sqlite3.InterfaceError,
     sqlite3.NotSupportedError,
 )
+
+
+def _unavailable(what: str, error: BaseException) -> Unavailable:
+    """What a caller is told; the driver's words name neither paths nor statements."""
+    full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return Unavailable(
+        f"the database cannot be {what}: {error}", _FULL_AGAIN_S if full else _AGAIN_S, no_room=full
+    )
 
 
 def _is_disk_trouble(error: Exception) -> bool:

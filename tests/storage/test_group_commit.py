@@ -126,3 +126,33 @@ async def test_nothing_is_stored_for_a_caller_who_was_told_no_on_a_full_disk(
         driver.execute("PRAGMA max_page_count=1000000")
         await made.write(unit(line("after")))
         assert "after" in await stored(made)
+
+
+async def test_a_database_that_cannot_be_written_is_told_of_once_and_heals_by_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when a disk was mounted read-only after an error: each caller gets a no, the log gets two lines."""
+    async with store(tmp_path) as made:
+        driver = made._writer_db._driver
+        driver.execute("PRAGMA query_only=ON")
+        for _ in range(50):
+            with pytest.raises(Unavailable, match="readonly") as refused:
+                await made.write(unit(line("a")))
+            assert not refused.value.no_room
+        assert await stored(made) == set()
+        assert sum("cannot be written" in one.getMessage() for one in caplog.records) == 1
+        driver.execute("PRAGMA query_only=OFF")
+        await made.write(unit(line("b")))
+        assert await stored(made) == {"b"}
+        assert sum("can be written again" in one.getMessage() for one in caplog.records) == 1
+
+
+async def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+    async with store(tmp_path) as made:
+        driver = made._writer_db._driver
+        pages = driver.execute("PRAGMA page_count").fetchone()[0]
+        driver.execute(f"PRAGMA max_page_count={pages}")
+        with pytest.raises(Unavailable, match="full") as refused:
+            await made.write(unit(line("large", "x" * 2_000_000)))
+        assert refused.value.no_room
+        assert refused.value.retry_after_s >= 10

@@ -386,3 +386,22 @@ def test_an_empty_secret_is_false_and_shown_as_empty() -> None:
     assert not Secret("")
     assert Secret("x")
     assert (str(Secret("")), repr(Secret(""))) == ("", "Secret('')")
+
+
+def test_a_trouble_that_comes_back_is_told_once_a_minute_and_at_its_end(stream: io.StringIO) -> None:
+    logs.configure("info", json=True, stream=stream)
+    now = [0.0]
+    trouble = logs.Trouble(logs.logger("test"), steady_s=lambda: now[0])
+    trouble.over("all is well")  # it never was otherwise
+    for second in range(130):
+        now[0] = float(second)
+        trouble.met("no room", count=second)
+    trouble.over("there is room")
+    trouble.over("there is room")
+    told = lines(stream)
+    assert [(one["event"], one.get("count"), one.get("not_told")) for one in told] == [
+        ("no room", 0, None),
+        ("no room", 60, 59),
+        ("no room", 120, 59),
+        ("there is room", None, 9),
+    ]
