@@ -83,8 +83,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def filled(command: Run, template: Path, tmp_path: Path) -> Run:
+def filled(command: Run, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The command, on a copy of the folder with one of everything."""
+    for name in ("HTTP", "SMTP"):  # `doctor` looks at them, and something else may run on this machine
+        monkeypatch.setenv(f"POSTROOM_{name}", "127.0.0.1:0")
     shutil.copytree(template, tmp_path / "data")
     return command
 
@@ -342,11 +344,7 @@ def test_hostile_mail_cannot_touch_the_terminal(filled: Run) -> None:
     assert "\x1b" in filled("inbox", "show", "1", "--raw").out
 
 
-def test_doctor_counts_warnings_and_breakage(
-    filled: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("HTTP", "SMTP"):  # whatever else runs on this machine
-        monkeypatch.setenv(f"POSTROOM_{name}", "127.0.0.1:0")
+def test_doctor_counts_warnings_and_breakage(filled: Run, tmp_path: Path) -> None:
     assert filled("doctor").code == 0
     filled("server", "create", "two", "--sender", "who@nobody.example")
     trusted = filled("identity", "list", "--server", "2", "--json").document["data"]
