@@ -31,6 +31,7 @@ from postroom.core.server import Owner
 from postroom.engine.dispatcher import Dispatcher
 from postroom.engine.explain import explain
 from postroom.engine.housekeeping import Housekeeping, HousekeepingSettings
+from postroom.engine.queue_view import Wanted, show_queue
 from postroom.engine.retry import Policy
 from postroom.engine.settings import EngineSettings
 from postroom.errors import Unavailable
@@ -244,12 +245,17 @@ def _join(settings: Settings, clock: Clock, found: _Found, lock: FolderLock | No
         engine = dispatcher if dispatcher.running else None
         return (await explain(ctx, engine, owner, text)).to_json()
 
+    async def queue(wanted: Wanted) -> Mapping[str, object]:
+        engine = dispatcher if dispatcher.running else None
+        return (await show_queue(ctx, engine, wanted)).to_json()
+
     desk = Desk(
         ctx,
         explain_message,
         functools.partial(_database_facts, store),
         full_host_name,
         [asdict(one) for one in settings.explain()],
+        queue=queue,
     )
     return PostRoom(settings, found.instance, found.fresh, ctx, store, dispatcher, desk, dialer, links, lock)
 

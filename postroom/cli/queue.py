@@ -1,4 +1,4 @@
-"""`postroom queue`: pause and resume what is sent."""
+"""`postroom queue`: what waits to be sent; pause and resume it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,88 @@ from typer import Option
 from postroom.cli.command import Account, command, group
 from postroom.cli.terminal import Terminal, plain
 
-app = group("queue", "What waits to be sent: pause and resume it.")
+app = group("queue", "What waits to be sent: show it, pause it, resume it.")
 
 Everything = Annotated[bool, Option("--all", help="Everything that is sent from here.")]
 OfServer = Annotated[int | None, Option("--server", metavar="ID", help="One server's mail.")]
 OfConnection = Annotated[
     int | None, Option("--connection", metavar="ID", help="One connection; others go on.")
 ]
+ForConnection = Annotated[
+    int | None, Option("--connection", metavar="ID", help="What this connection may take.")
+]
 Reason = Annotated[str, Option("--reason", metavar="TEXT", help="Why, for whoever looks later.")]
+
+
+@command(app, "show")
+def show(
+    terminal: Terminal,
+    server: OfServer = None,
+    connection: ForConnection = None,
+    account: Account = None,
+) -> None:
+    """Show what waits to be sent, what for, and the room of the connections it may take."""
+    found = terminal.call("queue.show", account=account, server=server, connection=connection)
+
+    def for_people() -> None:
+        for one in found["pauses"]:
+            terminal.say(f"{_named(one)} is paused {_who(one)}.")
+        _lanes(terminal, found)
+        if found["connections"]:
+            terminal.say()
+            _connections(terminal, found)
+        if not found["serving"]:
+            terminal.say("`postroom serve` does not run: nothing is sent now.")
+
+    terminal.show(found, for_people)
+
+
+def _lanes(terminal: Terminal, found: Mapping[str, Any]) -> None:
+    terminal.table(
+        ("server", "purpose", "from", "now", "later", "claimed", "unknown", "held", "oldest", "waits for"),
+        (
+            (
+                one["server"],
+                one["purpose"],
+                one["sender"],
+                f"more than {one['now']}" if one["more"] else one["now"],
+                one["later"],
+                one["claimed"],
+                one["unknown"],
+                one["held"],
+                one["oldest_at"],
+                one["waits_for"],
+            )
+            for one in found["lanes"]
+        ),
+        "Nothing waits.",
+    )
+    if found["lanes_left_out"]:
+        terminal.say(f"And {found['lanes_left_out']} lanes with less in them.")
+
+
+def _connections(terminal: Terminal, found: Mapping[str, Any]) -> None:
+    terminal.table(
+        ("connection", "label", "state", "hour left", "day left", "sessions", "claimed", "room comes back"),
+        (
+            (
+                one["connection"],
+                one["label"],
+                one["state"],
+                _of(one["hour_left"], one["hourly_cap"]),
+                _of(one["day_left"], one["daily_cap"]),
+                one["sessions"],
+                one["claimed"],
+                one["room_comes_back_at"],
+            )
+            for one in found["connections"]
+        ),
+        "",
+    )
+
+
+def _of(left: int | None, cap: int | None) -> str:
+    return "no cap" if cap is None else f"{left} of {cap}"
 
 
 @command(app, "pause")

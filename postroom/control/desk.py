@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from postroom.actions import accounts, servers
 from postroom.actions.context import Actor, Context
 from postroom.core.server import Account, Owner, Server
+from postroom.engine.queue_view import Wanted
 from postroom.errors import Invalid, NotFound
 from postroom.ids import AccountId, ServerId
 
@@ -23,7 +24,7 @@ class Desk:
     explain: why a message of the owner's is where it is, as JSON values. settings: every setting in force
     and where it came from. database: what the store says of itself. full_host_name: this host's name with
     its domain, "" if it has none; may block for a few seconds. listening: addresses by role, of `serve`.
-    status: what `serve` is doing at this moment; None where it does not run.
+    status: what `serve` is doing at this moment; None where it does not run. queue: what waits to be sent.
     source: which user of this machine asks; set for each operation.
     """
 
@@ -34,6 +35,7 @@ class Desk:
     settings: Sequence[Mapping[str, str]] = ()
     listening: dict[str, str] = field(default_factory=dict)
     status: Callable[[], Awaitable[Mapping[str, object]]] | None = None
+    queue: Callable[[Wanted], Awaitable[Mapping[str, object]]] | None = None
     source: str = ""
     bootstrapping: asyncio.Lock = field(default_factory=asyncio.Lock)
     rotating: asyncio.Lock = field(default_factory=asyncio.Lock)  # the key file

@@ -72,6 +72,7 @@ _RUNS: Mapping[str, Run] = {
     "connection.delete": connections.delete,
     "connection.test": connections.probe,
     "connection.reset_window": connections.reset_window,
+    "queue.show": queue.show,
     "queue.pause": queue.pause,
     "queue.resume": queue.resume,
     "message.send": messages.send,

@@ -1,16 +1,34 @@
-"""Operations on the queue: pause and resume everything, a server or a connection."""
+"""Operations on the queue: show it; pause and resume everything, a server or a connection."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from postroom.actions import pauses
-from postroom.actions.context import Actor
 from postroom.actions.pauses import Target
 from postroom.clock import to_iso
 from postroom.control.desk import Desk, account_of
 from postroom.core.server import Owner
-from postroom.errors import Invalid
+from postroom.engine.queue_view import Wanted
+from postroom.errors import Invalid, Unavailable
 from postroom.ids import ConnectionId, ServerId
 from postroom.storage.pauses import Pause, PauseScope
+
+
+async def show(
+    desk: Desk, *, account: int | None = None, server: int | None = None, connection: int | None = None
+) -> Mapping[str, object]:
+    """What waits to be sent, and for what: everybody's, an account's, a server's, or for a connection."""
+    if desk.queue is None:
+        raise Unavailable("nothing here knows the queue")
+    account_id = None if account is None else (await account_of(desk, account)).account_id
+    return await desk.queue(
+        Wanted(
+            account_id,
+            None if server is None else ServerId(server),
+            None if connection is None else ConnectionId(connection),
+        )
+    )
 
 
 async def pause(
@@ -23,8 +41,8 @@ async def pause(
     account: int | None = None,
 ) -> dict[str, object]:
     """Claim nothing more of it until it is resumed; exactly one of the three says of what."""
-    target, actor = await _target(desk, everything, server, connection, account)
-    done = await pauses.pause(desk.ctx, actor, target, reason)
+    target = await _target(desk, everything, server, connection, account)
+    done = await pauses.pause(desk.ctx, desk.actor, target, reason)
     return {**shown_pause(done.pause), "made": done.made, "on_their_way": done.on_their_way}
 
 
@@ -37,8 +55,8 @@ async def resume(
     account: int | None = None,
 ) -> dict[str, object]:
     """End a pause; its mail goes on at once. `still`: what is paused all the same."""
-    target, actor = await _target(desk, everything, server, connection, account)
-    ended = await pauses.resume(desk.ctx, actor, target)
+    target = await _target(desk, everything, server, connection, account)
+    ended = await pauses.resume(desk.ctx, desk.actor, target)
     left = [one for one in await pauses.list_pauses(desk.ctx) if everything or one.scope is PauseScope.ALL]
     return {
         "resumed": ended is not None,
@@ -49,16 +67,15 @@ async def resume(
 
 async def _target(
     desk: Desk, everything: bool, server: int | None, connection: int | None, account: int | None
-) -> tuple[Target, Actor]:
+) -> Target:
     if everything + (server is not None) + (connection is not None) != 1:
         raise Invalid("queue", "needs exactly one of: all, a server, a connection")
     if everything:
-        return Target.everything(), desk.actor
+        return Target.everything()
     owner = Owner((await account_of(desk, account)).account_id, whole_account=True)
-    actor = desk.actor
     if server is not None:
-        return Target.server(owner, ServerId(server)), actor
-    return Target.connection(owner, ConnectionId(connection or 0)), actor
+        return Target.server(owner, ServerId(server))
+    return Target.connection(owner, ConnectionId(connection or 0))
 
 
 def shown_pause(one: Pause) -> dict[str, object]:

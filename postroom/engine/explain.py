@@ -17,34 +17,14 @@ from postroom.clock import MICROS, to_iso
 from postroom.core.message import FINAL_STATES, DeliveryState
 from postroom.core.server import Owner
 from postroom.engine.dispatcher import Dispatcher, speaks
+from postroom.engine.reasons import MEANING, candidate_of, pause_behind, paused_by, waits_for
 from postroom.engine.router import FRESH, Health, load_decision, load_facts
-from postroom.engine.routing import Candidate, Decision, Facts, Judged, Paused, Reason, decide
+from postroom.engine.routing import Facts, Judged, decide
 from postroom.ids import ConnectionId, LaneId
 from postroom.storage import lanes, messages, queue, routes
 from postroom.storage.interface import Work
 from postroom.storage.messages import StoredAttempt, StoredDelivery
 from postroom.storage.queue import ByHand
-
-MEANING: dict[Reason, str] = {
-    Reason.CHOSEN: "first in rank: it may send this and has the most unused room",
-    Reason.ALSO_ELIGIBLE: "may send this too; stands behind by rank and takes what is too much for the first",
-    Reason.DELETED: "deleted",
-    Reason.SWITCHED_OFF: "switched off by its owner",
-    Reason.FAILED: "failed: its login or its test failed, or it had no success for ten minutes",
-    Reason.DISABLED: "disabled for its bounce rate",
-    Reason.PAUSED: "paused by a person, until it is resumed",
-    Reason.SERVER_PAUSED: "its server is paused by a person, until it is resumed",
-    Reason.ALL_PAUSED: "everything is paused by a person, until it is resumed",
-    Reason.HELD: "held after ten equal refusals without a success",
-    Reason.BACKING_OFF: "had trouble a moment ago; it is tried again by itself",
-    Reason.REFUSES_SENDER: "the peer refused this From within the hour",
-    Reason.PURPOSE_NOT_ALLOWED: "not switched on for this purpose",
-    Reason.SENDER_NOT_PROVEN: "nobody vouched for this From",
-    Reason.NO_SENDER: "the mail names no From, and this connection has none of its own",
-    Reason.NO_TRANSPORT: "its delivery method cannot be spoken by this version",
-    Reason.HOUR_FULL: "no room left in its hourly cap for this kind of mail",
-    Reason.DAY_FULL: "no room left in today's cap",
-}
 
 
 @dataclass(frozen=True)
@@ -197,7 +177,7 @@ def _attempt(delivery: StoredDelivery, attempt: StoredAttempt) -> Work[AttemptTo
     label = ""
     if stored is not None:
         facts, decision = stored
-        taken = _of(facts, attempt.connection_id)
+        taken = candidate_of(facts, attempt.connection_id)
         label = taken.label if taken is not None else ""
         others = tuple(
             _candidate(one, facts) for one in decision.judged if one.connection_id != attempt.connection_id
@@ -227,7 +207,7 @@ def _attempt(delivery: StoredDelivery, attempt: StoredAttempt) -> Work[AttemptTo
 
 def _candidate(judged: Judged, facts: Facts) -> CandidateTold:
     paused = pause_behind(judged, facts)
-    candidate = _of(facts, judged.connection_id)
+    candidate = candidate_of(facts, judged.connection_id)
     return CandidateTold(
         connection_id=judged.connection_id,
         label=candidate.label if candidate is not None else "",
@@ -236,26 +216,6 @@ def _candidate(judged: Judged, facts: Facts) -> CandidateTold:
         until=to_iso(judged.until),
         room=judged.room,
     )
-
-
-def _of(facts: Facts, connection_id: int) -> Candidate | None:
-    return next((one for one in facts.candidates if one.connection_id == connection_id), None)
-
-
-def pause_behind(judged: Judged, facts: Facts) -> Paused | None:
-    """The pause that a verdict comes from, or None where it comes from something else."""
-    if judged.reason is Reason.ALL_PAUSED:
-        return facts.all_paused
-    if judged.reason is Reason.SERVER_PAUSED:
-        return facts.server_paused
-    candidate = _of(facts, judged.connection_id)
-    return candidate.paused if candidate is not None and judged.reason is Reason.PAUSED else None
-
-
-def paused_by(pause: Paused) -> str:
-    """Who, when and why, in words."""
-    said = f" ({pause.reason})" if pause.reason else ""
-    return f"by {pause.by} at {to_iso(pause.since)}{said}"
 
 
 def _waiting(
@@ -279,30 +239,9 @@ def _waiting(
     facts = yield from load_facts(lane, _health(dispatcher), speaks)
     decision = decide(facts)
     candidates = tuple(_candidate(one, facts) for one in decision.judged)
-    return _sentence(delivery, dispatcher, facts, decision), candidates
+    serving = dispatcher is not None and dispatcher.running
+    return waits_for(delivery.due_us, facts, decision, serving=serving), candidates
 
 
 def _health(dispatcher: Dispatcher | None) -> Callable[[ConnectionId], Health]:
     return dispatcher.health_of if dispatcher is not None else lambda _: FRESH
-
-
-def _sentence(
-    delivery: StoredDelivery, dispatcher: Dispatcher | None, facts: Facts, decision: Decision
-) -> str:
-    whole = facts.all_paused or facts.server_paused
-    if whole is not None:
-        what = "everything" if facts.all_paused is not None else "its server"
-        return f"a person to resume {what}, paused {paused_by(whole)}"
-    if delivery.due_us > facts.at:
-        return f"its next try at {to_iso(delivery.due_us)}"
-    if dispatcher is None or not dispatcher.running:
-        return "an engine: `postroom serve` does not run"
-    if not facts.candidates:
-        return "a connection: its server and account have none"
-    if decision.chosen:
-        return f"its turn on connection {decision.chosen[0]}"
-    reasons = sorted({one.reason.value for one in decision.judged})
-    until = min((one.until for one in decision.judged if one.until), default=None)
-    return f"a connection that may send it ({', '.join(reasons)})" + (
-        f"; the first changes at {to_iso(until)}" if until else ""
-    )

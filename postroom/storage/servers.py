@@ -160,6 +160,15 @@ def accepting(account_id: AccountId, server_id: ServerId, stream: str) -> Work[A
     )
 
 
+def account_of(server_id: ServerId) -> Work[AccountId | None]:
+    """Whose server it is, or None when it is absent or deleted; for the operator, who sees all."""
+    rows = yield Sql(
+        "SELECT account_id FROM servers WHERE server_id = :server_id AND deleted_at IS NULL",
+        {"server_id": server_id},
+    )
+    return AccountId(rows[0][0]) if rows else None
+
+
 def list_streams(account_id: AccountId, server_id: ServerId) -> Work[list[Stream]]:
     """All streams of the server, archived ones included, by name."""
     rows = yield (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from postroom.core.message import DeliveryState, Purpose
-from postroom.engine.explain import MEANING
+from postroom.engine.reasons import MEANING
 from postroom.engine.router import load_decision
 from postroom.engine.routing import Candidate, Facts, Reason, decide
 from tests.support.engine import bench, sink

@@ -123,6 +123,8 @@ WORKING: tuple[tuple[str, ...], ...] = (
     ("connection", "pause", "1", "--reason", "odd bounces"),
     ("connection", "resume", "1"),
     ("connection", "reset-window", "1", "--yes"),
+    ("queue", "show"),
+    ("queue", "show", "--server", "1", "--connection", "1"),
     ("queue", "pause", "--all"),
     ("queue", "resume", "--server", "1"),
     ("vendor", "list"),

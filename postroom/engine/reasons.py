@@ -1,0 +1,69 @@
+"""The reasons of routing in words: for explaining one message, and for showing what waits."""
+
+from __future__ import annotations
+
+from postroom.clock import to_iso
+from postroom.engine.routing import Candidate, Decision, Facts, Judged, Paused, Reason
+
+MEANING: dict[Reason, str] = {
+    Reason.CHOSEN: "first in rank: it may send this and has the most unused room",
+    Reason.ALSO_ELIGIBLE: "may send this too; stands behind by rank and takes what is too much for the first",
+    Reason.DELETED: "deleted",
+    Reason.SWITCHED_OFF: "switched off by its owner",
+    Reason.FAILED: "failed: its login or its test failed, or it had no success for ten minutes",
+    Reason.DISABLED: "disabled for its bounce rate",
+    Reason.PAUSED: "paused by a person, until it is resumed",
+    Reason.SERVER_PAUSED: "its server is paused by a person, until it is resumed",
+    Reason.ALL_PAUSED: "everything is paused by a person, until it is resumed",
+    Reason.HELD: "held after ten equal refusals without a success",
+    Reason.BACKING_OFF: "had trouble a moment ago; it is tried again by itself",
+    Reason.REFUSES_SENDER: "the peer refused this From within the hour",
+    Reason.PURPOSE_NOT_ALLOWED: "not switched on for this purpose",
+    Reason.SENDER_NOT_PROVEN: "nobody vouched for this From",
+    Reason.NO_SENDER: "the mail names no From, and this connection has none of its own",
+    Reason.NO_TRANSPORT: "its delivery method cannot be spoken by this version",
+    Reason.HOUR_FULL: "no room left in its hourly cap for this kind of mail",
+    Reason.DAY_FULL: "no room left in today's cap",
+}
+
+
+def candidate_of(facts: Facts, connection_id: int) -> Candidate | None:
+    """What routing knew of this one."""
+    return next((one for one in facts.candidates if one.connection_id == connection_id), None)
+
+
+def pause_behind(judged: Judged, facts: Facts) -> Paused | None:
+    """The pause that a verdict comes from, or None where it comes from something else."""
+    if judged.reason is Reason.ALL_PAUSED:
+        return facts.all_paused
+    if judged.reason is Reason.SERVER_PAUSED:
+        return facts.server_paused
+    candidate = candidate_of(facts, judged.connection_id)
+    return candidate.paused if candidate is not None and judged.reason is Reason.PAUSED else None
+
+
+def paused_by(pause: Paused) -> str:
+    """Who, when and why, in words."""
+    said = f" ({pause.reason})" if pause.reason else ""
+    return f"by {pause.by} at {to_iso(pause.since)}{said}"
+
+
+def waits_for(due_us: int, facts: Facts, decision: Decision, *, serving: bool) -> str:
+    """What mail that is due then waits for, in a sentence; `serving`: an engine runs."""
+    whole = facts.all_paused or facts.server_paused
+    if whole is not None:
+        what = "everything" if facts.all_paused is not None else "its server"
+        return f"a person to resume {what}, paused {paused_by(whole)}"
+    if due_us > facts.at:
+        return f"its next try at {to_iso(due_us)}"
+    if not serving:
+        return "an engine: `postroom serve` does not run"
+    if not facts.candidates:
+        return "a connection: its server and account have none"
+    if decision.chosen:
+        return f"its turn on connection {decision.chosen[0]}"
+    reasons = sorted({one.reason.value for one in decision.judged})
+    until = min((one.until for one in decision.judged if one.until), default=None)
+    return f"a connection that may send it ({', '.join(reasons)})" + (
+        f"; the first changes at {to_iso(until)}" if until else ""
+    )
