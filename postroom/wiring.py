@@ -16,7 +16,7 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ from postroom.clock import Clock, SystemClock
 from postroom.config import Settings
 from postroom.control.desk import Desk
 from postroom.control.lock import COMMAND, FolderLock
-from postroom.core.connection import IMPLICIT_TLS_PORT, Connection, DeliveryMethod, Security
+from postroom.core.connection import Connection
 from postroom.core.server import Owner
 from postroom.engine.dispatcher import Dispatcher
 from postroom.engine.explain import explain
@@ -39,6 +39,7 @@ from postroom.http.asgi import ASGIApp
 from postroom.ids import AccountId, ConnectionId
 from postroom.inbound.smtp_server import SessionLimits
 from postroom.keyring import KeyRing, KeyringError
+from postroom.roads import Roads
 from postroom.storage import instance_keys, migrations
 from postroom.storage.interface import Sql, Work
 from postroom.storage.sqlite import Database, SqliteStore
@@ -46,18 +47,6 @@ from postroom.tally import Tally
 from postroom.tracking.links import MailLinks
 from postroom.tracking.tokens import SigningKeys, TokenKind
 from postroom.transports.dialer import Dialer, DialPrivate
-from postroom.transports.interface import (
-    AuthMethod,
-    Fault,
-    Outcome,
-    Phase,
-    Result,
-    SmtpTarget,
-    StartTls,
-    Timeouts,
-    Transport,
-)
-from postroom.transports.smtp import SmtpTransport, probe
 
 if TYPE_CHECKING:  # the HTTP side takes a while to import, and a command without `serve` needs none of it
     from postroom.http.app import Mount
@@ -71,13 +60,6 @@ TLS_NAME = "tls"
 
 _HOST_NAME_S = 3.0
 _HELO_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
-_STARTTLS = {
-    Security.AUTO: StartTls.OFFERED,  # a login never goes in clear text all the same: allow_clear_auth
-    Security.IMPLICIT: StartTls.IMPLICIT,
-    Security.REQUIRED: StartTls.REQUIRED,
-    Security.NEVER: StartTls.NEVER,
-}
-_NO_API = "sending by this vendor's API is not part of this version; give it SMTP settings instead"
 
 
 @dataclass
@@ -258,66 +240,6 @@ def _join(settings: Settings, clock: Clock, found: _Found, lock: FolderLock | No
         queue=queue,
     )
     return PostRoom(settings, found.instance, found.fresh, ctx, store, dispatcher, desk, dialer, links, lock)
-
-
-class Roads:
-    """The ways out: a transport for a connection, and a try of one. Implements actions.context.Prober."""
-
-    def __init__(
-        self, settings: Settings, dialer: Dialer, host_name: str, ssl_context: ssl.SSLContext | None
-    ) -> None:
-        self._settings, self._dialer = settings, dialer
-        self._host_name, self._ssl_context = host_name, ssl_context
-
-    def transport_for(self, connection: Connection) -> Transport | None:
-        """How to send through it (its secrets opened); None: this version has no way."""
-        return self._smtp(connection, timeouts_of(self._settings))
-
-    async def probe(self, connection: Connection) -> Outcome:
-        """Log in and out; within `test_connection_timeout`, whatever the peer does."""
-        limit_s = self._settings.test_connection_timeout_s
-        usual = timeouts_of(self._settings)
-        # Each wait a little shorter than the whole, so that the answer says which one it was.
-        short = {name: min(value, limit_s * 0.9) for name, value in asdict(usual).items()}
-        transport = self._smtp(connection, replace(usual, **short))
-        if transport is None:
-            return Outcome(Result.RETURNED, Fault.OURS, Phase.CONNECT, text=_NO_API, session_usable=False)
-        try:
-            async with asyncio.timeout(limit_s):
-                return await probe(transport)
-        except TimeoutError:
-            text = f"the test took longer than {limit_s:g} s"
-            return Outcome(Result.RETURNED, Fault.CONNECTION, Phase.CONNECT, text=text, session_usable=False)
-
-    def _smtp(self, connection: Connection, timeouts: Timeouts) -> SmtpTransport | None:
-        if connection.delivery_method is not DeliveryMethod.SMTP:
-            return None
-        target = SmtpTarget(
-            host=connection.host,
-            port=connection.port,
-            starttls=StartTls.IMPLICIT
-            if connection.port == IMPLICIT_TLS_PORT and connection.security is not Security.REQUIRED
-            else _STARTTLS[connection.security],
-            auth=AuthMethod(connection.auth) if connection.auth else None,
-            username=connection.secrets.get("smtp_username", ""),
-            password=connection.secrets.get("smtp_password", ""),
-            helo_name=self._host_name,
-            timeouts=timeouts,
-            allow_clear_auth=self._settings.allow_clear_auth,
-        )
-        return SmtpTransport(target, self._dialer, ssl_context=self._ssl_context)
-
-
-def timeouts_of(settings: Settings) -> Timeouts:
-    """The waits of an SMTP session."""
-    return Timeouts(
-        connect_s=settings.smtp_connect_timeout_s,
-        banner_s=settings.smtp_command_timeout_s,
-        command_s=settings.smtp_command_timeout_s,
-        data_s=settings.smtp_data_timeout_s,
-        body_s=settings.smtp_body_timeout_s,
-        reply_s=settings.smtp_reply_timeout_s,
-    )
 
 
 def limits_of(settings: Settings) -> Limits:

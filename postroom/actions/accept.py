@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from postroom.actions.context import Context
 from postroom.clock import MICROS
-from postroom.core.message import DeliveryState, Purpose
+from postroom.core.message import DeliveryState, Form, Purpose
 from postroom.core.stream import StreamType
 from postroom.errors import Conflict, Denied, Invalid, NotFound, TooLarge
 from postroom.ids import AccountId, DeliveryId, KeyId, LaneId, MessageId, ServerId
@@ -214,7 +214,9 @@ def _store(
         options=submission.options,
         deliveries=[_delivery(one, one.key in suppressed, captured) for one in recipients],
     )
-    lane = yield from lanes.ensure(account_id, server_id, submission.purpose, stream, key)
+    lane = yield from lanes.ensure(
+        account_id, server_id, submission.purpose, stream, key, form=_form(content, recipients)
+    )
     message_id, deliveries, stored_us = yield from messages.insert(message, lane)
     named = submission.idempotency
     if named is not None:
@@ -290,6 +292,12 @@ def _proven(submission: Submission, sender: Mailbox) -> Work[tuple[str, str]]:
     if key and key not in senders:
         raise Denied(f"nobody has vouched for the sender {sender.address}")
     return key, (key or senders[0]).rpartition("@")[2]
+
+
+def _form(content: Content, recipients: Sequence[_Recipient]) -> Form:
+    """Parts only where everybody shown is the one who gets it: an API would send to all it is told of."""
+    alone = len(recipients) == len(content.to) == 1 and not content.cc and recipients[0].kind == "to"
+    return Form.PARTS if alone and content.raw is None else Form.BYTES
 
 
 def _delivery(recipient: _Recipient, suppressed: bool, captured: bool) -> NewDelivery:

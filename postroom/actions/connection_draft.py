@@ -38,6 +38,7 @@ from postroom.errors import FieldError, Invalid
 from postroom.mail.address import parse_mailbox
 from postroom.mail.unsubscribe import custom_link_fault
 from postroom.secret import Secret
+from postroom.transports.http_url import NotAUrl, read_url
 from postroom.transports.vendors import vendor_row
 
 NO_PURPOSE = "At least one use case (broadcasts, sequences, or transactionals) must be selected"
@@ -53,7 +54,16 @@ FLAG_OPTIONS: Mapping[str, bool] = {
     "inboxroad_sync_enabled": False,
     STARTTLS_OPTION: True,
 }
-TEXT_OPTIONS = ("custom_unsubscribe_link", "aws_region", "aws_ses_configuration_set", "smtp_com_channel")
+API_URL_OPTION = "api_url"  # instead of the vendor's own
+TEXT_OPTIONS = (
+    "custom_unsubscribe_link",
+    "aws_region",
+    "aws_ses_configuration_set",
+    "smtp_com_channel",
+    "postmark_transactional_stream",
+    "postmark_broadcast_stream",
+    API_URL_OPTION,
+)
 
 _TRUE = (True, "1", "true")  # 1 equals True, 0 equals False
 _FALSE = (False, "0", "false")
@@ -319,6 +329,11 @@ class _Merge:
         region = options["aws_region"]
         if isinstance(region, str) and not _REGION.fullmatch(region):
             self._wrong("aws_region", "is not a valid region")
+        if isinstance(url := options[API_URL_OPTION], str):
+            try:
+                read_url(url)
+            except NotAUrl as error:
+                self._wrong(API_URL_OPTION, str(error))
         return options
 
     def _text_option(self, value: object, name: str) -> str | None:

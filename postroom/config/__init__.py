@@ -194,6 +194,19 @@ class Settings:
         "300s",
         "Longest wait for the reply to the final dot; then the outcome is unknown.",
     )
+    api_reply_timeout_s: float = row(
+        duration("0.1s", "10m"),
+        "60s",
+        "Longest wait for the whole answer of a vendor's API; then the outcome is unknown.",
+    )
+    aws_ses_api_url: str = row(
+        kinds.URL,
+        "",
+        "Where Amazon SES's API is, for every connection that names no URL; empty: its region's.",
+    )
+    postmark_api_url: str = row(
+        kinds.URL, "", "Where Postmark's API is, for every connection that names no URL; empty: Postmark's."
+    )
     test_connection_timeout_s: float = row(
         duration("0.1s", "5m"), "15s", "Longest a connection test may take as a whole."
     )

@@ -28,6 +28,13 @@ class Purpose(StrEnum):
     SEQUENCE = "sequence"
 
 
+class Form(StrEnum):
+    """How much of a message must reach the next hop as it is."""
+
+    PARTS = "parts"  # its parts say it all: one visible recipient, who gets it, and nothing composed before
+    BYTES = "bytes"  # only finished bytes do: handed in composed, or shown to more people than this copy's
+
+
 class DeliveryState(StrEnum):
     """Where a delivery is. One row each in docs/explain.md."""
 

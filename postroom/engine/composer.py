@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -19,6 +19,7 @@ import msgspec
 from postroom.core.message import Purpose
 from postroom.engine.claim import Claimed
 from postroom.engine.copies import Copies
+from postroom.engine.reference import reference_of
 from postroom.engine.transitions import CRASHES_TO_ISOLATE
 from postroom.errors import PostroomError
 from postroom.ids import AccountId
@@ -26,7 +27,7 @@ from postroom.logs import logger
 from postroom.mail.address import parse_address, parse_mailbox
 from postroom.mail.compose import compose, needs_eight_bit, needs_utf8
 from postroom.mail.content import Content
-from postroom.mail.unsubscribe import Offer, offer_for
+from postroom.mail.unsubscribe import Offer, offer_for, offering
 from postroom.storage.interface import Sql, Store, Work
 from postroom.storage.messages import unpack_content
 from postroom.tracking.links import MailLinks
@@ -98,7 +99,30 @@ class Composer:
             content=lambda: data,
             utf8=recipient.needs_smtputf8 or entry.utf8,
             eight_bit=entry.eight_bit,
+            parts=self._parts(content, claimed, offer),
+            message_id=claimed.rfc_message_id,
+            author=content.sender.address,
+            bulk=claimed.purpose is not Purpose.TRANSACTIONAL,
+            reference=reference_of(claimed.rfc_message_id, claimed.delivery_id),
         )
+
+    def _parts(self, content: Content, claimed: Claimed, offer: Offer) -> Callable[[], Content] | None:
+        """The same copy for an API that composes itself; None where it would say something else."""
+        if (
+            content.raw is not None
+            or content.cc
+            or [one.address for one in content.to] != [claimed.recipient]
+        ):
+            return None
+
+        def parts() -> Content:
+            own = offer_for(content, offer, bulk=claimed.purpose is not Purpose.TRANSACTIONAL)
+            if own is None:
+                return content
+            token = self._links.unsubscribe_token(claimed.delivery_id)
+            return offering(content, self._links.unsubscribe_url(token), own)
+
+        return parts
 
     def _unpacked(self, entry: _Entry, from_mailbox: str | None) -> Content:
         entry.content = content = with_sender(unpack_content(entry.body), from_mailbox)

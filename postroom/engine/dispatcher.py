@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from postroom.clock import MICROS, Clock
-from postroom.core.connection import Connection
+from postroom.core.connection import Connection, DeliveryMethod
 from postroom.engine import health, unknowns, waiting
 from postroom.engine.attempt import Attempt
 from postroom.engine.claim import Claimed, Claims, Pick, Refusal, Worker, claim
@@ -48,7 +48,7 @@ WORKER = WorkerId(1)  # on SQLite there is one
 _CANCEL_WAIT_S = 30.0
 _HINDERED_WAIT_S = 1.0
 _REREAD_EVERY_S = 30.0
-_SPEAKS = frozenset({"smtp"})
+_SPEAKS = frozenset(DeliveryMethod)
 
 
 def speaks(route: Route) -> bool:

@@ -84,7 +84,9 @@ class Troubles:
         self.clear()
         if outcome.result is Result.SENT:
             self._refusals.clear()
-        elif outcome.code >= 500 and outcome.fault is not Fault.SENDER:  # that sets aside the pair alone
+        elif (
+            outcome.result is Result.BOUNCED and outcome.code
+        ):  # a From that is refused sets aside its pair alone
             return self._refusal(outcome)
         return Verdict.FINE
 

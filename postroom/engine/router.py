@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from postroom.core.connection import DeliveryMethod
 from postroom.core.message import Purpose
 from postroom.engine.caps import UNCAPPED, CapState
 from postroom.engine.lanes import LaneState
@@ -21,6 +22,7 @@ from postroom.storage.interface import Store, Work, now
 from postroom.storage.lanes import Lane
 from postroom.storage.pauses import Pause, PauseScope
 from postroom.storage.routes import Route
+from postroom.transports.vendors import vendor_row
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def candidate(
         full_until=until if blocked else None,
         own_sender=route.own_sender,
         paused=paused,
+        needs_parts=route.delivery_method == DeliveryMethod.API and vendor_row(route.vendor).needs_parts,
     )
 
 
@@ -112,6 +115,7 @@ def gather(
         ),
         server_paused=stopped.get((PauseScope.SERVER, lane.server_id)),
         all_paused=stopped.get((PauseScope.ALL, 0)),
+        form=lane.form.value,
     )
 
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
-from postroom.core.message import Purpose
+from postroom.core.message import Form, Purpose
 from postroom.ids import ConnectionId
 
 
@@ -36,6 +36,7 @@ class Reason(StrEnum):
     SENDER_NOT_PROVEN = "sender_not_proven"  # nobody vouched for this From
     NO_SENDER = "no_sender"  # the mail names no From and this connection has none of its own
     NO_TRANSPORT = "no_transport"  # its delivery method cannot be spoken here
+    NEEDS_PARTS = "needs_parts"  # its API takes no finished message, and this mail is true only as one
     HOUR_FULL = "hour_full"  # no room in this hour's cap (or only what is kept back for transactional)
     DAY_FULL = "day_full"  # no room in today's cap
 
@@ -67,6 +68,7 @@ class Candidate(msgspec.Struct, frozen=True):
     full_until: int | None = None
     own_sender: str = ""  # it alone may write this address in From
     paused: Paused | None = None
+    needs_parts: bool = False
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -80,6 +82,7 @@ class Facts(msgspec.Struct, frozen=True):
     candidates: tuple[Candidate, ...]
     server_paused: Paused | None = None
     all_paused: Paused | None = None
+    form: str = Form.PARTS.value
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -131,6 +134,7 @@ def _judge(c: Candidate, facts: Facts) -> Judged:
         (not facts.sender and not c.own_sender, Reason.NO_SENDER, None),
         (not _may_write(c, facts), Reason.SENDER_NOT_PROVEN, None),
         (not c.has_transport, Reason.NO_TRANSPORT, None),
+        (c.needs_parts and facts.form != Form.PARTS, Reason.NEEDS_PARTS, None),
         (not c.enabled, Reason.SWITCHED_OFF, None),
         (c.disabled_at is not None, Reason.DISABLED, None),
         (facts.all_paused is not None, Reason.ALL_PAUSED, None),

@@ -325,7 +325,10 @@ class _Batch:
 
 
 def _classify(outcome: Outcome) -> bounce.Verdict:
-    return bounce.classify(outcome.code, outcome.enhanced, outcome.text, outcome.phase.value)
+    # An API refuses for good with an HTTP status of 4xx, which in SMTP would mean: for now.
+    code = 0 if outcome.result is Result.BOUNCED and outcome.code < 500 else outcome.code
+    enhanced = outcome.enhanced or ("5.0.0" if code != outcome.code else "")
+    return bounce.classify(code, enhanced, outcome.text, outcome.phase.value)
 
 
 def _attempt_values(row: _Attempt, outcome: Outcome, at_us: int) -> dict[str, object]:

@@ -77,8 +77,10 @@ def after(
 
 def _broke_in_the_body(outcome: Outcome) -> bool:
     """The way out's trouble, but the room is used up. Without a step of its schedule, a message that always
-    breaks its peer would be tried without end, and eat the cap."""
-    return outcome.result is Result.RETURNED and outcome.begun and outcome.fault is Fault.CONNECTION
+    breaks its peer would be tried without end, and eat the cap. An API that answers it is throttled is heard:
+    that is about the way out alone."""
+    broke = outcome.begun and outcome.phase is not Phase.DONE
+    return outcome.result is Result.RETURNED and broke and outcome.fault is Fault.CONNECTION
 
 
 def _after_unknown(text: str, facts: DeliveryFacts, policy: Policy, now_us: int) -> Transition:

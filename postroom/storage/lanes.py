@@ -1,11 +1,11 @@
-"""Lanes: one for each (server, purpose, stream, From, preferred connection) that mail was sent in."""
+"""Lanes: one for each (server, purpose, stream, From, preferred connection, form) that mail was sent in."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from postroom.core.message import Purpose
+from postroom.core.message import Form, Purpose
 from postroom.ids import AccountId, ConnectionId, LaneId, ServerId
 from postroom.storage.interface import Sql, Work
 
@@ -21,13 +21,14 @@ class Lane:
     stream: str
     sender: str
     preferred: ConnectionId | None
+    form: Form = Form.PARTS
 
 
-_COLUMNS = "lane_id, account_id, server_id, purpose, stream, sender, preferred_connection_id"
+_COLUMNS = "lane_id, account_id, server_id, purpose, stream, sender, preferred_connection_id, form"
 
 
 def _lane(row: Sequence[object]) -> Lane:
-    lane_id, account, server, purpose, stream, sender, preferred = row
+    lane_id, account, server, purpose, stream, sender, preferred, form = row
     assert isinstance(lane_id, int)
     assert isinstance(account, int)
     assert isinstance(server, int)
@@ -40,6 +41,7 @@ def _lane(row: Sequence[object]) -> Lane:
         str(stream),
         str(sender),
         ConnectionId(preferred) if preferred else None,
+        Form(str(form)),
     )
 
 
@@ -55,7 +57,7 @@ def with_mail() -> Work[list[tuple[Lane, int]]]:
         f"SELECT {_COLUMNS}, (SELECT r.due FROM ready r WHERE r.lane_id = lanes.lane_id"  # noqa: S608
         " ORDER BY r.due LIMIT 1) AS first_due FROM lanes"
     )
-    return [(_lane(row[:7]), row[7]) for row in rows if row[7] is not None]
+    return [(_lane(row[:8]), row[8]) for row in rows if row[8] is not None]
 
 
 def ensure(
@@ -65,6 +67,7 @@ def ensure(
     stream: str,
     sender: str,
     preferred: ConnectionId | None = None,
+    form: Form = Form.PARTS,
 ) -> Work[LaneId]:
     """The lane of this key, made when absent."""
     key = {
@@ -74,18 +77,20 @@ def ensure(
         "stream": stream,
         "sender": sender,
         "preferred": preferred or 0,
+        "form": form.value,
     }
     rows = yield Sql(
         "SELECT lane_id FROM lanes WHERE account_id = :account_id AND server_id = :server_id"
         " AND purpose = :purpose AND stream = :stream AND sender = :sender"
-        " AND preferred_connection_id = :preferred",
+        " AND preferred_connection_id = :preferred AND form = :form",
         key,
     )
     if not rows:
         rows = yield Sql(
-            "INSERT INTO lanes (account_id, server_id, purpose, stream, sender, preferred_connection_id)"
-            " VALUES (:account_id, :server_id, :purpose, :stream, :sender, :preferred)"
-            " ON CONFLICT (account_id, server_id, purpose, stream, sender, preferred_connection_id)"
+            "INSERT INTO lanes"
+            " (account_id, server_id, purpose, stream, sender, preferred_connection_id, form)"
+            " VALUES (:account_id, :server_id, :purpose, :stream, :sender, :preferred, :form)"
+            " ON CONFLICT (account_id, server_id, purpose, stream, sender, preferred_connection_id, form)"
             " DO UPDATE SET stream = excluded.stream RETURNING lane_id",
             key,
         )
@@ -98,7 +103,7 @@ def sister(lane_id: LaneId, sender: str) -> Work[LaneId]:
     lane = yield from get(lane_id)
     assert lane is not None
     found = yield from ensure(
-        lane.account_id, lane.server_id, lane.purpose, lane.stream, sender, lane.preferred
+        lane.account_id, lane.server_id, lane.purpose, lane.stream, sender, lane.preferred, lane.form
     )
     return found
 
@@ -108,6 +113,6 @@ def preferring(lane_id: LaneId, connection_id: ConnectionId) -> Work[LaneId]:
     lane = yield from get(lane_id)
     assert lane is not None
     found = yield from ensure(
-        lane.account_id, lane.server_id, lane.purpose, lane.stream, lane.sender, connection_id
+        lane.account_id, lane.server_id, lane.purpose, lane.stream, lane.sender, connection_id, lane.form
     )
     return found

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from postroom.core.connection import Vendor
 from postroom.core.message import Purpose
 from postroom.ids import AccountId, ConnectionId, LaneId, ServerId
 from postroom.mail.address import address_key, parse_mailbox
@@ -34,12 +35,13 @@ class Route:
     own_sender: str = ""  # the address, for comparing, that this connection alone may write in From
     failed_reason: str | None = None
     offer: Offer = DEFAULT_OFFER  # how its mail offers to unsubscribe
+    vendor: Vendor = Vendor.OTHER
 
 
 _COLUMNS = (
     "account_id, connection_id, server_id, label, delivery_method, version, enabled, connection_failed_at,"
     " disabled_at, held_until, deleted_at, for_transactional, for_broadcast, for_sequence, hourly_cap,"
-    " daily_cap, sender, failed_reason, options"
+    " daily_cap, sender, failed_reason, options, vendor"
 )
 
 
@@ -74,6 +76,7 @@ def _route(row: Sequence[object]) -> Route:
         own_sender=own_sender(row[16]),  # type: ignore[arg-type]
         failed_reason=row[17],  # type: ignore[arg-type]
         offer=Offer.of(json.loads(str(row[18]))),
+        vendor=Vendor(str(row[19])),
     )
 
 

@@ -327,7 +327,10 @@ lanes = Table(
     _text("stream"),
     _text("sender"),
     _int("preferred_connection_id", 0),  # tried first, for what was unknown there; 0: none
-    UniqueConstraint("account_id", "server_id", "purpose", "stream", "sender", "preferred_connection_id"),
+    _text("form", "parts"),  # parts, or bytes where only finished bytes say it truly
+    UniqueConstraint(
+        "account_id", "server_id", "purpose", "stream", "sender", "preferred_connection_id", "form"
+    ),
 )
 
 deliveries = Table(

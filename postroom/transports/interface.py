@@ -132,7 +132,7 @@ class Envelope:
     `sender` is the envelope sender ("" for the null return path). `content` composes lazily: called
     once per attempt, returns the complete RFC 5322 message with CRLF line ends, not dot-stuffed.
     `utf8`: an address or header needs SMTPUTF8 (RFC 6531). `eight_bit`: the body needs 8BITMIME.
-    For APIs: `parts`, the same message not composed, or None where only its bytes say it truly;
+    For APIs: `parts` makes the same message not composed, None where only its bytes say it truly;
     `message_id` with angle brackets; `author`, the address in From; `bulk`, broadcast or sequence mail;
     `reference`, our own name of this delivery, the same at every attempt, letters and digits.
     """
@@ -142,7 +142,7 @@ class Envelope:
     content: Callable[[], bytes]
     utf8: bool = False
     eight_bit: bool = False
-    parts: Content | None = None
+    parts: Callable[[], Content] | None = None
     message_id: str = ""
     author: str = ""
     bulk: bool = False

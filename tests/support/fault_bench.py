@@ -21,7 +21,7 @@ import structlog
 from structlog.typing import EventDict
 
 from postroom.core.connection import Connection
-from postroom.core.message import DeliveryState, Purpose
+from postroom.core.message import DeliveryState, Form, Purpose
 from postroom.engine.runner import Runner
 from postroom.engine.settings import EngineSettings
 from postroom.ids import ConnectionId, LaneId, MessageId
@@ -218,7 +218,8 @@ def _message(
     purpose: Purpose, recipients: Sequence[str], name: str, sender: str, text: str, raw: bytes | None
 ) -> Work[tuple[MessageId, LaneId]]:
     stream = "outbound" if purpose is Purpose.TRANSACTIONAL else "broadcast"
-    lane = yield from lanes.ensure(seed_rows.ACCOUNT, seed_rows.SERVER, purpose, stream, sender)
+    form = Form.BYTES if raw else Form.PARTS
+    lane = yield from lanes.ensure(seed_rows.ACCOUNT, seed_rows.SERVER, purpose, stream, sender, form=form)
     content = Content(
         Mailbox(sender),
         tuple(Mailbox(one) for one in recipients),

@@ -44,7 +44,10 @@ RANKS = {
     "wiring": 9,
     "cli": 10,
 }
-PARTS = {"__main__": "cli"}  # `python -m postroom` is the command line
+PARTS = {
+    "__main__": "cli",  # `python -m postroom` is the command line
+    "roads": "wiring",  # which transport a connection gets
+}
 
 # Only wiring picks concrete parts; everybody else sees the interface.
 CONCRETE = (

@@ -55,7 +55,7 @@ class Postmark:
         pass
 
     def send(self, envelope: Envelope) -> HttpRequest | Outcome:
-        parts = envelope.parts
+        parts = None if envelope.parts is None else envelope.parts()
         if parts is None or parts.raw is not None:
             text = "Postmark's API takes no finished message, and this one is only true as it stands"
             return Outcome(Result.DEFERRED, Fault.MESSAGE, Phase.MAIL, text=text)

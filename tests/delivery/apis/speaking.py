@@ -36,7 +36,7 @@ def envelope(said: Content = CONTENT, **changes: object) -> Envelope:
         AUTHOR,
         RECIPIENT,
         lambda: compose(said, message_id=MESSAGE_ID, date_us=0),
-        parts=None if said.raw is not None else said,
+        parts=lambda: said,
         message_id=MESSAGE_ID,
         author=AUTHOR,
         reference=REFERENCE,

@@ -91,6 +91,9 @@ def test_a_good_draft_takes_the_defaults() -> None:
         "custom_unsubscribe_link": None,
         "aws_region": None,
         "aws_ses_configuration_set": None,
+        "postmark_transactional_stream": None,
+        "postmark_broadcast_stream": None,
+        "api_url": None,
         "inboxroad_sync_enabled": False,
         "smtp_com_channel": None,
         "smtp_enable_starttls_auto": True,
@@ -293,6 +296,15 @@ def test_the_vendor_matrix(vendor: Vendor) -> None:
     else:
         assert errors_of(**fields) == [("delivery_method", "is not supported by this vendor")]
     assert draft(vendor=vendor.value).connection.vendor is vendor
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x.example", "x.example", "https://me@x.example", "https://x.example?a"]
+)
+def test_x19_where_an_api_is_must_be_a_plain_url(url: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        draft(options={"api_url": url})
+    assert [error.field for error in caught.value.errors] == ["api_url"]
 
 
 def test_an_api_needs_its_keys_and_no_smtp_fields() -> None:

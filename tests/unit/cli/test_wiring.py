@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -19,7 +21,9 @@ from postroom.core.connection import Connection, DeliveryMethod, Security, Vendo
 from postroom.errors import Unavailable
 from postroom.ids import AccountId, ConnectionId, DeliveryId
 from postroom.keyring import KeyringError
+from postroom.roads import Roads
 from postroom.storage.interface import Sql, Work
+from postroom.transports.api import ApiTransport
 from postroom.transports.dialer import Dialer
 from postroom.transports.interface import AuthMethod, Fault, Phase, Result, SmtpTarget, StartTls
 from postroom.transports.smtp import SmtpTransport
@@ -157,11 +161,11 @@ def connection_of(**fields: object) -> Connection:
     return replace(blank, **fields)  # type: ignore[arg-type]  # each test names real fields
 
 
-def roads_of(folder: Path, **flags: str) -> wiring.Roads:
-    return wiring.Roads(settings_of(folder, **flags), Dialer(), "mail.example.org", None)
+def roads_of(folder: Path, **flags: str) -> Roads:
+    return Roads(settings_of(folder, **flags), Dialer(), "mail.example.org", None)
 
 
-def target_of(roads: wiring.Roads, connection: Connection) -> SmtpTarget:
+def target_of(roads: Roads, connection: Connection) -> SmtpTarget:
     transport = roads.transport_for(connection)
     assert isinstance(transport, SmtpTransport)
     return transport.target
@@ -200,7 +204,52 @@ async def test_a_vendors_api_is_not_pretended(tmp_path: Path) -> None:
     assert roads.transport_for(connection) is None
     outcome = await roads.probe(connection)
     assert (outcome.result, outcome.fault) == (Result.RETURNED, Fault.OURS)
-    assert "not part of this version" in outcome.text
+    assert "no way to send by this vendor's API" in outcome.text
+
+
+SES_KEY = {"outbound_aws_access_key_id": "AKIA", "outbound_aws_secret_access_key": "s"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "vendor", "options", "url"),
+    [
+        ({}, Vendor.AWS_SES, {"aws_region": "eu-west-1"}, "https://email.eu-west-1.amazonaws.com"),
+        ({}, Vendor.POSTMARK, {}, "https://api.postmarkapp.com"),
+        (
+            {"aws_ses_api_url": "https://ses.example.org/x"},
+            Vendor.AWS_SES,
+            {"aws_region": "eu-west-1"},
+            "https://ses.example.org/x",
+        ),
+        ({"aws_ses_api_url": "https://ses.example.org"}, Vendor.POSTMARK, {}, "https://api.postmarkapp.com"),
+        ({"postmark_api_url": "http://[::1]:8080"}, Vendor.POSTMARK, {}, "http://[::1]:8080"),
+        (
+            {"postmark_api_url": "https://a.example.org"},
+            Vendor.POSTMARK,
+            {"api_url": "https://b.example.org:8443"},
+            "https://b.example.org:8443",
+        ),
+    ],
+)
+def test_an_api_is_where_the_connection_the_setting_or_the_vendor_says(
+    tmp_path: Path, flags: dict[str, str], vendor: Vendor, options: dict[str, object], url: str
+) -> None:
+    roads = roads_of(tmp_path, api_reply_timeout="9s", **flags)
+    secrets = {**SES_KEY, "postmark_api_token": "token"}
+    way = roads.transport_for(
+        connection_of(delivery_method=DeliveryMethod.API, vendor=vendor, options=options, secrets=secrets)
+    )
+    assert isinstance(way, ApiTransport)
+    assert str(way.target.url) == url
+    assert way.target.timeouts.reply_s == 9.0
+
+
+def test_botocore_is_not_imported_before_it_signs() -> None:
+    code = (
+        "import sys; import postroom.cli.serving, postroom.roads; "
+        "assert not [m for m in sys.modules if m.startswith('botocore')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.fixture

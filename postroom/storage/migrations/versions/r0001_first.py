@@ -301,6 +301,7 @@ def upgrade() -> None:
         sa.Column("stream", sa.Text(), nullable=False),
         sa.Column("sender", sa.Text(), nullable=False),
         sa.Column("preferred_connection_id", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("form", sa.Text(), server_default="parts", nullable=False),
         sa.PrimaryKeyConstraint("lane_id", name=op.f("pk_lanes")),
         sa.UniqueConstraint(
             "account_id",
@@ -309,7 +310,8 @@ def upgrade() -> None:
             "stream",
             "sender",
             "preferred_connection_id",
-            name=op.f("uq_lanes_account_id_server_id_purpose_stream_sender_preferred_connection_id"),
+            "form",
+            name=op.f("uq_lanes_account_id_server_id_purpose_stream_sender_preferred_connection_id_form"),
         ),
     )
     op.create_table(
