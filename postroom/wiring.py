@@ -35,6 +35,7 @@ from postroom.engine.queue_view import Wanted, show_queue
 from postroom.engine.retry import Policy
 from postroom.engine.settings import EngineSettings
 from postroom.errors import Unavailable
+from postroom.folder import DATABASE_NAME, INBOX_NAME, JOURNALS_NAME, KEY_RING_NAME
 from postroom.http.asgi import ASGIApp
 from postroom.ids import AccountId, ConnectionId
 from postroom.inbound.smtp_server import SessionLimits
@@ -51,12 +52,6 @@ from postroom.transports.dialer import Dialer, DialPrivate
 if TYPE_CHECKING:  # the HTTP side takes a while to import, and a command without `serve` needs none of it
     from postroom.http.app import Mount
     from postroom.http.surface import ApiSettings
-
-DATABASE_NAME = "postroom.db"
-KEY_RING_NAME = "keys.ring"
-JOURNALS_NAME = "journals"
-INBOX_NAME = "inbox"
-TLS_NAME = "tls"
 
 _HOST_NAME_S = 3.0
 _HELO_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")

@@ -14,6 +14,7 @@ import postroom
 from postroom.cli import (
     account,
     audit,
+    backup,
     completion,
     connection,
     doctor,
@@ -79,6 +80,7 @@ for each in (
     message,
     queue,
     audit,
+    backup,
 ):
     app.add_typer(each.app)
 message.add_explain(app)

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from postroom.config import Endpoint, Settings
 from postroom.control.lock import Locked
+from postroom.folder import DATABASE_NAME, JOURNALS_NAME, KEY_RING_NAME
 from postroom.keyring import KeyRing, KeyringError
 
 LEAST_PYTHON = (3, 11)
@@ -58,7 +59,7 @@ def outside(settings: Settings, holder: Locked | None) -> Iterator[Check]:
         yield lock(holder)
         yield disk(folder)
         yield clock(folder, time.time())
-        yield journals(folder / "journals")
+        yield journals(folder / JOURNALS_NAME)
     if holder is None:
         for name in ("http", "smtp", "smtps", "inbox"):
             endpoint: Endpoint | None = getattr(settings, name)
@@ -89,7 +90,7 @@ def data_folder(folder: Path) -> Iterator[Check]:
         )
     else:
         yield Check("data folder", Level.OK, f"{folder}, mode {mode:04o}")
-    database, ring = folder / "postroom.db", folder / "keys.ring"
+    database, ring = folder / DATABASE_NAME, folder / KEY_RING_NAME
     if not database.exists() and not ring.exists():
         yield Check("key file", Level.WARNING, "there is none yet; `serve` or `bootstrap` makes it")
         return
@@ -139,7 +140,7 @@ def clock(folder: Path, now_s: float) -> Check:
     """Whether the clock can be right: caps, schedules and signatures hang on it."""
     if now_s < _OLDEST_S:
         return Check("clock", Level.BROKEN, f"it shows {time.strftime('%Y-%m-%d', time.gmtime(now_s))}")
-    newest = max((one.stat().st_mtime for one in folder.glob("postroom.db*")), default=0.0)
+    newest = max((one.stat().st_mtime for one in folder.glob(f"{DATABASE_NAME}*")), default=0.0)
     if newest > now_s + _CLOCK_SLACK_S:
         return Check("clock", Level.WARNING, f"it is {newest - now_s:.0f} s behind the database's last write")
     return Check("clock", Level.OK, time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now_s)))

@@ -12,11 +12,11 @@ from typer import Argument, Option
 from postroom.cli.command import command, group
 from postroom.cli.terminal import Terminal, plain
 from postroom.errors import NotFound
+from postroom.folder import INBOX_NAME
 from postroom.inbound.inbox_folder import InboxMail, list_mails, read_mail
 
 app = group("inbox", "The test inbox: mail that was taken on loopback and not sent on.")
 
-INBOX_NAME = "inbox"
 Folder = Annotated[
     Path | None, Option("--folder", metavar="FOLDER", help="The inbox's folder; unsaid: `inbox` in --data.")
 ]

@@ -17,6 +17,7 @@ from postroom.control.client import NotListening
 from postroom.control.client import call as ask
 from postroom.control.lock import SERVE, Locked, holder_of
 from postroom.errors import NotFound, Unavailable
+from postroom.folder import DATABASE_NAME
 
 PATIENCE_S = 10.0
 _AGAIN_S = 0.05
@@ -29,10 +30,8 @@ async def call(
 ) -> Any:
     """The operation's answer, JSON values. Raises PostroomError (Locked among them), KeyringError."""
     folder = settings.data
-    if operation not in _MAKES_THE_FOLDER and not (folder / "postroom.db").exists() and not holder_of(folder):
-        raise NoData(
-            f"there is no Postroom data in {folder}; `postroom serve` or `postroom bootstrap` makes it"
-        )
+    if operation not in _MAKES_THE_FOLDER and not holder_of(folder):
+        require_data(settings)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience_s
     while True:
@@ -65,6 +64,14 @@ def must_serve(settings: Settings) -> None:
     holder = holder_of(settings.data)
     if settings.data.exists() and (holder is None or holder.role != SERVE):
         raise Unavailable(f"no `serve` is running on {settings.data}; `postroom serve` starts one")
+
+
+def require_data(settings: Settings) -> None:
+    """Raises NoData where there is no database."""
+    if not (settings.data / DATABASE_NAME).exists():
+        raise NoData(
+            f"there is no Postroom data in {settings.data}; `postroom serve` or `postroom bootstrap` makes it"
+        )
 
 
 class NoData(NotFound):

@@ -28,6 +28,7 @@ from postroom.control.operations import run as run_operation
 from postroom.control.peer import this_user
 from postroom.control.server import ControlServer
 from postroom.errors import Conflict, Unavailable
+from postroom.folder import TLS_NAME
 from postroom.http.asgi import ASGIApp
 from postroom.http.server import HttpHandle, serve_http
 from postroom.inbound.inbox import Inbox, open_socket
@@ -35,7 +36,6 @@ from postroom.inbound.submission import ClearAuth, SubmissionServer
 from postroom.inbound.tls import server_tls
 from postroom.peers import is_loopback
 from postroom.wiring import (
-    TLS_NAME,
     PostRoom,
     helo_name,
     housekeeping,

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
@@ -49,12 +50,22 @@ class Database:
     """One connection to the file, used by one thread at a time."""
 
     def __init__(
-        self, path: Path | str, clock: Clock, *, read_only: bool = False, durable: bool = True
+        self,
+        path: Path | str,
+        clock: Clock,
+        *,
+        read_only: bool = False,
+        durable: bool = True,
+        frozen: bool = False,
     ) -> None:
-        """Open the file (made if absent). `durable=False` is for tests: no fsync."""
+        """Open the file (made if absent). `durable=False` is for tests: no fsync.
+
+        frozen: a file that nobody writes is read as it lies there, and nothing is made beside it.
+        """
         self._clock = clock
+        frozen_url = f"sqlite:///file:{quote(str(Path(path).absolute()))}?mode=ro&immutable=1&uri=true"
         self._engine: Engine = create_engine(
-            f"sqlite:///{path}",
+            frozen_url if frozen else f"sqlite:///{path}",
             isolation_level="AUTOCOMMIT",  # we say BEGIN and COMMIT ourselves
             poolclass=NullPool,
             connect_args={"check_same_thread": False, "cached_statements": 512},
@@ -63,7 +74,7 @@ class Database:
         driver = self._core.connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)
         self._driver = driver
-        for pragma in _PRAGMAS:
+        for pragma in () if frozen else _PRAGMAS:
             self._driver.execute(pragma)
         if not durable:
             self._driver.execute("PRAGMA synchronous=OFF")
@@ -163,12 +174,6 @@ class Database:
             raise
         self._driver.execute("RELEASE unit")
         return value
-
-    def backup_to(self, target: Path) -> None:
-        """A consistent copy of the whole database while others go on."""
-        with sqlite3.connect(target) as copy:
-            self._driver.backup(copy)
-        copy.close()
 
     def close(self) -> None:
         self._core.close()
@@ -306,17 +311,6 @@ class SqliteStore:
             if not self._writer_db.in_transaction or _is_disk_trouble(error):
                 raise  # not this unit alone: the whole group fails
             unit.error = error
-
-    async def backup_to(self, target: Path) -> None:
-        """A consistent copy of the database in `target`."""
-        await self._loop.run_in_executor(self._readers, self._backup, target)
-
-    def _backup(self, target: Path) -> None:
-        database = self._read_dbs.get()
-        try:
-            database.backup_to(target)
-        finally:
-            self._read_dbs.put(database)
 
     async def close(self) -> None:
         with self._wake:

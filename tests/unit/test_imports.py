@@ -25,6 +25,7 @@ RANKS = {
     "secret": 0,
     "keyring": 0,
     "logs": 0,
+    "folder": 0,
     "tally": 0,
     "mail": 1,
     "core": 2,
@@ -39,6 +40,7 @@ RANKS = {
     "dialects": 8,  # each dialect is a package of its own: "dialects.broadcast"
     "web": 8,
     "config": 8,
+    "backup": 8,
     "control": 8,
     "metrics": 8,
     "wiring": 9,
