@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from postroom import wiring
 from postroom.config import Settings, load
 from postroom.control.operations import run
+from postroom.storage.sealed import COLUMNS
 
 LOGIN = {"smtp_username": "u", "smtp_password": "hunter2-canary"}
 
@@ -27,6 +29,16 @@ async def _fill(data: Path) -> None:
         for number in range(3):
             to = [f"r{number}@example.net"]
             await run(room.desk, "message.send", {"to": to, "subject": f"s{number}", "text": "hello"})
+
+
+def secrets_in(data: Path) -> int:
+    """How many sealed values its database has: the connection's login, and keys of the instance's own."""
+    database = sqlite3.connect(data / "postroom.db")
+    try:
+        counts = [database.execute(f"SELECT COUNT(*) FROM {one.table.name}").fetchone()[0] for one in COLUMNS]
+    finally:
+        database.close()
+    return sum(counts)
 
 
 @pytest.fixture(scope="session")

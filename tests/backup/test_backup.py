@@ -25,7 +25,7 @@ from postroom.clock import to_iso
 from postroom.control.operations import run
 from postroom.errors import Conflict, Invalid, NotFound, Unavailable
 from postroom.keyring import KeyRing, KeyringError
-from tests.backup.conftest import settings_of
+from tests.backup.conftest import secrets_in, settings_of
 from tests.support.clock import START_US, FakeClock
 
 CLOCK = FakeClock()
@@ -46,7 +46,7 @@ def test_what_was_backed_up_is_told_and_comes_out_again(data: Path, tmp_path: Pa
     made = back_up(data, target)
     assert (made.messages, made.deliveries, made.schema) == (3, {"ready": 3}, "0001")
     assert made.taken_at == to_iso(START_US)
-    assert made.keys == {KeyRing.load(data / "keys.ring").active_id: 3}
+    assert made.keys == {KeyRing.load(data / "keys.ring").active_id: secrets_in(data)}
     assert target.stat().st_mode & 0o077 == 0
 
     found = unpacked(target, tmp_path)
@@ -55,7 +55,7 @@ def test_what_was_backed_up_is_told_and_comes_out_again(data: Path, tmp_path: Pa
     assert sorted(path.name for path in found.folder.iterdir()) == ["postroom.db"]
     assert stat.S_IMODE(found.database.stat().st_mode) == 0o600
     assert verify(found, None, CLOCK) is None
-    assert verify(found, data / "keys.ring", CLOCK) == 3
+    assert verify(found, data / "keys.ring", CLOCK) == secrets_in(data)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["data", "unpacked", name])
     assert b"hunter2-canary" not in found.database.read_bytes()
 
@@ -65,7 +65,7 @@ def test_the_key_file_is_in_it_only_where_it_was_asked_for(data: Path, tmp_path:
     found = unpacked(tmp_path / "with.tar", tmp_path)
     assert found.key_file is not None
     assert found.key_file.read_bytes() == (data / "keys.ring").read_bytes()
-    assert verify(found, None, CLOCK) == 3
+    assert verify(found, None, CLOCK) == secrets_in(data)
 
 
 def test_journals_and_all_else_of_the_folder_stay_out(data: Path, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ async def test_beside_a_running_post_room_it_has_what_was_committed(data: Path, 
         # Its write-ahead log is not in the main file yet, and its lock is held.
         made = await asyncio.to_thread(back_up, data, tmp_path / "b")
     assert made.messages == 4
-    assert verify(in_place(tmp_path / "b"), data / "keys.ring", CLOCK) == 3
+    assert verify(in_place(tmp_path / "b"), data / "keys.ring", CLOCK) == secrets_in(data)
 
 
 def test_after_a_kill_it_has_what_the_write_ahead_log_has(data: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_it_is_rotated_kept_and_retired_while_serve_runs(live: Serve) -> None:
     secrets = {"smtp_username": "u", "smtp_password": "p"}
     live.ask("connection.create", fields=fields, secrets=secrets, server=made["server_id"])
     (old,) = live.answer("key-file", "show")["data"]
-    assert (old["state"], old["rows"]) == ("active", {"connection_secrets": 2, "instance_keys": 1})
+    assert (old["state"], old["rows"]["connection_secrets"]) == ("active", 2)
     shown = key_bytes(live.data)
 
     done = live.answer("key-file", "rotate", "--keep-old")
@@ -40,4 +40,4 @@ def test_it_is_rotated_kept_and_retired_while_serve_runs(live: Serve) -> None:
     assert live.ask("connection.list", server=made["server_id"])["total"] == 1
     again = live.answer("key-file", "rotate")
     assert again["former"] == {done["key_id"]: "retired"}
-    assert (again["sealed_anew"], again["went_on"]) == (3, False)
+    assert (again["sealed_anew"], again["went_on"]) == (sum(old["rows"].values()), False)
