@@ -36,6 +36,7 @@ from postroom.cli import (
 from postroom.cli.command import appearance
 from postroom.cli.completion import InstallCompletion, ShowCompletion
 from postroom.cli.reach import NoData
+from postroom.cli.wording import WrongInput
 from postroom.config import ConfigError
 from postroom.control.protocol import InternalError, error_to_json
 from postroom.errors import PostroomError
@@ -115,6 +116,8 @@ def run_app(arguments: Sequence[str]) -> int:
         return exits.tell({"kind": "configuration", "text": str(error)}, as_json)
     except NoData as error:
         return exits.tell({"kind": "not_found", "text": str(error), "what": "data"}, as_json)
+    except WrongInput as error:
+        return exits.tell(error_to_json(error), as_json, error.for_people)
     except PostroomError as error:
         return exits.tell(error_to_json(error), as_json)
     except BrokenPipeError:

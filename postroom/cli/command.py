@@ -18,7 +18,9 @@ import typer
 
 from postroom.cli import completion
 from postroom.cli.terminal import Terminal
+from postroom.cli.wording import WrongInput, spelling
 from postroom.config import Row, rows
+from postroom.errors import Invalid
 
 Account = Annotated[
     int | None,
@@ -82,6 +84,8 @@ def command(
         ]
         parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*own, *flags, *common)]
 
+        spelled = {one.name: spelling(one.name, one.annotation) for one in own}
+
         def invoke(**given: Any) -> None:  # Any: whatever typer parsed by the annotations
             settings = {one.name: given.pop(one.name) for one in flags}
             terminal = Terminal(
@@ -91,6 +95,8 @@ def command(
             )
             try:
                 code = run(terminal, **given)
+            except Invalid as error:
+                raise WrongInput(error, spelled) from error
             except KeyboardInterrupt as error:  # typer would make a bare code of it, and tell nobody
                 raise typer.Abort from error
             if code:

@@ -44,13 +44,16 @@ def exit_code(kind: str) -> int:
     return _OF_KIND.get(kind, REFUSED)
 
 
-def tell(error: Mapping[str, object], as_json: bool) -> int:
-    """Print an error (`kind`, `text` and what else belongs to it) and return its exit code."""
+def tell(error: Mapping[str, object], as_json: bool, for_people: str = "") -> int:
+    """Print an error (`kind`, `text` and what else belongs to it) and return its exit code.
+
+    for_people: better words than `text`, for those who typed the command.
+    """
     try:
         if as_json:
             print(json.dumps({"error": error}, ensure_ascii=False, indent=2), flush=True)
         else:
-            print(f"Error: {error['text']}", file=sys.stderr, flush=True)
+            print(f"Error: {for_people or error['text']}", file=sys.stderr, flush=True)
     except BrokenPipeError:
         nobody_reads()
     return exit_code(str(error["kind"]))

@@ -6,8 +6,10 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from postroom.cli import completion
 from postroom.cli.command import Account, Server, command, group
 from postroom.cli.terminal import Terminal
+from postroom.core.key import Scope
 
 app = group("key", "API keys of accounts and servers.")
 
@@ -18,7 +20,11 @@ def create(
     label: Annotated[str, Option("--label", help="What it is for, for people.")] = "command line",
     scope: Annotated[
         list[str] | None,
-        Option("--scope", help="What it may do, such as transactionals_write; repeat; unsaid: all."),
+        Option(
+            "--scope",
+            help="What it may do, such as transactionals_write; repeat; unsaid: all.",
+            autocompletion=completion.words(*Scope),
+        ),
     ] = None,
     account: Account = None,
     server: Server = None,

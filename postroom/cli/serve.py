@@ -85,6 +85,8 @@ def _tell(terminal: Terminal, ready: Any) -> None:  # Any: serving.Ready, import
         where = "" if inbox is None else f"{inbox[0]}:{inbox[1]}"
         for line in fresh_lines(ready.made, curls, where, command_name(), data):
             say(line)
+    elif ready.fresh:
+        say(f"There is no account yet; this makes one, with keys: {command_name()} bootstrap{data}")
     elif ready.first_run:
         for line in again_lines(command_name(), data):
             say(line)

@@ -51,7 +51,10 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what somebody
 
 @dataclass(frozen=True)
 class Ready:
-    """What runs, once everything does. `made`: the answer of bootstrap, with keys, at a first start."""
+    """What runs, once everything does.
+
+    made: the answer of bootstrap, with keys, at a first start. fresh: nobody has made an account yet.
+    """
 
     url: str
     inbox: tuple[str, int] | None
@@ -61,6 +64,7 @@ class Ready:
     public_url: str
     first_run: bool
     made: dict[str, object] | None = field(repr=False)
+    fresh: bool = False
     notes: tuple[str, ...] = ()
 
     def document(self) -> dict[str, object]:
@@ -127,7 +131,8 @@ class Serving:
             seeing.smtp_sessions(lambda: {"submission": len(submission.sessions)})
             self._missing = [] if room.dispatcher.running else ["the engine"]
             made = await self._bootstrapped(room)
-            self._tell(room, url, inbox_at, smtp_at, smtps_at, made)
+            fresh = await is_fresh(room.desk)
+            self._tell(room, url, inbox_at, smtp_at, smtps_at, made, fresh)
             return await self._until_stopped(room, http, submission)
 
     def _signalled(self, number: int, control_socket: ControlSocket) -> None:
@@ -266,6 +271,7 @@ class Serving:
         smtp: str,
         smtps: str | None,
         made: dict[str, object] | None,
+        fresh: bool,
     ) -> None:
         settings = self._settings
         room.desk.listening["http"] = url.removeprefix("http://")
@@ -285,6 +291,7 @@ class Serving:
                 public_url=settings.public_url,
                 first_run=self._first_run,
                 made=made,
+                fresh=fresh,
                 notes=tuple(self._notes),
             )
         )
