@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 from postroom.actions.connections import load_connection
 from postroom.actions.context import Context, Limits
 from postroom.clock import Clock, SystemClock
-from postroom.config import Settings
+from postroom.config import ConfigError, Settings
 from postroom.control.desk import Desk
-from postroom.control.lock import COMMAND, FolderLock
+from postroom.control.lock import COMMAND, SERVE, FolderLock
 from postroom.core.connection import Connection
 from postroom.core.server import Owner
 from postroom.engine.dispatcher import Dispatcher
@@ -34,6 +34,7 @@ from postroom.engine.housekeeping import Housekeeping, HousekeepingSettings
 from postroom.engine.queue_view import Wanted, show_queue
 from postroom.engine.retry import Policy
 from postroom.engine.settings import EngineSettings
+from postroom.engine.telling import Telling
 from postroom.errors import Unavailable
 from postroom.folder import DATABASE_NAME, INBOX_NAME, JOURNALS_NAME, KEY_RING_NAME
 from postroom.http.asgi import ASGIApp
@@ -45,6 +46,7 @@ from postroom.storage import instance_keys, migrations
 from postroom.storage.interface import Sql, Work
 from postroom.storage.sqlite import Database, SqliteStore
 from postroom.tally import Tally
+from postroom.tracing import Traces
 from postroom.tracking.links import MailLinks
 from postroom.tracking.tokens import SigningKeys, TokenKind
 from postroom.transports.dialer import Dialer, DialPrivate
@@ -80,6 +82,8 @@ class PostRoom:
     async def close(self) -> None:
         """Write what waits, close the database, give the lock up. The engine was stopped before."""
         try:
+            if self.ctx.traces is not None:
+                await self.ctx.traces.close()
             await self.ctx.keys.close()
             await self.store.close()
         finally:
@@ -110,11 +114,24 @@ async def open_post_room(
     held = await asyncio.to_thread(_take_folder, settings.data, role if lock else None)
     try:
         found = await asyncio.to_thread(_prepare, settings, clock)
-        return _join(settings, clock, found, held)
+        traces = _traces(settings, found.instance) if role == SERVE else None
+        return _join(settings, clock, found, held, traces)
     except BaseException:
         if held is not None:
             held.release()
         raise
+
+
+def _traces(settings: Settings, instance: str) -> Traces | None:
+    """Who takes traces; nobody where `otel_endpoint` is empty. Raises ConfigError without the packages."""
+    if not settings.otel_endpoint:
+        return None
+    try:
+        from postroom import otel  # an extra, and a tenth of a second
+    except ImportError as error:
+        text = f"otel_endpoint needs packages that are not installed ({error.name})"
+        raise ConfigError([f"{text}: pip install 'postroom[otel]'"]) from error
+    return otel.over_http(settings.otel_endpoint, instance)
 
 
 def _take_folder(folder: Path, role: str | None) -> FolderLock | None:
@@ -189,7 +206,9 @@ def _instance_id() -> Work[str]:
     return found
 
 
-def _join(settings: Settings, clock: Clock, found: _Found, lock: FolderLock | None) -> PostRoom:
+def _join(
+    settings: Settings, clock: Clock, found: _Found, lock: FolderLock | None, traces: Traces | None
+) -> PostRoom:
     store = SqliteStore(
         settings.data / DATABASE_NAME,
         clock,
@@ -213,10 +232,12 @@ def _join(settings: Settings, clock: Clock, found: _Found, lock: FolderLock | No
         journal_folder=settings.data / JOURNALS_NAME,
         instance=found.instance,
         settings=engine_settings(settings, found.host_name),
-        tally=tally,
+        telling=Telling(clock, tally, traces),
         links=links,
     )
-    ctx = Context(store, clock, found.ring, dispatcher, roads, limits_of(settings), tally=tally)
+    ctx = Context(
+        store, clock, found.ring, dispatcher, roads, limits_of(settings), traces=traces, tally=tally
+    )
 
     async def explain_message(owner: Owner, text: str) -> Mapping[str, object]:
         engine = dispatcher if dispatcher.running else None

@@ -35,6 +35,7 @@ from postroom.storage import (
 from postroom.storage.interface import Work, now
 from postroom.storage.messages import NewDelivery, NewMessage, pack_content
 from postroom.storage.servers import Accepting
+from postroom.tracing import Received
 
 DEFAULT_STREAM = {
     Purpose.TRANSACTIONAL: "outbound",
@@ -116,6 +117,7 @@ async def accept_message(ctx: Context, submission: Submission) -> Accepted:
     purpose, Idempotency-Key); NotFound(server); Denied when nobody vouched for its From; Conflict while
     the same idempotent request is still running; TooLarge; Unavailable.
     """
+    began_us = ctx.clock.now_us()
     recipients = _check(ctx, submission)
     public_id = str(uuid4())
     running = submission.idempotency
@@ -138,11 +140,20 @@ async def accept_message(ctx: Context, submission: Submission) -> Accepted:
         if running is not None:
             ctx.running.discard(marker)
     if not accepted.replayed:
-        ctx.tally.accept(submission.origin, submission.purpose.value, len(accepted.deliveries))
+        _tell(ctx, submission, accepted, began_us)
     waiting = sum(state is DeliveryState.READY for _, _, state in accepted.deliveries)
     if waiting and lane is not None:
         ctx.hearer.wake([(lane, waiting)])
     return accepted
+
+
+def _tell(ctx: Context, submission: Submission, accepted: Accepted, began_us: int) -> None:
+    """Whoever counts and traces."""
+    origin, purpose, count = submission.origin, submission.purpose.value, len(accepted.deliveries)
+    ctx.tally.accept(origin, purpose, count)
+    if ctx.traces is not None:
+        whose = (accepted.message_id, submission.account_id, submission.server_id)
+        ctx.traces.received(Received(*whose, origin, purpose, count, began_us, ctx.clock.now_us()))
 
 
 def _check(ctx: Context, submission: Submission) -> list[_Recipient]:

@@ -15,6 +15,7 @@ from postroom.keyring import KeyRing
 from postroom.storage.interface import Store
 from postroom.storage.pauses import Pause
 from postroom.tally import Tally
+from postroom.tracing import Traces
 from postroom.transports.interface import Outcome
 
 
@@ -79,4 +80,5 @@ class Context:
     keys: KeyCache = field(default_factory=KeyCache, compare=False, repr=False)
     # Idempotent requests that are running now: (key, name). Known in memory, never by a row.
     running: set[tuple[int, str]] = field(default_factory=set, compare=False, repr=False)
+    traces: Traces | None = field(default=None, compare=False, repr=False)
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)

@@ -118,6 +118,9 @@ class Settings:
     notice_disk_free: int = row(
         size("0", "1024GB"), "1GB", "Free room for the data folder below which notice is given; 0: never."
     )
+    otel_endpoint: str = row(
+        kinds.URL, "", "OTLP endpoint that traces go to, such as http://127.0.0.1:4318; empty: no traces."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = row(
         _LEVEL, "info", "From which level events are logged."
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from postroom.clock import Clock
 from postroom.engine.claim import Claimed
 from postroom.engine.journal import Journal
+from postroom.tracing import Marks
 from postroom.transports.interface import Envelope, Outcome
 
 
@@ -17,7 +18,7 @@ class Attempt:
     out before its body could begin, so it goes back. `on_its_way`: its body may begin any moment, so a
     pause lets it finish. `past_dot`: the final dot may be out, so it cannot be stopped any more.
     `hindered`: something of ours (journal, database, disk) stood in its way, and would stand in the way
-    of the next one.
+    of the next one. `marks`: the moments it passes, where somebody traces.
     """
 
     def __init__(self, claimed: Claimed, clock: Clock, journal: Journal, fenced: Callable[[], bool]) -> None:
@@ -27,6 +28,7 @@ class Attempt:
         self.on_its_way = False
         self.past_dot = False
         self.hindered = False
+        self.marks: Marks | None = None
         self.envelope: Envelope
         self._clock, self._journal, self._fenced = clock, journal, fenced
 
@@ -41,12 +43,20 @@ class Attempt:
 
     def begin(self) -> None:
         """Composing begins. Raises OSError when the journal cannot be written."""
+        if self.marks is not None:
+            self.marks.deliver_began_us = self._clock.now_us()
         self._journal.begin(self.claimed.attempt_id)
 
+    def _mark(self, name: str) -> None:
+        if self.marks is not None:
+            self.marks.passed.append((name, self._clock.now_us()))
+
     def before_mail(self) -> bool:
+        self._mark("mail")
         return not self.stopped
 
     def before_data(self) -> bool:
+        self._mark("data")
         if self.stopped or not self._in_time():
             return False
         self.on_its_way = True
@@ -57,6 +67,7 @@ class Attempt:
 
     def before_dot(self) -> bool:
         """The last look: still ours, still wanted, still its day; and the journal has it first."""
+        self._mark("dot")
         if self.stopped or not self._in_time():
             return False
         try:
@@ -73,6 +84,8 @@ class Attempt:
 
     def ended(self, outcome: Outcome) -> None:
         """Write its outcome down, before its session writes another dot."""
+        if self.marks is not None:
+            self.marks.ended_us = self._clock.now_us()
         try:
             self._journal.outcome(self.claimed.attempt_id, outcome)
         except OSError as error:

@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from postroom.clock import MICROS, Clock
+from postroom.clock import Clock
 from postroom.core.connection import Connection, DeliveryMethod
 from postroom.engine import health, unknowns, waiting
 from postroom.engine.attempt import Attempt
@@ -31,6 +31,7 @@ from postroom.engine.settings import EngineSettings
 from postroom.engine.settle import Ended, HeldDelivery, Settled
 from postroom.engine.settler import Settler
 from postroom.engine.tasks import Tasks
+from postroom.engine.telling import Telling
 from postroom.errors import PostroomError, Unavailable
 from postroom.ids import AccountId, AttemptId, ConnectionId, DecisionId, DeliveryId, LaneId, WorkerId
 from postroom.logs import Trouble, logger
@@ -69,10 +70,10 @@ class Dispatcher:
         instance: str,
         settings: EngineSettings,
         links: MailLinks,
-        tally: Tally | None = None,
+        telling: Telling | None = None,
     ) -> None:
         self.clock, self.settings = clock, settings
-        self.tally = tally or Tally()
+        self._telling = telling or Telling(clock, Tally())
         self._store = store
         self._transport_for, self._load_connection = transport_for, load_connection
         self._folder, self._instance = journal_folder, instance
@@ -280,6 +281,7 @@ class Dispatcher:
         for one in claims.claimed:
             attempt = Attempt(one, self.clock, self._journal, lambda: self.fenced)
             self._attempts[one.attempt_id] = attempt
+            self._telling.claimed(attempt, now_us)
             if self._pausing.now.stop_claimed(one):  # paused after this claim's commit
                 attempt.withdraw()
         if claims.refusal is Refusal.WORKER_LOST:
@@ -333,16 +335,10 @@ class Dispatcher:
 
         def settled() -> None:
             self._attempts.pop(attempt_id, None)
-            self._count(attempt.claimed, outcome)
+            self._telling.settled(attempt, outcome)
             done()
 
         self._settler.put(Ended(attempt_id, outcome, cancelled=attempt.cancelled), settled)
-
-    def _count(self, claimed: Claimed, outcome: Outcome) -> None:
-        self.tally.attempts[outcome.result.value, claimed.connection_id] += 1
-        if outcome.result is Result.SENT:
-            waited_s = (self.clock.now_us() - claimed.accepted_us) / MICROS
-            self.tally.sent_after_s[claimed.purpose.value].observe(waited_s)
 
     def health_changed(self, runner: Runner) -> None:
         """Routing has to look again at every lane of the account that this connection may serve."""

@@ -27,6 +27,8 @@ RANKS = {
     "logs": 0,
     "folder": 0,
     "tally": 0,
+    "tracing": 0,
+    "otel": 1,
     "mail": 1,
     "core": 2,
     "storage": 3,
