@@ -12,6 +12,7 @@ library sends in a thread of its own and drops what an endpoint does not take; m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -122,7 +123,8 @@ class OtelTraces:
 
         def shut() -> None:
             self._provider.shutdown()
-            loop.call_soon_threadsafe(done.set)
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+                loop.call_soon_threadsafe(done.set)
 
         threading.Thread(target=shut, name="postroom-otel-end", daemon=True).start()
         try:

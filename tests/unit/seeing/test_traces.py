@@ -24,6 +24,7 @@ from postroom.control.operations import run
 from postroom.otel import OtelTraces
 from postroom.tracing import Marks, Received, Tried
 from tests.support.engine import sink
+from tests.support.serve import PATIENCE_S
 
 S = 1_000_000
 RECEIVED = Received(7, 1, 2, "broadcast", "transactional", 1, 10 * S, 11 * S)
@@ -214,16 +215,33 @@ async def test_a_real_message_is_told_to_a_real_endpoint_without_an_address_or_a
     assert b"example" not in b"".join(bodies)
 
 
-async def test_an_endpoint_that_is_not_there_holds_nobody_up(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("postroom.otel._CLOSE_S", 0.2)
-    settings = load({"data": str(tmp_path / "data"), "otel_endpoint": "http://127.0.0.1:1"}, {})
-    room = await wiring.open_post_room(settings, role=SERVE)
-    await run(room.desk, "bootstrap", {})
-    await run(room.desk, "message.send", {"to": ["a@example.net"], "text": "x"})
-    async with asyncio.timeout(5):
-        await room.close()
+class Hanging(Collected):
+    """Takes as long as it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let = threading.Event()
+
+    def shutdown(self) -> None:
+        self.let.wait(PATIENCE_S)
+
+
+def test_an_endpoint_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("postroom.otel._CLOSE_S", 0.05)
+    hanging = Hanging()
+
+    async def close() -> None:
+        traces = OtelTraces(hanging, "instance")
+        traces.received(RECEIVED)
+        async with asyncio.timeout(5):
+            await traces.close()
+
+    asyncio.run(close())
+    assert not hanging.let.is_set()
+    hanging.let.set()  # its thread ends after the loop has: nothing is printed of that
+    for thread in threading.enumerate():
+        if thread.name == "postroom-otel-end":
+            thread.join(PATIENCE_S)
 
 
 async def test_a_command_makes_no_traces_and_serve_without_the_packages_says_what_to_do(
