@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 
-from postroom.actions import connections
+from postroom.actions import connections, identities
 from postroom.core.connection import Security
 from postroom.core.message import Purpose
 from postroom.core.server import Owner
-from postroom.ids import ConnectionId
+from postroom.engine.router import FRESH, load_facts
+from postroom.engine.routing import decide
+from postroom.ids import ConnectionId, LaneId
+from postroom.storage.lanes import Lane
 from postroom.transports.interface import Fault, Outcome, Phase, Result
 from tests.dialects.b2core.conftest import GOOD
 from tests.dialects.house import House
+from tests.support.context import ACTOR, REFUSED_LOGIN
 
 MISSING = object()
 
@@ -177,6 +181,26 @@ async def test_12_two_that_switch_each_other_off_at_once(house: House) -> None:
     assert sorted(answer.status_code for answer in answers) == [200, 409]
 
 
+async def test_13_of_several_the_lowest_number_sends_and_the_next_when_it_fails(house: House) -> None:
+    for _ in range(3):
+        await make(house)
+    account = house.account
+    await identities.trust(house.ctx, ACTOR, "user@example.com", account)
+
+    async def ranked() -> tuple[int, ...]:
+        lane = Lane(
+            LaneId(1), account, house.channel, Purpose.TRANSACTIONAL, "outbound", "user@example.com", None
+        )
+        facts = await house.ctx.store.read(lambda: load_facts(lane, lambda _: FRESH, lambda _: True))
+        return decide(facts).chosen
+
+    assert await ranked() == (1, 2, 3)
+    house.harness.prober.outcome = REFUSED_LOGIN
+    owner = Owner(account, house.channel)
+    await connections.test_connection(house.ctx, ACTOR, owner, ConnectionId(1))
+    assert await ranked() == (2, 3)
+
+
 @pytest.mark.parametrize("given", ["", None])
 async def test_14_a_password_is_kept_when_left_out_and_never_emptied(house: House, given: object) -> None:
     await make(house)
@@ -251,6 +275,18 @@ async def test_w19_a_key_that_may_only_read_changes_nothing(house: House) -> Non
     for method, path, body in (("POST", "", GOOD), ("PATCH", "/1", {}), ("DELETE", "/1", None)):
         answer = await house.call(method, path, body, key=key)
         assert (answer.status_code, answer.json()["message"]) == (403, "The token does not allow this")
+
+
+async def test_15_an_error_has_a_message_and_the_fields_it_is_about(house: House) -> None:
+    for answer in (
+        await house.call("GET", "/9"),
+        await house.call("POST", "", {}),
+        await house.call("POST", "", content=b"{"),
+        await house.call("PUT", "", {}),
+    ):
+        assert set(answer.json()) == {"message", "errors"}
+        assert isinstance(answer.json()["message"], str)
+        assert all(isinstance(texts, list) for texts in answer.json()["errors"].values())
 
 
 async def test_no_token(house: House) -> None:

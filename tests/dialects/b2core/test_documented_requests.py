@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.dialects.house import House
 
@@ -111,10 +112,18 @@ async def test_every_printed_call_in_turn(house: House) -> None:
     assert (await run(house, SHOW)).status_code == 404
 
 
-async def test_the_create_line_as_printed_says_get_and_makes_nothing(house: House) -> None:
+async def test_1_the_create_line_as_printed_says_get_and_makes_nothing(house: House) -> None:
     answer = await run(house, CREATE_AS_PRINTED)
     assert (answer.status_code, answer.json()) == (200, [])
     assert (await run(house, LIST)).json() == []
+
+
+@pytest.mark.parametrize("declared", ["application/x-www-form-urlencoded", "text/plain", "nonsense", None])
+async def test_2_a_body_is_json_whatever_is_declared(house: House, declared: str | None) -> None:
+    headers = {} if declared is None else {"Content-Type": declared}
+    body = CREATE_DATA.split("--data-raw '")[1].removesuffix("'").encode()
+    answer = await house.call("POST", "", headers=headers, content=body)
+    assert answer.status_code == 201
 
 
 async def test_an_account_key_has_the_shared_ones(house: House) -> None:

@@ -48,7 +48,7 @@ def test_every_row_has_every_language_and_the_same_numbers(row: dict[str, str]) 
 
 
 @pytest.mark.parametrize(("name", "value"), BAD)
-async def test_every_reason_is_told_in_every_language(house: House, name: str, value: object) -> None:
+async def test_7_every_reason_is_told_in_every_language(house: House, name: str, value: object) -> None:
     english = (await house.call("POST", "", {**GOOD, name: value})).json()
     for language in LANGUAGES[1:]:
         answer = await house.call("POST", "", {**GOOD, name: value}, headers={"accept-language": language})
@@ -113,10 +113,10 @@ def test_a_sentence_nobody_translated_is_told_in_english() -> None:
         ("a" * 100_000, "en"),
     ],
 )
-def test_which_language_a_header_means(header: str, language: str) -> None:
+def test_7_which_language_a_header_means(header: str, language: str) -> None:
     assert preferred([(b"accept-language", header.encode())], LANGUAGES, ENGLISH) == language
 
 
-def test_the_default_is_english() -> None:
+def test_7_the_default_is_english() -> None:
     assert told(Unauthenticated()).body["message"] == "The token is missing or not known"
     assert connection_draft.NOT_LISTED == "is not included in the list"  # a key of the table
