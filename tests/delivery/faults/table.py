@@ -251,17 +251,22 @@ _LEGEND = {
 }
 
 
+def matrix() -> str:
+    """The matrix alone, as it stands in docs/delivery.md too."""
+    rows = (
+        f"| {row} | " + " | ".join(MATRIX.get((row, trouble), "–") for trouble in Trouble) + " |"
+        for row in Row
+    )
+    head = "| stage | " + " | ".join(Trouble) + " |"
+    return "\n".join([head, "|---" * (len(Trouble) + 1) + "|", *rows])
+
+
 def render() -> str:
     """docs/faults.md."""
     used = {*MATRIX.values(), *PARTICULAR.values()}
     parts = [
         _HEAD,
-        "| stage | " + " | ".join(Trouble) + " |",
-        "|---" * (len(Trouble) + 1) + "|",
-        *(
-            f"| {row} | " + " | ".join(MATRIX.get((row, trouble), "–") for trouble in Trouble) + " |"
-            for row in Row
-        ),
+        matrix(),
         "",
         "## What the peer does",
         "",

@@ -11,12 +11,13 @@ from postroom.core.message import DeliveryState, Purpose
 from postroom.transports.interface import Phase, Result
 from tests.delivery.faults import play
 from tests.delivery.faults.peers import peer, stage
-from tests.delivery.faults.table import ANSWERS, MATRIX, Answer, Row, Trouble, render
+from tests.delivery.faults.table import ANSWERS, MATRIX, Answer, Row, Trouble, matrix, render
 from tests.support.certs import Certs
 from tests.support.fault_bench import FaultBench, fault_bench
 from tests.support.scripted_smtp import ScriptedServer
 
 DOCS = Path(__file__).parents[3] / "docs" / "faults.md"
+DELIVERY = DOCS.with_name("delivery.md")
 BODY = "A line of a body that is too long for the buffers between us and the peer.\n" * 20_000
 PHASES = {
     Row.AUTH: Phase.MAIL,  # the session came about, and was broken when its first MAIL was to be said
@@ -29,6 +30,10 @@ PHASES = {
 
 def test_the_docs_show_this_table() -> None:
     assert DOCS.read_text("utf-8") == render(), "run: python -m tests.delivery.faults.table > docs/faults.md"
+
+
+def test_the_page_on_delivery_has_the_matrix() -> None:
+    assert f"\n\n{matrix()}\n\n" in DELIVERY.read_text("utf-8"), "copy the matrix out of docs/faults.md"
 
 
 def test_every_stage_and_every_trouble_is_there() -> None:
