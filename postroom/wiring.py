@@ -262,8 +262,8 @@ def limits_of(settings: Settings) -> Limits:
     """The bounds on what may come in."""
     return Limits(
         max_message_bytes=settings.max_message_bytes,
-        max_headers=settings.max_headers,
-        max_header_bytes=settings.max_header_bytes,
+        max_mail_headers=settings.max_mail_headers,
+        max_mail_header_bytes=settings.max_mail_header_bytes,
         max_recipients=settings.max_recipients,
         idempotency_keep_s=settings.idempotency_keep_s,
     )

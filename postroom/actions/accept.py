@@ -179,7 +179,12 @@ def _check(ctx: Context, submission: Submission) -> list[_Recipient]:
         parse_address(submission.sender.address, "from")
         headers.check_header_value(submission.sender.name, "from")
     headers.check_header_value(submission.subject, "subject")
-    headers.check_custom_headers(submission.headers, "headers")
+    headers.check_custom_headers(
+        submission.headers,
+        "headers",
+        most=limits.max_mail_headers,
+        most_bytes=limits.max_mail_header_bytes,
+    )
     if submission.raw is None and submission.text is None and submission.html is None:
         raise Invalid("body", "can't be blank")
     return recipients

@@ -61,8 +61,8 @@ class Limits:
     """Bounds on what may come in."""
 
     max_message_bytes: int = 25 << 20
-    max_headers: int = 100
-    max_header_bytes: int = 100 << 10
+    max_mail_headers: int = 200
+    max_mail_header_bytes: int = 100 << 10
     max_recipients: int = 500
     idempotency_keep_s: float = 86_400.0
 

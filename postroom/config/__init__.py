@@ -269,6 +269,14 @@ class Settings:
     max_body_bytes: int = row(size("1KB", "1GB"), "35MB", "Largest body of an HTTP request.")
     max_headers: int = row(count("headers", 1, 10_000), "100", "Most header fields of an HTTP request.")
     max_header_bytes: int = row(size("1KB", "10MB"), "100KB", "Largest header section of an HTTP request.")
+    max_mail_headers: int = row(
+        count("headers", 1, 10_000),
+        "200",
+        "Most header fields a request may give a message; by SMTP, most fields of its header.",
+    )
+    max_mail_header_bytes: int = row(
+        size("1KB", "10MB"), "100KB", "Largest these header fields may be together."
+    )
     max_recipients: int = row(count("recipients", 1, 100_000), "500", "Most recipients of one message.")
     queue_units: int = row(
         count("units", 1, 10_000_000),

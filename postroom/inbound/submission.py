@@ -255,7 +255,8 @@ class SubmissionSession(SmtpSession):
                 key,
                 grant.server_id,
                 mail_from="" if sender == "<>" else sender,
-                max_header_bytes=ctx.limits.max_header_bytes,
+                max_headers=ctx.limits.max_mail_headers,
+                max_header_bytes=ctx.limits.max_mail_header_bytes,
                 arrival=self._arrival(envelope),
             )
             accepted = await accept_message(ctx, submission)

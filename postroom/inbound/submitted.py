@@ -24,7 +24,6 @@ from postroom.mail.trace import Arrival, goes_in_circles
 from postroom.mail.words import check_text, decode_text, decode_words
 
 ORIGIN = "smtp"
-MAX_FIELDS = 1000
 _MOST_SHOWN = 1000  # addresses of To and Cc
 
 
@@ -39,6 +38,7 @@ def read_submission(
     server_id: ServerId,
     *,
     mail_from: str,
+    max_headers: int,
     max_header_bytes: int,
     arrival: Arrival,
 ) -> Submission:
@@ -48,7 +48,7 @@ def read_submission(
     its trace. Raises Invalid (fields: message, from, subject) and Looping.
     """
     _check_bytes(content)
-    fields = _header(content, max_header_bytes)
+    fields = _header(content, max_headers, max_header_bytes)
     senders = [whole for name, whole in fields if name == b"from"]
     if len(senders) != 1:
         raise Invalid("from", "must be exactly one header field" if senders else "is missing in the header")
@@ -86,14 +86,14 @@ def _check_bytes(content: bytes) -> None:
         position = end + 1
 
 
-def _header(content: bytes, most_bytes: int) -> list[tuple[bytes, bytes]]:
+def _header(content: bytes, most: int, most_bytes: int) -> list[tuple[bytes, bytes]]:
     """The header's fields, without copying a large body."""
     end = content.find(b"\r\n\r\n")
     if (end if end >= 0 else len(content)) > most_bytes:
-        raise Invalid("message", "has too large a header")
+        raise Invalid("message", f"has a header larger than {most_bytes} bytes")
     fields, _ = split_raw(content if end < 0 else content[: end + 2])
-    if len(fields) > MAX_FIELDS:
-        raise Invalid("message", "has too many header fields")
+    if len(fields) > most:
+        raise Invalid("message", f"has more than {most} header fields")
     return fields
 
 

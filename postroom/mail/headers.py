@@ -18,8 +18,6 @@ from postroom.mail.address import parse_domain, wire_address
 from postroom.mail.content import Mailbox
 from postroom.mail.words import FORBIDDEN, check_text, encode_words
 
-MAX_HEADERS = 100
-MAX_HEADER_BYTES = 100_000  # names and values of one message together
 MAX_LINE = 998  # RFC 5322 2.1.1, without CRLF
 _LINE = 78  # RFC 5322 2.1.1: what lines should keep to
 _WORD_LINE = 76  # RFC 2047 2: a line that holds an encoded-word
@@ -63,20 +61,22 @@ def is_reserved(name: str) -> bool:
     return lower in _OURS or lower.startswith(_OURS_PREFIXES)
 
 
-def check_custom_headers(headers: Iterable[tuple[str, str]], field: str) -> tuple[tuple[str, str], ...]:
+def check_custom_headers(
+    headers: Iterable[tuple[str, str]], field: str, *, most: int = 200, most_bytes: int = 100 << 10
+) -> tuple[tuple[str, str], ...]:
     """The caller's extra headers, checked, in their order, values without blanks around them.
 
     Raises Invalid(field, reason naming the header): for a reserved name, a value that is not one line,
     a second header where one is allowed, a List-* header that is not `<uri>, <uri>` with http, https or
     mailto (RFC 2369 2), a List-Unsubscribe-Post that is not RFC 8058's or stands without an https URI,
-    more than 100 headers, or more than 100,000 bytes.
+    more than `most` headers, or more than `most_bytes` of names and values together.
     """
     checked: list[tuple[str, str]] = []
     size = 0
     seen: dict[str, str] = {}
     for name, value in headers:
-        if len(checked) == MAX_HEADERS:
-            raise Invalid(field, f"has more than {MAX_HEADERS} headers")
+        if len(checked) == most:
+            raise Invalid(field, f"has more than {most} headers")
         check_header_name(name, field)
         lower = name.lower()
         if is_reserved(name):
@@ -89,8 +89,8 @@ def check_custom_headers(headers: Iterable[tuple[str, str]], field: str) -> tupl
         except Invalid as error:
             raise Invalid(field, f"header {name!r} {error.errors[0].reason}") from None
         size += len(name) + len(value.encode("utf-8"))
-        if size > MAX_HEADER_BYTES:
-            raise Invalid(field, f"is larger than {MAX_HEADER_BYTES} bytes")
+        if size > most_bytes:
+            raise Invalid(field, f"is larger than {most_bytes} bytes")
         if lower in _ONCE and lower in seen:
             raise Invalid(field, f"must not contain the header {name!r} twice")
         value = value.strip(" \t")

@@ -99,3 +99,18 @@ async def test_a_lowered_cap_binds_the_next_grants(tmp_path: Path) -> None:
             await until_hour_spent(post, connection, 15)
         assert most_in_any_hour([one for one in watch.times if one > lowered_us]) == 15
         assert len(watch.times) == 20 + 3 * 15
+
+
+async def test_q11_a_thousand_queued_and_a_restart_each_minute(tmp_path: Path) -> None:
+    clock = FakeClock()
+    watch = Watch(clock)
+    async with sink(tmp_path, watch) as out, bench(tmp_path, clock=clock, settings=MOVED) as post:
+        connection = await post.connection(out.port, hourly_cap=15)
+        await post.send(Purpose.BROADCAST, [f"r{number}@example.net" for number in range(1000)])
+        for _ in range(2 * 61):
+            await until_hour_spent(post, connection, 15)
+            clock.advance(60)
+            await post.restart()
+        await until_hour_spent(post, connection, 15)
+        assert most_in_any_hour(watch.times) == 15
+        assert len(watch.times) == 45

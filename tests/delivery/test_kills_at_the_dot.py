@@ -11,7 +11,7 @@ from tests.support.engine import sink
 from tests.support.sink import copies, read_log
 
 
-async def test_killed_between_dot_and_reply(tmp_path: Path) -> None:
+async def test_q1_killed_between_dot_and_reply(tmp_path: Path) -> None:
     """Transactional mail is sent once more under its Message-ID; broadcast mail is unverified, and not."""
     post = Post(tmp_path, SETTINGS)
     people = {purpose: f"hang+dot+once+{purpose.value}@example.net" for purpose in Purpose}

@@ -12,7 +12,7 @@ from tests.support.engine import sink
 from tests.support.sink import read_log
 
 
-async def test_killed_while_it_waits_for_the_354(tmp_path: Path) -> None:
+async def test_q2_killed_while_it_waits_for_the_354(tmp_path: Path) -> None:
     post = Post(tmp_path, SETTINGS)
     people = {f"hang+data+once+{purpose.value}@example.net": purpose for purpose in Purpose}
     async with sink(tmp_path) as out, prepared(post, out.port):

@@ -8,7 +8,7 @@ from postroom.core.message import Purpose
 from tests.support.engine import bench, sink
 
 
-async def test_a_lost_or_damaged_body_is_held_and_the_rest_flows(tmp_path: Path) -> None:
+async def test_q7_a_lost_or_damaged_body_is_held_and_the_rest_flows(tmp_path: Path) -> None:
     async with sink(tmp_path) as out, bench(tmp_path) as post:
         await post.send(Purpose.BROADCAST, ["lost@example.net"])
         await post.send(Purpose.BROADCAST, ["damaged@example.net"])
@@ -25,7 +25,7 @@ async def test_a_lost_or_damaged_body_is_held_and_the_rest_flows(tmp_path: Path)
         assert held == [(1,)]  # only what was sent uses room
 
 
-async def test_what_killed_two_workers_is_composed_in_a_child_first(tmp_path: Path) -> None:
+async def test_q4_what_killed_two_workers_is_composed_in_a_child_first(tmp_path: Path) -> None:
     async with sink(tmp_path) as out, bench(tmp_path) as post:
         await post.send(Purpose.BROADCAST, ["innocent@example.net"])
         await post.send(Purpose.BROADCAST, ["poison@example.net"], body="x" * 50_000)

@@ -51,7 +51,7 @@ async def numbers(ctx: Context, wanted: Wanted, owner: Owner = OWNER, limit: int
     return [one.message.message_id for one in listed.seen]
 
 
-async def test_each_filter_and_all_together(ctx: Context) -> None:
+async def test_r3_each_filter_and_all_together(ctx: Context) -> None:
     everything = list(range(COUNT, 0, -1))
     assert await numbers(ctx, Wanted()) == everything
     assert await numbers(ctx, Wanted(state=DeliveryState.BOUNCED)) == [30, 25, 20, 15, 10, 5]

@@ -70,7 +70,7 @@ async def test_what_is_on_the_list_keeps_its_reason(ctx: Context) -> None:
     assert (page, total) == ([], 0)
 
 
-async def test_a_text_in_addresses_is_looked_for_as_it_is(ctx: Context) -> None:
+async def test_r3_a_text_in_addresses_is_looked_for_as_it_is(ctx: Context) -> None:
     await suppress(ctx, "a_b@example.com", "axb@example.com", "100%@example.com", "o'b\\@example.com")
 
     async def found(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from postroom.control.lock import COMMAND, SERVE, FolderLock, Locked, holder_of
 from postroom.errors import Unavailable
 
 
-def test_a_second_taker_is_told_who_holds_it(tmp_path: Path) -> None:
+def test_q3_z4_a_second_taker_is_told_who_holds_it(tmp_path: Path) -> None:
     held = FolderLock.take(tmp_path, SERVE)
     with pytest.raises(Locked, match=rf"process {os.getpid()} \(serve\)") as refused:
         FolderLock.take(tmp_path, COMMAND)
