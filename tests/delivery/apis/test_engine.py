@@ -125,25 +125,41 @@ async def test_a_peer_that_is_not_there_costs_the_mail_nothing(post: FaultBench)
 
 async def test_a_refused_key_fails_the_connection_and_a_good_one_brings_it_back(post: FaultBench) -> None:
     async with postmark_peer() as peer:
-        bad = error(401, 10, "no valid token")
-        letting_in(peer, bad, bad)  # at the message, and at the next try of the key
+        good, peer.default = peer.default, error(401, 10, "no valid token")
+        way = await api_way_out(post, peer)
+        message = await post.mail(TRANSACTIONAL, [ANN])
+
+        async def is_failed() -> bool:
+            failed = "SELECT connection_failed_at FROM connections WHERE connection_id = :c"
+            return await post.value(failed, c=way) is not None
+
+        async def is_failed_or_backs_off() -> bool:
+            return await is_failed() or post.backs_off(way)
+
+        await play.until(is_failed_or_backs_off)
+        post.time.advance(61.0)
+        await play.until(is_failed)
+        assert emails(peer) == []  # nothing was claimed for a key that does not work
+        peer.default = good
+        post.time.advance(601.0)
+        await post.until_settled()
+        assert await play.state_of(post, message) is SENT
+        assert not await is_failed()
+
+
+async def test_a_key_refused_later_backs_off_and_is_tried_before_the_next_message(post: FaultBench) -> None:
+    async with postmark_peer() as peer:
+        letting_in(peer, error(401, 10, "revoked"))
         way = await api_way_out(post, peer)
         message = await post.mail(TRANSACTIONAL, [ANN])
         await play.until(lambda: play.at_rest(post, way, message))
         assert post.backs_off(way)
+        tried = len(peer.asked)
         post.time.advance(61.0)
-        failed = "SELECT connection_failed_at IS NOT NULL FROM connections WHERE connection_id = :c"
-
-        async def is_failed() -> bool:
-            return bool(await post.value(failed, c=way))
-
-        await play.until(is_failed)
-        assert len(peer.plays) == 0
-        post.time.advance(601.0)
-        await play.until(lambda: play.at_rest(post, way, message))
         await post.until_settled()
-        assert await play.state_of(post, message) is SENT
-        assert not await is_failed()
+        targets = [one.target for one in peer.asked[tried:]]
+        assert targets[0] == "/server"
+        assert targets.count("/email") == 1
 
 
 async def test_ses_keeps_what_it_called_the_message(post: FaultBench) -> None:
