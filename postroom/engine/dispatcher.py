@@ -20,6 +20,7 @@ from postroom.engine.claim import Claimed, Claims, Pick, Refusal, Worker, claim
 from postroom.engine.clock_guard import ClockGuard
 from postroom.engine.clock_steps import ClockSteps
 from postroom.engine.composer import CannotCompose, Composer
+from postroom.engine.evidence import Evidence
 from postroom.engine.host import Deliver
 from postroom.engine.journal import Journal
 from postroom.engine.lanes import MANY, LaneBook, LaneState
@@ -85,6 +86,7 @@ class Dispatcher:
         self._trouble = Trouble(log)
         self._clock_steps = ClockSteps(store, clock, self._guard, settings)
         self._attempts: dict[AttemptId, Attempt] = {}
+        self._evidence = Evidence(store, clock, self._transport_of)
         self._pausing = Pausing(store, self._book, self._runners, self._attempts)
         self._deciding: set[LaneId] = set()
         self._tasks = Tasks("dispatcher")
@@ -453,6 +455,8 @@ class Dispatcher:
                 log.warning("mail waits", lane=state.lane.lane_id, reasons=sorted(state.reasons))
                 lane, reasons = state.lane, sorted(state.reasons) or ["no_connection"]
                 await self._store.write(lambda lane=lane, reasons=reasons: waiting.tell(lane, reasons))  # type: ignore[misc]  # bound at once
+        if self._next_unknown_us is not None:
+            self._evidence.look(self._tasks)
         if self._next_unknown_us is not None and self._next_unknown_us <= now_us:
             policy = self.settings.policy
             woken = await self._store.write(lambda: unknowns.end_due(policy))
@@ -470,6 +474,10 @@ class Dispatcher:
         for state in self._book.lanes.values():
             state.clock_set_back(by_us)
         await self._reread()
+
+    async def _transport_of(self, connection_id: ConnectionId) -> Transport | None:
+        runner = self._runners.get(connection_id)
+        return None if runner is None else await runner.transport()
 
     async def _look_at_unknowns(self) -> None:
         self._next_unknown_us = await self._store.read(unknowns.next_due)

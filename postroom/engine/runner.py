@@ -273,6 +273,10 @@ class Runner:
 
     async def _new_session(self) -> Session:
         """Raises OpenFailed."""
+        return await (await self.transport()).open()
+
+    async def transport(self) -> Transport:
+        """How its mail goes out, with the settings of now. Raises OpenFailed when there is no way."""
         version = self.route.version
         if self._transport is None or self._transport[0] != version:
             connection = await self._load_connection(self.route.account_id, self.connection_id)
@@ -284,7 +288,7 @@ class Runner:
                     )
                 )
             self._transport = (connection.version, transport)
-        return await self._transport[1].open()
+        return self._transport[1]
 
     async def _run(self, slot: _Slot) -> None:
         """Deliver what comes until the session ends."""

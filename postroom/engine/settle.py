@@ -14,7 +14,7 @@ from postroom.core.actor import ENGINE
 from postroom.core.event import EventKind
 from postroom.core.message import DeliveryState, Purpose
 from postroom.core.suppression import Origin, Reason
-from postroom.engine import caps
+from postroom.engine import caps, evidence
 from postroom.engine.retry import Policy
 from postroom.engine.transitions import DeliveryFacts, Transition, after, after_cancel, after_crash, uses_room
 from postroom.ids import AccountId, AttemptId, ConnectionId, DeliveryId, LaneId, ServerId
@@ -177,7 +177,10 @@ class _Batch:
                 if outcome.result is Result.DEFERRED:  # the only one that asks for its age
                     steps = yield from clock_steps.forward_steps()
                     facts = replace(facts, accepted_us=clock_steps.without_steps(steps, facts.accepted_us))
-                move = after(outcome, facts, self._policy, self._at_us, row.attempt_id)
+                can_tell = False
+                if outcome.result is Result.UNKNOWN:
+                    can_tell = yield from evidence.can_tell(row.connection_id)
+                move = after(outcome, facts, self._policy, self._at_us, row.attempt_id, can_tell=can_tell)
             self._move(row, move, outcome)
             if outcome.fault is Fault.SENDER:
                 yield from self._refuse_sender(row, outcome)

@@ -50,9 +50,18 @@ def uses_room(outcome: Outcome) -> bool:
 
 
 def after(
-    outcome: Outcome, facts: DeliveryFacts, policy: Policy, now_us: int, attempt: AttemptId
+    outcome: Outcome,
+    facts: DeliveryFacts,
+    policy: Policy,
+    now_us: int,
+    attempt: AttemptId,
+    *,
+    can_tell: bool = False,
 ) -> Transition:
-    """Where a claimed delivery goes when its newest attempt ended so."""
+    """Where a claimed delivery goes when its newest attempt ended so.
+
+    can_tell: the way it went can be asked later what became of it.
+    """
     tries, resends, crashes = facts.tries, facts.resends, facts.crashes
     if outcome.result is Result.SENT:
         return Transition(DeliveryState.SENT, outcome.text, None, tries, resends, crashes, EventKind.SENT)
@@ -71,7 +80,7 @@ def after(
             return Transition(DeliveryState.BOUNCED, text, None, tries, resends, crashes, EventKind.BOUNCED)
         return Transition(DeliveryState.READY, outcome.text, due, tries, resends, crashes, EventKind.DEFERRED)
     if outcome.result is Result.UNKNOWN:
-        return _after_unknown(outcome.text, facts, policy, now_us)
+        return _after_unknown(outcome.text, facts, policy, now_us, can_tell)
     return Transition(DeliveryState.READY, outcome.text, facts.due_us, tries, resends, crashes)
 
 
@@ -83,12 +92,17 @@ def _broke_in_the_body(outcome: Outcome) -> bool:
     return outcome.result is Result.RETURNED and broke and outcome.fault is Fault.CONNECTION
 
 
-def _after_unknown(text: str, facts: DeliveryFacts, policy: Policy, now_us: int) -> Transition:
-    """Transactional mail is sent again after a wait, at most twice; bulk waits for evidence only where
-    the connection has a source of it, and none has one yet, so it ends here."""
+def _after_unknown(
+    text: str, facts: DeliveryFacts, policy: Policy, now_us: int, can_tell: bool
+) -> Transition:
+    """Transactional mail is sent again after a wait, at most twice; what is not waits for evidence where
+    its connection can tell, and else ends here."""
     tries, resends, crashes = facts.tries, facts.resends, facts.crashes
     if facts.purpose is Purpose.TRANSACTIONAL and resends < policy.unknown_resends:
         due = now_us + int(policy.unknown_wait_s * MICROS)
+        return Transition(DeliveryState.UNKNOWN, text, due, tries, resends, crashes, EventKind.UNKNOWN)
+    if can_tell:
+        due = now_us + int(policy.unknown_hold_s * MICROS)
         return Transition(DeliveryState.UNKNOWN, text, due, tries, resends, crashes, EventKind.UNKNOWN)
     return Transition(DeliveryState.UNVERIFIED, text, None, tries, resends, crashes, EventKind.UNVERIFIED)
 

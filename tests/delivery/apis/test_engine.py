@@ -196,8 +196,7 @@ async def test_ten_equal_refusals_hold_the_connection(post: FaultBench) -> None:
             return until is not None
 
         await play.until(is_held)
-        states = await post.states()
-        assert states[BOUNCED] == 10
+        await post.until(lambda states: states[BOUNCED] == 10)
         kept = await post.value("SELECT data FROM events WHERE kind = 'bounced' LIMIT 1")
         assert json.loads(kept)["class"] == "content"
 
