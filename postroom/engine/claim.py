@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -20,7 +20,7 @@ from postroom.ids import (
     ServerId,
     WorkerId,
 )
-from postroom.storage import hot, lanes, routes
+from postroom.storage import contents, hot, lanes, routes
 from postroom.storage.interface import Rows, Sql, Work
 
 
@@ -84,6 +84,7 @@ class Claims:
     ended: int = 0  # suppressed or cancelled instead of claimed
     next_due: dict[LaneId, int | None] = field(default_factory=dict)  # of lanes that ran short; None: empty
     cap: caps.CapState | None = None
+    bodies: dict[int, bytes] = field(default_factory=dict)  # contents as stored, of what was not known
     moved: dict[LaneId, int] = field(default_factory=dict)  # to these lanes so many, for their From
     out_of_room: bool = False  # bulk or all of it; `cap` has the numbers
     refusal: Refusal | None = None
@@ -106,10 +107,12 @@ def claim(
     version: int,
     picks: Sequence[Pick],
     wanted: int,
+    known: Container[int] = (),
 ) -> Work[Claims]:
     """Take up to `wanted` deliveries of these lanes, in this order, for sessions that are open now.
 
-    account_id: the connection's. version: of the settings its sessions were opened with.
+    account_id: the connection's. version: of the settings its sessions were opened with. known: contents
+    that need not be read; the others come with the claim, since a look of its own costs more than that.
     """
     claims = Claims()
     rows = yield Sql(_EPOCH, {"worker_id": worker.worker_id})
@@ -144,6 +147,11 @@ def claim(
         yield from taker.take(pick, min(pick.quota, wanted - len(claims.claimed)))
     if claims.claimed:
         yield from caps.hold(account_id, connection_id, state, len(claims.claimed))
+        lacking = {one.content_id: one.account_id for one in claims.claimed if one.content_id not in known}
+        try:
+            claims.bodies = yield from contents.bodies(lacking)
+        except Exception:  # one that cannot be read holds its own delivery when it is composed, no other
+            claims.bodies = {}
     if claims.out_of_room:
         # Also when this claim took the last of it: the next look comes with the next room, not later.
         release = yield from caps.next_release(connection_id)

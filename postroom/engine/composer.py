@@ -1,6 +1,6 @@
 """From a claimed delivery to the envelope a transport takes.
 
-Contents are read once for all deliveries of a claim, and a message's bytes are composed once and kept
+Contents come with the claim, and a message's bytes are composed once and kept
 for its other recipients; where they offer to unsubscribe, with a hole for each one's token. What cannot
 be composed is held for a person, never retried for ever. A delivery whose worker died twice while it was
 composed is composed in a child process of limited memory and time; only that child's death holds it.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -22,13 +22,13 @@ from postroom.engine.copies import Copies
 from postroom.engine.reference import reference_of
 from postroom.engine.transitions import CRASHES_TO_ISOLATE
 from postroom.errors import PostroomError
-from postroom.ids import AccountId
 from postroom.logs import logger
 from postroom.mail.address import parse_address, parse_mailbox
 from postroom.mail.compose import compose, needs_eight_bit, needs_utf8
 from postroom.mail.content import Content
 from postroom.mail.unsubscribe import Offer, offer_for, offering
-from postroom.storage.interface import Sql, Store, Work
+from postroom.storage import contents
+from postroom.storage.interface import Store
 from postroom.storage.messages import unpack_content
 from postroom.tracking.links import MailLinks
 from postroom.transports.interface import Envelope
@@ -65,12 +65,15 @@ class Composer:
         self._cache: OrderedDict[int, _Entry] = OrderedDict()
         self._bytes = 0
 
-    async def load(self, claimed: Sequence[Claimed]) -> None:
-        """Read the contents these need, in one look."""
-        missing = {c.content_id: c.account_id for c in claimed if c.content_id not in self._cache}
-        if missing:
-            for content_id, body in await self._store.read(lambda: _bodies(missing)):
-                self._keep(content_id, _Entry(body))
+    @property
+    def known(self) -> Container[int]:
+        """Contents that are kept; may be asked from any thread."""
+        return self._cache
+
+    def keep(self, bodies: Mapping[int, bytes]) -> None:
+        """Contents as stored, read with a claim."""
+        for content_id, body in bodies.items():
+            self._keep(content_id, _Entry(body))
 
     async def envelope(self, claimed: Claimed, offer: Offer) -> Envelope:
         """The envelope of one delivery, its bytes composed. Raises CannotCompose.
@@ -79,7 +82,8 @@ class Composer:
         """
         entry = self._cache.get(claimed.content_id)
         if entry is None:
-            await self.load([claimed])
+            wanted = {claimed.content_id: claimed.account_id}
+            self.keep(await self._store.read(lambda: contents.bodies(wanted)))
             entry = self._cache.get(claimed.content_id)
         if entry is None:
             raise CannotCompose("its content is gone: deleted by retention or lost")
@@ -168,18 +172,6 @@ def with_sender(content: Content, from_mailbox: str | None) -> Content:
     if not from_mailbox:
         return content
     return msgspec.structs.replace(content, sender=parse_mailbox(from_mailbox, "from"))
-
-
-def _bodies(wanted: dict[int, AccountId]) -> Work[list[tuple[int, bytes]]]:
-    found: list[tuple[int, bytes]] = []
-    for content_id, account_id in wanted.items():
-        rows = yield Sql(
-            "SELECT content_id, body FROM contents"
-            " WHERE account_id = :account_id AND content_id = :content_id",
-            {"account_id": account_id, "content_id": content_id},
-        )
-        found += [(row[0], row[1]) for row in rows]
-    return found
 
 
 _CHILD = """

@@ -273,9 +273,9 @@ class Dispatcher:
             for lane in (s.lane,)
         ]
         seen = {s.lane.lane_id: s.changes for s, _ in picked}
-        worker, route = self._worker, runner.route
+        worker, route, known = self._worker, runner.route, self._composer.known
         claims = await self._store.write(
-            lambda: claim(worker, route.account_id, route.connection_id, route.version, picks, wanted)
+            lambda: claim(worker, route.account_id, route.connection_id, route.version, picks, wanted, known)
         )
         self._account_for(claims, seen)
         for lane_id, count in claims.moved.items():
@@ -293,11 +293,7 @@ class Dispatcher:
             await self._pausing.look()
         elif claims.refusal is not None:
             await self._refresh(runner.connection_id)
-        if claims.claimed:
-            try:
-                await self._composer.load(claims.claimed)
-            except Exception as error:  # they are claimed, so they go on: composing reads again
-                log.warning("contents could not be read ahead", error=str(error))
+        self._composer.keep(claims.bodies)
         return claims
 
     def _account_for(self, claims: Claims, seen: dict[LaneId, int]) -> None:

@@ -16,9 +16,9 @@ from postroom.errors import Invalid
 MOST_DEPTH = 64
 MOST_TOKENS = 200_000
 
-# A string with the colon that makes it a name, or one structural character. Possessive, and content with a
-# string that never ends: nothing is read twice.
-_TOKEN = re.compile(rb'"((?:[^"\\]++|\\[\s\S])*+)"?+([ \t\r\n]*+:)?+|[\[\]{},]')
+# A string with the colon that makes it a name, or one structural character, where no quote is escaped any
+# more. Possessive, and content with a string that never ends: nothing is read twice.
+_TOKEN = re.compile(rb'"([^"]*+)"?+([ \t\r\n]*+:)?+|[\[\]{},]')
 _decode = msgspec.json.Decoder().decode
 
 
@@ -36,13 +36,15 @@ def check_shape(body: bytes, *, most_depth: int = MOST_DEPTH, most_tokens: int =
     """
     names: list[set[bytes] | None] = []  # of each open object; None for an array
     tokens = 0
-    for token in _TOKEN.finditer(body):
+    # Of the same length, so that places are the same: a long text is passed over at the speed of a search.
+    flat = body.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+    for token in _TOKEN.finditer(flat):
         tokens += 1
         if tokens > most_tokens:
             raise Malformed("The JSON has too many values")
         if token.lastindex == 2:
             if names and (known := names[-1]) is not None:
-                name = _plain_name(token[1])
+                name = _plain_name(body[token.start(1) : token.end(1)])
                 if name in known:
                     raise Malformed("The JSON has the same name twice in one object")
                 known.add(name)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+
+import pytest
 
 from postroom.core.message import Purpose
 from postroom.engine.claim import Claims
 from postroom.engine.runner import Runner
+from postroom.ids import AccountId
+from postroom.storage import contents
 from postroom.storage.interface import Work
 from tests.support.engine import bench, sink
-
-T = TypeVar("T")
 
 
 async def test_the_last_session_ends_while_it_claims(tmp_path: Path) -> None:
@@ -40,20 +41,22 @@ async def test_the_last_session_ends_while_it_claims(tmp_path: Path) -> None:
         assert await post.until_settled(5.0) == {"sent": 2}
 
 
-async def test_contents_that_cannot_be_read_ahead_lose_no_claim(tmp_path: Path) -> None:
+async def test_contents_that_cannot_be_read_ahead_lose_no_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with sink(tmp_path) as out, bench(tmp_path) as post:
         await post.connection(out.port)
-        read = post.store.read
+        read = contents.bodies
         failed = 0
 
-        async def read_badly(work: Callable[[], Work[T]]) -> T:
+        def read_badly(wanted: Mapping[int, AccountId]) -> Work[dict[int, bytes]]:
             nonlocal failed
-            if "Composer.load" in work.__qualname__ and not failed:
+            if not failed:
                 failed += 1
-                raise RuntimeError("the reader broke")
-            return await read(work)
+                raise RuntimeError("the page is broken")
+            return (yield from read(wanted))
 
-        post.store.read = read_badly  # type: ignore[method-assign]
+        monkeypatch.setattr(contents, "bodies", read_badly)
         await post.send(Purpose.BROADCAST, ["someone@example.net"])
         assert await post.until_settled(5.0) == {"sent": 1}
         assert failed == 1
