@@ -9,7 +9,7 @@ import sqlite3
 import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -180,6 +180,22 @@ def mail_links(public_url: str, *, to_others: bool) -> Check:
     return Check("links in mail", level, text)
 
 
+def ways_out(servers: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+    """Whether each server's mail has a connection that is on; a sandbox needs none."""
+    for one in servers:
+        name = f"server {one['server_id']}"
+        if one["waits"]:
+            kinds = " and ".join(one["waits"])
+            text = f"{kinds} mail waits and no connection that may carry it is on"
+            yield Check(name, Level.WARNING, f"{text}; see `connection list`")
+        elif one["sandbox"]:
+            yield Check(name, Level.OK, "is a sandbox: its mail is captured")
+        elif not one["connections"]:
+            yield Check(name, Level.WARNING, "has no connection, so nothing is sent; see `connection create`")
+        elif not one["on"]:
+            yield Check(name, Level.WARNING, "has no connection that is on; see `connection list`")
+
+
 def inside(health: Mapping[str, Any]) -> Iterator[Check]:
     """What the process that holds the data says of itself."""
     database = health["database"]
@@ -208,6 +224,7 @@ def inside(health: Mapping[str, Any]) -> Iterator[Check]:
         said = f": {one['reason']}" if one["reason"] else ""
         text = f"paused by {one['by']} at {one['since']}{said}; see `queue resume`"
         yield Check(one["what"], Level.WARNING, text)
+    yield from ways_out(health["ways_out"])
     for one in health["default_senders"]:
         sender = one["default_sender"]
         if sender is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 
 from postroom.actions import accounts, connections, identities, keys, pauses, servers
 from postroom.actions.servers import ServerChanges
@@ -15,8 +16,10 @@ from postroom.core.connection import Connection
 from postroom.core.message import Purpose
 from postroom.core.server import Account, Owner, Server
 from postroom.errors import Invalid
+from postroom.ids import ServerId
 from postroom.mail.address import parse_address, parse_mailbox
 from postroom.storage import identities as stored_identities
+from postroom.storage import lanes
 from postroom.storage import notices as stored_notices
 from postroom.storage.interface import Work
 
@@ -67,6 +70,8 @@ async def health(desk: Desk) -> dict[str, object]:
     failed: list[dict[str, object]] = []
     bulk = False
     senders: list[dict[str, object]] = []
+    ways: list[dict[str, object]] = []
+    waiting = await _waiting(desk)
     for account in await accounts.list_accounts(desk.ctx, limit=_MOST_ACCOUNTS):
         whole = Owner(account.account_id, whole_account=True)
         found, _ = await connections.list_connections(desk.ctx, whole, limit=_MOST_EACH)
@@ -74,6 +79,7 @@ async def health(desk: Desk) -> dict[str, object]:
         bulk = bulk or any(_sends_bulk_to_others(one) for one in found)
         known, _ = await servers.list_servers(desk.ctx, whole, limit=_MOST_EACH)
         senders += [await _sender_of(desk, one) for one in known]
+        ways += [_ways_out(one, found, waiting.get(one.server_id, frozenset())) for one in known]
     troubles = await desk.ctx.store.read(lambda: stored_notices.newest(_MOST_TOLD, only_open=True))
     return {
         "pid": os.getpid(),
@@ -84,7 +90,31 @@ async def health(desk: Desk) -> dict[str, object]:
         "public_url": next((one["value"] for one in desk.settings if one["name"] == "public_url"), ""),
         "pauses": [shown_pause(one) for one in await pauses.list_pauses(desk.ctx)],
         "default_senders": senders,
+        "ways_out": ways,
         "troubles": [shown_notice(one) for one in troubles],
+    }
+
+
+async def _waiting(desk: Desk) -> dict[ServerId, frozenset[Purpose]]:
+    """For which purposes mail waits, by server."""
+    found: dict[ServerId, frozenset[Purpose]] = {}
+    for lane, _ in await desk.ctx.store.read(lanes.with_mail):
+        found[lane.server_id] = found.get(lane.server_id, frozenset()) | {lane.purpose}
+    return found
+
+
+def _ways_out(server: Server, known: Sequence[Connection], waiting: frozenset[Purpose]) -> dict[str, object]:
+    """How many connections a server has, how many are on, and the purposes that wait with none on."""
+    mine = [one for one in known if one.server_id in (None, server.server_id)]
+    on = [one for one in mine if one.active and one.disabled_at_us is None]
+    carried = {purpose for one in on for purpose in one.purposes}
+    return {
+        "server_id": server.server_id,
+        "name": server.name,
+        "sandbox": server.sandbox,
+        "connections": len(mine),
+        "on": len(on),
+        "waits": sorted(waiting - carried),
     }
 
 

@@ -8,7 +8,7 @@ facts of this moment.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 from postroom.actions.context import Context
@@ -19,7 +19,7 @@ from postroom.core.server import Owner
 from postroom.engine.dispatcher import Dispatcher, speaks
 from postroom.engine.reasons import MEANING, candidate_of, pause_behind, paused_by, waits_for
 from postroom.engine.router import FRESH, Health, load_decision, load_facts
-from postroom.engine.routing import Facts, Judged, decide
+from postroom.engine.routing import Facts, Judged, Reason, decide
 from postroom.ids import ConnectionId, LaneId
 from postroom.storage import lanes, messages, queue, routes
 from postroom.storage.interface import Work
@@ -238,9 +238,26 @@ def _waiting(
         return "its lane", ()
     facts = yield from load_facts(lane, _health(dispatcher), speaks)
     decision = decide(facts)
-    candidates = tuple(_candidate(one, facts) for one in decision.judged)
+    candidates: list[CandidateTold] = []
+    for one in decision.judged:
+        told = yield from _failure_told(_candidate(one, facts), dispatcher)
+        candidates.append(told)
     serving = dispatcher is not None and dispatcher.running
-    return waits_for(delivery.due_us, facts, decision, serving=serving), candidates
+    return waits_for(delivery.due_us, facts, decision, serving=serving), tuple(candidates)
+
+
+def _failure_told(one: CandidateTold, dispatcher: Dispatcher | None) -> Work[CandidateTold]:
+    """With what made it fail, and when the engine tries it again by itself."""
+    if one.reason != Reason.FAILED.value:
+        return one
+    connection_id = ConnectionId(one.connection_id)
+    route = yield from routes.route(connection_id)
+    why = route.failed_reason if route is not None else None
+    return replace(
+        one,
+        meaning=one.meaning + (f": {why}" if why else ""),
+        until=to_iso(_health(dispatcher)(connection_id).next_probe),
+    )
 
 
 def _health(dispatcher: Dispatcher | None) -> Callable[[ConnectionId], Health]:

@@ -34,6 +34,7 @@ class Health:
     blocked_bulk_until: int | None = None
     blocked_all_until: int | None = None
     day_full: bool = False  # of what blocks: today's cap, not the hour's
+    next_probe: int | None = None  # while it has failed
 
 
 FRESH = Health()

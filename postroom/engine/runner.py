@@ -117,7 +117,12 @@ class Runner:
     def health(self) -> Health:
         room = self.room
         return Health(
-            self.troubles.backoff_until_us, room.cap, room.bulk_until, room.all_until, room.day_full
+            self.troubles.backoff_until_us,
+            room.cap,
+            room.bulk_until,
+            room.all_until,
+            room.day_full,
+            self._next_probe_us(),
         )
 
     @property
@@ -498,6 +503,13 @@ class Runner:
         urgent = self._inbox[0].purpose is Purpose.TRANSACTIONAL
         if len(self._slots) < self._most_sessions(transactional=urgent):
             self._open_one()
+
+    def _next_probe_us(self) -> int | None:
+        if self.route.failed_at is None or not self.route.enabled or self.route.deleted:
+            return None
+        clock = self._host.clock
+        left_s = self._probed_s + self._host.settings.probe_every_s - clock.steady_s()
+        return clock.now_us() + int(max(0.0, left_s) * MICROS)
 
     async def _probe(self) -> None:
         """Does it work again? Opens a session and closes it."""

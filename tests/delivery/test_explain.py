@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from postroom.actions.context import Context
+from postroom.clock import to_iso
 from postroom.core.message import DeliveryState, Purpose
+from postroom.core.server import Owner
+from postroom.engine.explain import explain
 from postroom.engine.reasons import MEANING
 from postroom.engine.router import load_decision
 from postroom.engine.routing import Candidate, Facts, Reason, decide
-from tests.support.engine import bench, sink
+from postroom.keyring import KeyRing
+from tests.support.clock import FakeClock
+from tests.support.context import FakeProber
+from tests.support.engine import QUICK, bench, sink
 from tests.support.seed_rows import ACCOUNT
 
 DOCS = (Path(__file__).parents[2] / "docs" / "explain.md").read_text()
@@ -54,6 +63,30 @@ def test_each_fact_gives_its_reason(change: dict[str, object], reason: Reason) -
     decision = decide(Facts(1_000, "transactional", "s@example.com", True, None, (one,)))
     assert decision.reason_for(1) is reason
     assert decision.chosen == ((1,) if reason is Reason.CHOSEN else ())
+
+
+async def test_a_failed_connection_is_told_with_its_cause_and_when_it_is_tried_again(tmp_path: Path) -> None:
+    clock = FakeClock()
+    settings = replace(QUICK, failed_after_s=0.1, probe_every_s=600.0)
+    async with bench(tmp_path, clock=clock, settings=settings) as post:
+        connection = await post.connection(1)  # nobody listens there
+        message = await post.send(Purpose.TRANSACTIONAL, ["a@example.net"])
+        ctx = Context(post.store, clock, KeyRing.create(tmp_path / "ring"), post.engine, FakeProber())
+        owner = Owner(ACCOUNT, whole_account=True)
+        async with asyncio.timeout(10.0):
+            while (route := post.engine.runners.get(connection)) is None or route.route.failed_at is None:
+                clock.advance(0.05)
+                await asyncio.sleep(0.005)
+        found_us = clock.now_us()
+        clock.advance(100.0)
+        (delivery,) = (await explain(ctx, post.engine, owner, str(message))).deliveries
+        (told,) = delivery.candidates
+        assert (told.reason, told.until) == ("failed", to_iso(found_us + 600_000_000))
+        assert "refused" in told.meaning.partition(": ")[2]
+        assert delivery.waits_for is not None
+        # Without an engine there is nobody to try it again.
+        (delivery,) = (await explain(ctx, None, owner, str(message))).deliveries
+        assert delivery.candidates[0].until is None
 
 
 def test_rank_is_by_preference_then_room_then_number() -> None:

@@ -145,7 +145,7 @@ def test_config_shows_what_the_running_one_is_set_to(live: Serve) -> None:
     assert (found["drain"], found["http"]) == ("30s", "127.0.0.1:0")
 
 
-def test_doctor_is_content_with_a_folder_that_is_served(live: Serve, keys: dict[str, Any]) -> None:
+def test_doctor_is_content_with_a_folder_that_is_served(live: Serve, connection: int) -> None:
     done = postroom("doctor", "--json", data=live.data)
     document = json.loads(done.stdout)
     bad = [one for one in document["checks"] if one["level"] != "ok"]

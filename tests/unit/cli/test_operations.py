@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from postroom.actions.keys import authenticate
+from postroom.cli.checks import Level, ways_out
 from postroom.control.desk import Desk
 from postroom.control.operations import TABLE, run
 from postroom.errors import Denied, Invalid, NotFound, Unauthenticated
@@ -216,6 +217,33 @@ async def test_an_attachment_must_be_base64(desk: Desk, data: str) -> None:
     attachment = {"name": "a", "content_type": "text/plain", "data": data}
     with pytest.raises(Invalid, match="base64"):
         await ask(desk, "message.send", to=["a@example.net"], text="x", attachments=[attachment])
+
+
+async def test_health_names_servers_whose_mail_has_no_way_out(desk: Desk) -> None:
+    await ask(desk, "bootstrap", sender="shop@example.com")
+
+    async def told() -> list[tuple[str, str]]:
+        health = await ask(desk, "health")
+        return [(one.name, one.text) for one in ways_out(health["ways_out"]) if one.level is Level.WARNING]
+
+    assert await told() == [("server 1", "has no connection, so nothing is sent; see `connection create`")]
+    await ask(desk, "server.create", name="box", sandbox=True)
+    number = (await ask(desk, "connection.create", fields=SMTP, secrets=LOGIN))["connection_id"]
+    assert await told() == []
+    await ask(desk, "message.send", to=["a@example.net"], text="hello")
+    assert await told() == []
+    await ask(desk, "connection.update", connection=number, fields={"enabled": False})
+    assert await told() == [
+        (
+            "server 1",
+            "transactional mail waits and no connection that may carry it is on; see `connection list`",
+        )
+    ]
+    change = {"enabled": True, "for_transactional": False, "for_sequence": True}
+    await ask(desk, "connection.update", connection=number, fields=change)
+    assert [name for name, _ in await told()] == ["server 1"]
+    await ask(desk, "message.cancel", message="1")
+    assert await told() == []
 
 
 async def test_health_names_senders_nobody_vouches_for(desk: Desk) -> None:
