@@ -414,12 +414,14 @@ class Dispatcher:
                 self._book.wake(state, min(dues), len(dues))
         for lane_id in settled.moved:
             waiting.moved(self._book.lanes.get(lane_id))
+        for connection_id, lane_id in settled.lacking:
+            known = self._book.lanes.get(lane_id)
+            if known is not None:
+                known.refused_by(connection_id)
         for connection_id, sender in settled.sender_refused:
             for state in self._book.lanes.values():
-                # At once: until the lane is decided anew it would be claimed for the same refusal again.
                 if state.lane.sender in (sender, ""):
-                    state.chosen = tuple(one for one in state.chosen if one != connection_id)
-                    state.stale = True
+                    state.refused_by(connection_id)
         self.news_of_held.extend(settled.held)
         if settled.unknown:
             self._tasks.spawn(self._look_at_unknowns())

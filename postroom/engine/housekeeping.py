@@ -54,6 +54,7 @@ class Cleared:
 
     idempotency: int = 0
     refused_senders: int = 0
+    lacks: int = 0
     cap_hours: int = 0
     cap_days: int = 0
     contents: int = 0
@@ -110,6 +111,7 @@ class Housekeeping:
 
         cleared.idempotency = await self._drain(lambda: idempotency.forget(oldest_request_us, SLICE))
         cleared.refused_senders = await self._drain(lambda: _delete(_REFUSED_SENDERS, now_us))
+        cleared.lacks = await self._drain(lambda: _delete(_LACKS, now_us))
         cleared.cap_hours = await self._drain(lambda: _delete(_CAP_HOURS, hour))
         cleared.cap_days = await self._drain(lambda: _delete(_CAP_DAYS, day))
         cleared.notices = await self._drain(lambda: notices.forget(oldest_event_us, SLICE))
@@ -186,6 +188,10 @@ class Window:
 
 # --- tables whose rows depend on nothing else ------------------------------------------------------------
 
+_LACKS = (
+    "DELETE FROM lacks WHERE (connection_id, need) IN"
+    " (SELECT connection_id, need FROM lacks WHERE until <= :oldest LIMIT :n) RETURNING 1"
+)
 _REFUSED_SENDERS = (
     "DELETE FROM refused_senders WHERE (connection_id, sender) IN"
     " (SELECT connection_id, sender FROM refused_senders WHERE until <= :oldest LIMIT :n) RETURNING 1"

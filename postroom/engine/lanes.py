@@ -40,6 +40,12 @@ class LaneState:
     def has_work(self, now_us: int) -> bool:
         return self.next_due_us is not None and self.next_due_us <= now_us and not self.paused
 
+    def refused_by(self, connection_id: ConnectionId) -> None:
+        """This one will not take it. At once: until the lane is decided anew it would be claimed for the
+        same refusal again."""
+        self.chosen = tuple(one for one in self.chosen if one != connection_id)
+        self.stale = True
+
     @property
     def transactional(self) -> bool:
         return self.lane.purpose is Purpose.TRANSACTIONAL

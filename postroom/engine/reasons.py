@@ -21,6 +21,7 @@ MEANING: dict[Reason, str] = {
     Reason.PURPOSE_NOT_ALLOWED: "not switched on for this purpose",
     Reason.SENDER_NOT_PROVEN: "nobody vouched for this From",
     Reason.NO_SENDER: "the mail names no From, and this connection has none of its own",
+    Reason.CANNOT_CARRY: "its server lacks what the message needs; asked again after an hour",
     Reason.NO_TRANSPORT: "its delivery method cannot be spoken by this version",
     Reason.NEEDS_PARTS: "its vendor's API takes parts of a message, and this mail is true only as a whole",
     Reason.HOUR_FULL: "no room left in its hourly cap for this kind of mail",

@@ -13,12 +13,14 @@ import msgspec
 
 from postroom.core.connection import DeliveryMethod
 from postroom.core.message import Purpose
+from postroom.core.need import stands_against
 from postroom.engine.caps import UNCAPPED, CapState
 from postroom.engine.lanes import LaneState
 from postroom.engine.routing import Candidate, Decision, Facts, Paused, decide, purposes_of
 from postroom.ids import AccountId, ConnectionId, LaneId
-from postroom.storage import identities, pauses, routes
+from postroom.storage import identities, lacks, pauses, routes
 from postroom.storage.interface import Store, Work, now
+from postroom.storage.lacks import Lack
 from postroom.storage.lanes import Lane
 from postroom.storage.pauses import Pause, PauseScope
 from postroom.storage.routes import Route
@@ -48,6 +50,7 @@ def candidate(
     now_us: int,
     has_transport: bool,
     paused: Paused | None = None,
+    lacking_until: int | None = None,
 ) -> Candidate:
     """One connection as `routing` looks at it, for this kind of mail."""
     transactional = purpose is Purpose.TRANSACTIONAL
@@ -79,8 +82,14 @@ def candidate(
         full_until=until if blocked else None,
         own_sender=route.own_sender,
         paused=paused,
-        needs_parts=route.delivery_method == DeliveryMethod.API and vendor_row(route.vendor).needs_parts,
+        needs_parts=needs_parts(route),
+        lacking_until=lacking_until,
     )
+
+
+def needs_parts(route: Route) -> bool:
+    """Whether its API takes no finished message."""
+    return route.delivery_method == DeliveryMethod.API and vendor_row(route.vendor).needs_parts
 
 
 def gather(
@@ -92,8 +101,13 @@ def gather(
     has_transport: Callable[[Route], bool],
     now_us: int,
     paused: Iterable[Pause] = (),
+    lacks: Iterable[Lack] = (),
 ) -> Facts:
     """All that a decision for this lane depends on."""
+    lacking: dict[ConnectionId, int] = {}
+    for lack in lacks:
+        if stands_against(lack.need, lane.needs):
+            lacking[lack.connection_id] = max(lack.until_us, lacking.get(lack.connection_id, 0))
     stopped = {(one.scope, one.target_id): _told(one) for one in paused}
     return Facts(
         at=now_us,
@@ -110,6 +124,7 @@ def gather(
                 now_us,
                 has_transport(route),
                 stopped.get((PauseScope.CONNECTION, route.connection_id)),
+                lacking.get(route.connection_id),
             )
             for route in candidates
             if route.server_id in (None, lane.server_id) and route.account_id == lane.account_id
@@ -117,6 +132,7 @@ def gather(
         server_paused=stopped.get((PauseScope.SERVER, lane.server_id)),
         all_paused=stopped.get((PauseScope.ALL, 0)),
         form=lane.form.value,
+        needs=lane.needs,
     )
 
 
@@ -133,7 +149,10 @@ def load_facts(
     proven = yield from identities.proven(lane.account_id, lane.server_id, lane.sender)
     refusals = yield from routes.refusals_of(lane.account_id, lane.sender, found, at_us)
     stopped = yield from pauses.concerning(lane.account_id, lane.server_id)
-    return gather(lane, found, proven, refusals, health, has_transport, at_us, stopped)
+    known: list[Lack] = []
+    if lane.needs:
+        known = yield from lacks.of_account(lane.account_id, at_us)
+    return gather(lane, found, proven, refusals, health, has_transport, at_us, stopped, known)
 
 
 class Router:

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     NO_SENDER = "no_sender"  # the mail names no From and this connection has none of its own
     NO_TRANSPORT = "no_transport"  # its delivery method cannot be spoken here
     NEEDS_PARTS = "needs_parts"  # its API takes no finished message, and this mail is true only as one
+    CANNOT_CARRY = "cannot_carry"  # its peer lacks what the message needs (SMTPUTF8, 8BITMIME, size)
     HOUR_FULL = "hour_full"  # no room in this hour's cap (or only what is kept back for transactional)
     DAY_FULL = "day_full"  # no room in today's cap
 
@@ -66,6 +67,7 @@ class Candidate(msgspec.Struct, frozen=True):
     hour_room: int = 0  # for this lane's kind of mail
     day_room: int = 0
     full_until: int | None = None
+    lacking_until: int | None = None  # found unable to carry what this lane's mail needs; forgotten then
     own_sender: str = ""  # it alone may write this address in From
     paused: Paused | None = None
     needs_parts: bool = False
@@ -83,6 +85,7 @@ class Facts(msgspec.Struct, frozen=True):
     server_paused: Paused | None = None
     all_paused: Paused | None = None
     form: str = Form.PARTS.value
+    needs: tuple[str, ...] = ()
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -135,6 +138,7 @@ def _judge(c: Candidate, facts: Facts) -> Judged:
         (not _may_write(c, facts), Reason.SENDER_NOT_PROVEN, None),
         (not c.has_transport, Reason.NO_TRANSPORT, None),
         (c.needs_parts and facts.form != Form.PARTS, Reason.NEEDS_PARTS, None),
+        (_later(c.lacking_until, now), Reason.CANNOT_CARRY, c.lacking_until),
         (not c.enabled, Reason.SWITCHED_OFF, None),
         (c.disabled_at is not None, Reason.DISABLED, None),
         (facts.all_paused is not None, Reason.ALL_PAUSED, None),

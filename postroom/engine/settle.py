@@ -12,15 +12,26 @@ from dataclasses import dataclass, field, replace
 
 from postroom.core.actor import ENGINE
 from postroom.core.event import EventKind
-from postroom.core.message import DeliveryState, Purpose
+from postroom.core.message import DeliveryState, Form, Purpose
+from postroom.core.need import stands_against
 from postroom.core.suppression import Origin, Reason
 from postroom.engine import caps, evidence
 from postroom.engine.retry import Policy
-from postroom.engine.transitions import DeliveryFacts, Transition, after, after_cancel, after_crash, uses_room
+from postroom.engine.router import needs_parts
+from postroom.engine.transitions import (
+    DeliveryFacts,
+    Transition,
+    after,
+    after_cancel,
+    after_crash,
+    takes_a_step,
+    uses_room,
+)
 from postroom.ids import AccountId, AttemptId, ConnectionId, DeliveryId, LaneId, ServerId
 from postroom.mail import bounce
-from postroom.storage import audit, clock_steps, hot, suppressions
+from postroom.storage import audit, clock_steps, hot, lacks, lanes, routes, suppressions
 from postroom.storage.interface import Sql, Work, now
+from postroom.storage.lacks import Lack
 from postroom.transports.interface import Fault, Outcome, Result
 
 
@@ -69,6 +80,7 @@ class Settled:
     unknown: int = 0
     sender_refused: set[tuple[ConnectionId, str]] = field(default_factory=set)
     held: list[HeldDelivery] = field(default_factory=list)
+    lacking: set[tuple[ConnectionId, LaneId]] = field(default_factory=set)  # cannot carry this lane's mail
     unexpected: list[AttemptId] = field(default_factory=list)  # not open: settled before, or never there
 
     def add(self, other: Settled) -> None:
@@ -78,6 +90,7 @@ class Settled:
         self.moved |= other.moved
         self.unknown += other.unknown
         self.sender_refused |= other.sender_refused
+        self.lacking |= other.lacking
         self.held += other.held
         self.unexpected += other.unexpected
 
@@ -162,6 +175,8 @@ class _Batch:
     def add(self, one: Ended, row: _Attempt) -> Work[None]:
         """One outcome; the rare cases write at once."""
         outcome = one.outcome
+        if outcome.lacks and row.holds_claim and not one.cancelled:
+            row, outcome = yield from self._carried_by_another(row, outcome)
         transactional = row.purpose == Purpose.TRANSACTIONAL
         self._usage.add(
             row.account_id, row.connection_id, row.day, used=uses_room(outcome), transactional=transactional
@@ -174,7 +189,7 @@ class _Batch:
                 move = after_cancel(row.facts)
             else:
                 facts = row.facts
-                if outcome.result is Result.DEFERRED:  # the only one that asks for its age
+                if takes_a_step(outcome):  # the only one that asks for its age
                     steps = yield from clock_steps.forward_steps()
                     facts = replace(facts, accepted_us=clock_steps.without_steps(steps, facts.accepted_us))
                 can_tell = False
@@ -267,6 +282,27 @@ class _Batch:
             ),
             outcome,
         )
+
+    def _carried_by_another(self, row: _Attempt, outcome: Outcome) -> Work[tuple[_Attempt, Outcome]]:
+        """Remember what the peer lacks; where another connection may have it the mail goes there."""
+        until = self._at_us + int(self._policy.sender_refusal_s * 1_000_000)
+        lack = Lack(row.connection_id, outcome.lacks, until)
+        yield from lacks.record(row.account_id, lack, outcome.text)
+        lane_id = yield from lanes.needing(row.lane_id, outcome.lacks)
+        lane = yield from lanes.get(lane_id)
+        assert lane is not None
+        known = yield from lacks.of_account(row.account_id, self._at_us)
+        without = {one.connection_id for one in known if stands_against(one.need, lane.needs)}
+        others = [
+            route
+            for route in (yield from routes.routes_of(row.account_id, row.server_id))
+            if route.connection_id not in without and route.enabled and route.disabled_at is None
+            if lane.form is Form.PARTS or not needs_parts(route)
+        ]
+        self._settled.lacking.add((row.connection_id, lane_id))
+        if not any(lane.purpose in route.purposes for route in others):
+            return row, outcome
+        return replace(row, lane_id=lane_id), replace(outcome, result=Result.RETURNED)
 
     def _refuse_sender(self, row: _Attempt, outcome: Outcome) -> Work[None]:
         """This connection refuses this From: the pair is set aside for an hour or until something changes."""

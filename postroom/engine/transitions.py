@@ -71,7 +71,7 @@ def after(
         )
     if outcome.result is Result.HELD:
         return Transition(DeliveryState.HELD, outcome.text, None, tries, resends, crashes, EventKind.HELD)
-    if outcome.result is Result.DEFERRED or _broke_in_the_body(outcome):
+    if takes_a_step(outcome):
         tries += 1
         jitter = (attempt * 0x9E3779B1 % 2**32) / 2**32  # the same unit run twice gives the same time
         due = next_attempt_us(policy, facts.purpose, tries, facts.accepted_us, now_us, jitter)
@@ -84,12 +84,13 @@ def after(
     return Transition(DeliveryState.READY, outcome.text, facts.due_us, tries, resends, crashes)
 
 
-def _broke_in_the_body(outcome: Outcome) -> bool:
-    """The way out's trouble, but the room is used up. Without a step of its schedule, a message that always
-    breaks its peer would be tried without end, and eat the cap. An API that answers it is throttled is heard:
-    that is about the way out alone."""
-    broke = outcome.begun and outcome.phase is not Phase.DONE
-    return outcome.result is Result.RETURNED and broke and outcome.fault is Fault.CONNECTION
+def takes_a_step(outcome: Outcome) -> bool:
+    """Whether it is a step of the retry schedule, which depends on the delivery's age: refused for now, or
+    broken off in the body. That is the way out's trouble, but the room is used up; a message that always
+    breaks its peer would be tried without end, and eat the cap. An API that answers it is throttled is
+    heard: that is about the way out alone."""
+    broke = outcome.begun and outcome.phase is not Phase.DONE and outcome.fault is Fault.CONNECTION
+    return outcome.result is Result.DEFERRED or (outcome.result is Result.RETURNED and broke)
 
 
 def _after_unknown(

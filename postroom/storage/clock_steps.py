@@ -157,3 +157,4 @@ def cut_to(release_us: int, held_us: int, refused_us: int) -> Work[None]:
         )
     yield Sql("UPDATE connections SET held_until = :until WHERE held_until > :until", {"until": held_us})
     yield Sql("UPDATE refused_senders SET until = :until WHERE until > :until", {"until": refused_us})
+    yield Sql("UPDATE lacks SET until = :until WHERE until > :until", {"until": refused_us})

@@ -17,6 +17,7 @@ from postroom.core.event import EventKind
 from postroom.core.message import Purpose
 from postroom.core.server import Owner
 from postroom.ids import AccountId, ConnectionId, ServerId
+from postroom.storage import lacks
 from postroom.storage.hot import INSERT_EVENT
 from postroom.storage.interface import Sql, Work
 from postroom.storage.tables import connection_secrets, connections, refused_senders
@@ -129,8 +130,8 @@ def change(
 ) -> Work[Connection | None]:
     """Store new settings if the stored version still is `version`, else None; the version goes up.
 
-    sealed: secrets to set; cleared: names of secrets to remove. A short hold ends and refused senders
-    are forgotten: both were about the settings before.
+    sealed: secrets to set; cleared: names of secrets to remove. A short hold ends, and refused senders
+    and what its peer lacked are forgotten: all were about the settings before.
     """
     rows = yield (
         update(connections)
@@ -156,6 +157,7 @@ def change(
         refused_senders.c.account_id == connection.account_id,
         refused_senders.c.connection_id == connection.connection_id,
     )
+    yield from lacks.forget(connection.account_id, connection.connection_id)
     return _connection(rows[0])
 
 
@@ -206,6 +208,7 @@ def mark_deleted(connection: Connection, at_us: int) -> Work[None]:
         refused_senders.c.account_id == connection.account_id,
         refused_senders.c.connection_id == connection.connection_id,
     )
+    yield from lacks.forget(connection.account_id, connection.connection_id)
 
 
 def add_event(connection: Connection, kind: EventKind, at_us: int, data: Mapping[str, object]) -> Work[None]:

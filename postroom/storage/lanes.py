@@ -1,11 +1,12 @@
-"""Lanes: one for each (server, purpose, stream, From, preferred connection, form) that mail was sent in."""
+"""Lanes: one for each (server, purpose, stream, From, preferred connection, form, needs) of mail."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from postroom.core.message import Form, Purpose
+from postroom.core.need import with_need
 from postroom.ids import AccountId, ConnectionId, LaneId, ServerId
 from postroom.storage.interface import Sql, Work
 
@@ -22,13 +23,14 @@ class Lane:
     sender: str
     preferred: ConnectionId | None
     form: Form = Form.PARTS
+    needs: tuple[str, ...] = ()  # `core.need`
 
 
-_COLUMNS = "lane_id, account_id, server_id, purpose, stream, sender, preferred_connection_id, form"
+_COLUMNS = "lane_id, account_id, server_id, purpose, stream, sender, preferred_connection_id, form, needs"
 
 
 def _lane(row: Sequence[object]) -> Lane:
-    lane_id, account, server, purpose, stream, sender, preferred, form = row
+    lane_id, account, server, purpose, stream, sender, preferred, form, needs = row
     assert isinstance(lane_id, int)
     assert isinstance(account, int)
     assert isinstance(server, int)
@@ -42,6 +44,7 @@ def _lane(row: Sequence[object]) -> Lane:
         str(sender),
         ConnectionId(preferred) if preferred else None,
         Form(str(form)),
+        tuple(str(needs).split()),
     )
 
 
@@ -57,7 +60,7 @@ def with_mail() -> Work[list[tuple[Lane, int]]]:
         f"SELECT {_COLUMNS}, (SELECT r.due FROM ready r WHERE r.lane_id = lanes.lane_id"  # noqa: S608
         " ORDER BY r.due LIMIT 1) AS first_due FROM lanes"
     )
-    return [(_lane(row[:8]), row[8]) for row in rows if row[8] is not None]
+    return [(_lane(row[:9]), row[9]) for row in rows if row[9] is not None]
 
 
 def ensure(
@@ -68,6 +71,7 @@ def ensure(
     sender: str,
     preferred: ConnectionId | None = None,
     form: Form = Form.PARTS,
+    needs: tuple[str, ...] = (),
 ) -> Work[LaneId]:
     """The lane of this key, made when absent."""
     key = {
@@ -78,19 +82,21 @@ def ensure(
         "sender": sender,
         "preferred": preferred or 0,
         "form": form.value,
+        "needs": " ".join(needs),
     }
     rows = yield Sql(
         "SELECT lane_id FROM lanes WHERE account_id = :account_id AND server_id = :server_id"
         " AND purpose = :purpose AND stream = :stream AND sender = :sender"
-        " AND preferred_connection_id = :preferred AND form = :form",
+        " AND preferred_connection_id = :preferred AND form = :form AND needs = :needs",
         key,
     )
     if not rows:
         rows = yield Sql(
             "INSERT INTO lanes"
-            " (account_id, server_id, purpose, stream, sender, preferred_connection_id, form)"
-            " VALUES (:account_id, :server_id, :purpose, :stream, :sender, :preferred, :form)"
-            " ON CONFLICT (account_id, server_id, purpose, stream, sender, preferred_connection_id, form)"
+            " (account_id, server_id, purpose, stream, sender, preferred_connection_id, form, needs)"
+            " VALUES (:account_id, :server_id, :purpose, :stream, :sender, :preferred, :form, :needs)"
+            " ON CONFLICT"
+            " (account_id, server_id, purpose, stream, sender, preferred_connection_id, form, needs)"
             " DO UPDATE SET stream = excluded.stream RETURNING lane_id",
             key,
         )
@@ -100,19 +106,37 @@ def ensure(
 
 def sister(lane_id: LaneId, sender: str) -> Work[LaneId]:
     """The lane of the same mail with another From."""
-    lane = yield from get(lane_id)
-    assert lane is not None
-    found = yield from ensure(
-        lane.account_id, lane.server_id, lane.purpose, lane.stream, sender, lane.preferred, lane.form
-    )
-    return found
+    lane = yield from _known(lane_id)
+    return (yield from _ensured(replace(lane, sender=sender)))
 
 
 def preferring(lane_id: LaneId, connection_id: ConnectionId) -> Work[LaneId]:
     """The sister of a lane whose mail tries this connection first."""
+    lane = yield from _known(lane_id)
+    return (yield from _ensured(replace(lane, preferred=connection_id)))
+
+
+def needing(lane_id: LaneId, need: str) -> Work[LaneId]:
+    """The sister of a lane whose mail needs this too."""
+    lane = yield from _known(lane_id)
+    return (yield from _ensured(replace(lane, needs=with_need(lane.needs, need))))
+
+
+def _known(lane_id: LaneId) -> Work[Lane]:
     lane = yield from get(lane_id)
     assert lane is not None
+    return lane
+
+
+def _ensured(lane: Lane) -> Work[LaneId]:
     found = yield from ensure(
-        lane.account_id, lane.server_id, lane.purpose, lane.stream, lane.sender, connection_id, lane.form
+        lane.account_id,
+        lane.server_id,
+        lane.purpose,
+        lane.stream,
+        lane.sender,
+        lane.preferred,
+        lane.form,
+        lane.needs,
     )
     return found

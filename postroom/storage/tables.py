@@ -237,6 +237,17 @@ refused_senders = Table(
     _text("reply"),
 )
 
+# What a connection's peer was found unable to carry, and when that is forgotten.
+lacks = Table(
+    "lacks",
+    metadata,
+    _int("account_id"),
+    _int("connection_id", key=True),
+    _text("need", key=True),  # smtputf8, 8bitmime, size>N
+    _int("until"),
+    _text("text"),
+)
+
 # What a person stopped: nothing of it is claimed until it is resumed. A switch of its own, beside the five
 # kinds of off a connection knows.
 pauses = Table(
@@ -328,8 +339,16 @@ lanes = Table(
     _text("sender"),
     _int("preferred_connection_id", 0),  # tried first, for what was unknown there; 0: none
     _text("form", "parts"),  # parts, or bytes where only finished bytes say it truly
+    _text("needs", ""),  # beyond plain SMTP, separated by spaces; known once a connection lacked it
     UniqueConstraint(
-        "account_id", "server_id", "purpose", "stream", "sender", "preferred_connection_id", "form"
+        "account_id",
+        "server_id",
+        "purpose",
+        "stream",
+        "sender",
+        "preferred_connection_id",
+        "form",
+        "needs",
     ),
 )
 

@@ -64,6 +64,7 @@ class Outcome:
     `begun`: 354 was seen and the first byte of the body was written, so it uses room under the caps.
     `session_usable`: the session may carry another message.
     `before_mail_reply`: nothing was answered to MAIL; on a reused session this means it was stale.
+    `lacks`: what this peer lacks to carry this message (`core.need`), which another may have.
     """
 
     result: Result
@@ -76,6 +77,7 @@ class Outcome:
     begun: bool = False
     session_usable: bool = True
     before_mail_reply: bool = False
+    lacks: str = ""
 
 
 class StartTls(StrEnum):

@@ -38,9 +38,14 @@ def stopped(text: str, phase: Phase, *, begun: bool = False, usable: bool = True
     )
 
 
-def cannot_carry(text: str, enhanced: str) -> Outcome:
-    """This peer cannot take this message; found out before anything was said about it."""
-    return Outcome(Result.BOUNCED, Fault.MESSAGE, Phase.MAIL, enhanced=enhanced, text=clean_text(text))
+def cannot_carry(text: str, enhanced: str, lacks: str = "") -> Outcome:
+    """This peer cannot take this message; found out before anything was said about it.
+
+    lacks: what another peer may have (`core.need`); empty: nobody can carry it.
+    """
+    return Outcome(
+        Result.BOUNCED, Fault.MESSAGE, Phase.MAIL, enhanced=enhanced, text=clean_text(text), lacks=lacks
+    )
 
 
 def cannot_open(text: str, phase: Phase, fault: Fault = Fault.CONNECTION) -> Outcome:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from postroom.core import need
 from postroom.transports import smtp_outcomes as outcomes
 from postroom.transports.interface import Checkpoints, Envelope, Outcome, Phase, SmtpTarget
 from postroom.transports.smtp_login import redact
@@ -141,14 +142,16 @@ class SmtpSession:
         parameters = f" SIZE={len(content)}" if self._size else ""
         if self._most_bytes and len(content) > self._most_bytes:
             text = f"the message has {len(content)} bytes, the server takes at most {self._most_bytes}"
-            return outcomes.cannot_carry(text, "5.3.4")
+            return outcomes.cannot_carry(text, "5.3.4", need.larger_than(self._most_bytes))
         if envelope.eight_bit or not content.isascii():
             if not self._eight_bit:
-                return outcomes.cannot_carry("the message needs 8BITMIME, which the server lacks", "5.6.3")
+                text = "the message needs 8BITMIME, which the server lacks"
+                return outcomes.cannot_carry(text, "5.6.3", need.EIGHT_BIT)
             parameters += " BODY=8BITMIME"
         if envelope.utf8 or not (sender.isascii() and recipient.isascii()):
             if not self._utf8:
-                return outcomes.cannot_carry("the message needs SMTPUTF8, which the server lacks", "5.6.7")
+                text = "the message needs SMTPUTF8, which the server lacks"
+                return outcomes.cannot_carry(text, "5.6.7", need.SMTPUTF8)
             parameters += " SMTPUTF8"
         return f"MAIL FROM:<{sender}>{parameters}\r\n".encode(), f"RCPT TO:<{recipient}>\r\n".encode()
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
+from postroom.core import need
 from postroom.transports import api_outcomes as answers
 from postroom.transports import outcomes
 from postroom.transports.http_client import HttpReply, HttpRequest
@@ -86,11 +87,12 @@ class AmazonSes:
 
     def send(self, envelope: Envelope) -> HttpRequest | Outcome:
         if envelope.utf8 or not envelope.recipient.isascii():
-            return outcomes.cannot_carry("Amazon SES takes no address with letters beyond ASCII", "5.6.7")
+            text = "Amazon SES takes no address with letters beyond ASCII"
+            return outcomes.cannot_carry(text, "5.6.7", need.SMTPUTF8)
         data = envelope.content()
         if len(data) > self._most_bytes:
             text = f"the message has {len(data)} bytes, Amazon SES takes at most {self._most_bytes}"
-            return outcomes.cannot_carry(text, "5.3.4")
+            return outcomes.cannot_carry(text, "5.3.4", need.larger_than(self._most_bytes))
         body: dict[str, object] = {
             "Content": {"Raw": {"Data": b64encode(data).decode("ascii")}},
             "Destination": {"ToAddresses": [envelope.recipient]},

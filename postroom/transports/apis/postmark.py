@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
+from postroom.core import need
 from postroom.mail.address import wire_address
 from postroom.mail.content import Attachment, Content, Mailbox
 from postroom.mail.preheader import with_preheader
@@ -60,11 +61,12 @@ class Postmark:
             text = "Postmark's API takes no finished message, and this one is only true as it stands"
             return Outcome(Result.DEFERRED, Fault.MESSAGE, Phase.MAIL, text=text)
         if envelope.utf8 or not envelope.recipient.isascii():
-            return outcomes.cannot_carry("Postmark takes no address with letters beyond ASCII", "5.6.7")
+            text = "Postmark takes no address with letters beyond ASCII"
+            return outcomes.cannot_carry(text, "5.6.7", need.SMTPUTF8)
         body = json.dumps(self._email(envelope, parts), ensure_ascii=False).encode("utf-8", "replace")
         if len(body) > self._most_bytes:
             text = f"the message has {len(body)} bytes, Postmark takes at most {self._most_bytes}"
-            return outcomes.cannot_carry(text, "5.3.4")
+            return outcomes.cannot_carry(text, "5.3.4", need.larger_than(self._most_bytes))
         return self._request("POST", "/email", body)
 
     def sent(self, reply: HttpReply, envelope: Envelope) -> Outcome:

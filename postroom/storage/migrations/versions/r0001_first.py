@@ -293,6 +293,15 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_keys_account_id_key_id"), "keys", ["account_id", "key_id"], unique=False)
     op.create_table(
+        "lacks",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("need", sa.Text(), nullable=False),
+        sa.Column("until", _INT, autoincrement=False, nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("connection_id", "need", name=op.f("pk_lacks")),
+    )
+    op.create_table(
         "lanes",
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
         sa.Column("lane_id", _INT, autoincrement=True, nullable=False),
@@ -302,6 +311,7 @@ def upgrade() -> None:
         sa.Column("sender", sa.Text(), nullable=False),
         sa.Column("preferred_connection_id", _INT, server_default="0", autoincrement=False, nullable=False),
         sa.Column("form", sa.Text(), server_default="parts", nullable=False),
+        sa.Column("needs", sa.Text(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("lane_id", name=op.f("pk_lanes")),
         sa.UniqueConstraint(
             "account_id",
@@ -311,7 +321,10 @@ def upgrade() -> None:
             "sender",
             "preferred_connection_id",
             "form",
-            name=op.f("uq_lanes_account_id_server_id_purpose_stream_sender_preferred_connection_id_form"),
+            "needs",
+            name=op.f(
+                "uq_lanes_account_id_server_id_purpose_stream_sender_preferred_connection_id_form_needs"
+            ),
         ),
     )
     op.create_table(
