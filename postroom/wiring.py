@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from postroom.actions.connections import load_connection
 from postroom.actions.context import Context, Limits
+from postroom.backup.placing import finish
 from postroom.clock import Clock, SystemClock
 from postroom.config import ConfigError, Settings
 from postroom.control.desk import Desk
@@ -111,7 +112,7 @@ async def open_post_room(
     Raises control.lock.Locked, KeyringError when the key file is missing or not ours, Unavailable.
     """
     clock = clock or SystemClock()
-    held = await asyncio.to_thread(_take_folder, settings.data, role if lock else None)
+    held = await asyncio.to_thread(take_folder, settings.data, role) if lock else None
     try:
         found = await asyncio.to_thread(_prepare, settings, clock)
         traces = _traces(settings, found.instance) if role == SERVE else None
@@ -134,12 +135,22 @@ def _traces(settings: Settings, instance: str) -> Traces | None:
     return otel.over_http(settings.otel_endpoint, instance)
 
 
-def _take_folder(folder: Path, role: str | None) -> FolderLock | None:
+def take_folder(folder: Path, role: str = COMMAND) -> FolderLock:
+    """The data folder, made if absent, for this process alone; a restore that was cut off is ended.
+
+    Raises control.lock.Locked, Unavailable.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise Unavailable(f"the data folder {folder} cannot be made: {error.strerror}") from error
-    return None if role is None else FolderLock.take(folder, role)
+    held = FolderLock.take(folder, role)
+    try:
+        finish(folder)  # a restore that was cut off
+    except BaseException:
+        held.release()
+        raise
+    return held
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from postroom.cli import (
     message,
     notices,
     queue,
+    restore,
     serve,
     server,
     setup,
@@ -88,6 +89,7 @@ message.add_explain(app)
 app.add_typer(inbox.app)
 setup.add_config(app)
 doctor.add_doctor(app)
+restore.add_restore(app)
 top.add_top(app)
 notices.add_notices(app)
 

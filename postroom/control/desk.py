@@ -14,6 +14,7 @@ from postroom.errors import Invalid, NotFound
 from postroom.ids import AccountId, ServerId
 
 DEFAULT = "default"  # the name of the account and the server that `bootstrap` makes
+BY_COMMAND = "command line"  # who the audit trail names
 _MOST_LOOKED_AT = 500
 
 
@@ -43,7 +44,7 @@ class Desk:
     @property
     def actor(self) -> Actor:
         """Who the audit trail names for what the operator does."""
-        return Actor("command line", self.source)
+        return Actor(BY_COMMAND, self.source)
 
 
 async def account_of(desk: Desk, account: int | None) -> Account:

@@ -122,7 +122,7 @@ async def take_over(
     total = Recovery()
     if former is not None:
         replayed = replay(folder, instance, worker_id, former.epoch, boot)
-        total = await _settle_all(store, worker_id, replayed, policy)
+        total = await settle_all(store, worker_id, replayed, policy)
     epoch = await store.write(lambda: raise_epoch(worker_id))
     if former is not None:
         discard(folder, worker_id, former.epoch)
@@ -130,7 +130,7 @@ async def take_over(
     return Worker(worker_id, epoch), Journal(folder, instance, worker_id, epoch, boot), total
 
 
-async def _settle_all(store: Store, worker_id: WorkerId, replayed: Replayed, policy: Policy) -> Recovery:
+async def settle_all(store: Store, worker_id: WorkerId, replayed: Replayed, policy: Policy) -> Recovery:
     """Everything it left; one that cannot be settled is held for a person and does not stop the start."""
     total = Recovery()
     stuck: set[AttemptId] = set()

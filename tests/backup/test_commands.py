@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from postroom.cli import exits
 from postroom.cli.app import run_app
+from postroom.control.lock import SERVE, FolderLock
 from postroom.keyring import KeyRing
 from tests.backup.conftest import secrets_in
 
@@ -73,6 +75,35 @@ def test_exit_codes(command: Run, data: Path, tmp_path: Path) -> None:
         file.write(b"x")
     done = command("backup", "verify", target, "--json")
     assert (done.code, done.document["error"]["kind"]) == (exits.REFUSED, "conflict")
+
+
+def test_a_restore_says_what_waits_and_how_it_goes_on(command: Run, data: Path, tmp_path: Path) -> None:
+    source, new = tmp_path / "b", tmp_path / "new"
+    assert command("backup", source, "--data", data).code == 0
+    refused = command("restore", source, "--data", new)
+    assert (refused.code, "--key-file" in refused.err) == (exits.USAGE, True)
+    done = command("restore", source, "--key-file", data / "keys.ring", "--data", new)
+    assert done.code == 0, done.err
+    assert "Everything is paused" in done.out
+    assert re.search(r"waiting now +3\n", done.out)
+    assert f"postroom queue resume --all --data {new}" in done.out
+    assert command("restore", source, "--data", new).code == exits.REFUSED
+    assert command("restore", source, "--data", new, "--mark-unsettled-as", "sent").code == exits.REFUSED
+    again = command(
+        "restore", source, "--data", new, "--replace", "--mark-unsettled-as", "unverified", "--json"
+    )
+    assert (again.document["marked"], again.document["deliveries"]) == (3, {"unverified": 3})
+    assert Path(again.document["aside"]).is_dir()
+    paused = command("queue", "resume", "--all", "--data", new, "--json").document
+    assert paused["ended"]["reason"] == "restored"
+
+
+def test_a_folder_in_use_is_not_restored_into(command: Run, data: Path, tmp_path: Path) -> None:
+    assert command("backup", tmp_path / "b", "--data", data).code == 0
+    held = FolderLock.take(data, SERVE)
+    done = command("restore", tmp_path / "b", "--replace", "--data", data)
+    held.release()
+    assert (done.code, "in use" in done.err) == (exits.UNAVAILABLE, True)
 
 
 @pytest.mark.parametrize("arguments", [("backup",), ("backup", "--help")])

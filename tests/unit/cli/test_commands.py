@@ -192,7 +192,7 @@ def test_no_command_is_left_out_here() -> None:
     all_commands = set(commands_of(typer.main.get_command(app)))
     # Tried elsewhere: what needs listeners, a running `serve`, other folders, a key whose id is random.
     elsewhere = {("serve",), ("status",), ("top",), ("connection", "test"), ("key-file", "retire")}
-    assert all_commands - tried == elsewhere | {("backup", "create"), ("backup", "verify")}
+    assert all_commands - tried == elsewhere | {("backup", "create"), ("backup", "verify"), ("restore",)}
 
 
 @pytest.mark.parametrize("words", commands_of(typer.main.get_command(app)), ids=" ".join)
