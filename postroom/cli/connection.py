@@ -316,6 +316,8 @@ def _against(count: int, cap: int | None) -> str:
 def _state(one: Mapping[str, Any]) -> str:
     if not one["enabled"]:
         return "switched off"
+    if one["paused"]:
+        return "paused"
     if one["failed_at"]:
         return f"failed: {one['failed_reason']}"
     return "disabled for its bounces" if one["disabled_at"] else "on"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from postroom.actions import connections, windows
+from postroom.actions import connections, pauses, windows
 from postroom.actions.connection_draft import ConnectionChanges, ConnectionDraft
 from postroom.actions.vendor_defaults import with_vendor_defaults
 from postroom.clock import to_iso
 from postroom.control.desk import Desk, account_of, maker_of, owner_of
+from postroom.control.queue import shown_pause
 from postroom.core.connection import Connection
 from postroom.core.message import Purpose
 from postroom.core.server import Owner
 from postroom.errors import Invalid
 from postroom.ids import ConnectionId
+from postroom.storage.pauses import Pause, PauseScope
 
 FIELDS = (
     "label",
@@ -56,14 +58,23 @@ async def list_all(
     """The connections of a server, or of the whole account, and how many there are."""
     owner = await owner_of(desk, account, server)
     found, total = await connections.list_connections(desk.ctx, owner, limit=limit, offset=offset)
-    return {"data": [shown_connection(one) for one in found], "total": total}
+    stopped = await pauses.list_pauses(desk.ctx)
+    return {"data": [_with_pause(one, stopped) for one in found], "total": total}
 
 
 async def show(desk: Desk, *, connection: int, account: int | None = None) -> dict[str, object]:
     """One connection, with the names of its stored secrets."""
     owner = await _owner(desk, account)
     found = await connections.get_connection(desk.ctx, owner, ConnectionId(connection), with_secrets=True)
-    return {**shown_connection(found), "secrets": sorted(found.secrets)}
+    stopped = await pauses.list_pauses(desk.ctx)
+    return {**_with_pause(found, stopped), "secrets": sorted(found.secrets)}
+
+
+def _with_pause(connection: Connection, stopped: Sequence[Pause]) -> dict[str, object]:
+    """As `shown_connection`, with the pause of this connection itself, if there is one."""
+    mine = (PauseScope.CONNECTION, connection.connection_id)
+    paused = [shown_pause(one) for one in stopped if (one.scope, one.target_id) == mine]
+    return {**shown_connection(connection), "paused": paused[0] if paused else None}
 
 
 async def update(

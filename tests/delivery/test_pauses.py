@@ -13,6 +13,7 @@ import pytest
 from postroom.actions import pauses
 from postroom.actions.context import Actor, Context
 from postroom.actions.pauses import Target
+from postroom.actions.suppressions import suppress_one
 from postroom.core.message import Purpose
 from postroom.core.server import Owner
 from postroom.engine.attempt import Attempt
@@ -233,3 +234,13 @@ def test_a_pause_lets_finish_what_is_on_its_way() -> None:
     attempt.withdrawn, attempt.on_its_way = False, True
     attempt.withdraw()
     assert not attempt.withdrawn
+
+
+async def test_q13_who_is_suppressed_while_mail_is_paused_gets_none_of_it(tmp_path: Path) -> None:
+    """Q13: the suppression comes while the message is in the queue; it is looked at in the claim's commit."""
+    async with paused(tmp_path, "connection") as (post, _, ctx, target):
+        await post.send(Purpose.TRANSACTIONAL, ["gone@example.net", "here@example.net"])
+        await suppress_one(ctx, ACTOR, OWNER, seed_rows.SERVER, "Gone@example.net")
+        await pauses.resume(ctx, ACTOR, target)
+        assert await post.until_settled() == {"suppressed": 1, "sent": 1}
+        assert await post.rows("SELECT delivery_id FROM attempts") == [(2,)]
