@@ -2,7 +2,7 @@
 RUN  = .venv/run/bin/python
 TEST = .venv/test/bin/python
 
-.PHONY: run test check format lint types pytest drill deps-bench bench-quick bench lock help
+.PHONY: run test check format lint types pytest drill deps-bench bench-quick bench fuzz lock help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -48,6 +48,9 @@ bench: .venv/test deps-bench ## all peers, costs inside, memory; about 15 minute
 	@$(TEST) -m bench.engine
 	@$(TEST) -m bench.smtp_client
 	@$(TEST) -m bench.memory
+
+fuzz: .venv/test ## requests that nobody sane would make, at a running serve; ten minutes
+	@$(TEST) -m drills.fuzz $(ARGS)
 
 lock: ## write the lock files anew (needs uv)
 	@scripts/lock --upgrade

@@ -11,11 +11,12 @@ import asyncio
 import contextlib
 import socket
 from asyncio.events import TimerHandle
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from postroom.http.asgi import ASGIApp
 
@@ -104,7 +105,11 @@ class _HeadTooLarge(Exception):
 
 
 class _BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's connection with bounds on the head of each request."""
+    """uvicorn's connection with bounds on the head of each request, and answers in their order.
+
+    What is no HTTP may follow a request that is being answered (RFC 9112 9.3.2). Its 400 then comes after
+    that answer: sent at once, as uvicorn does, the client would take it for the answer to the first one.
+    """
 
     most_headers: int
     most_header_bytes: int
@@ -116,6 +121,8 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._fields = self._field_bytes = self._unfinished_bytes = 0
         self._head_timer: TimerHandle | None = None
+        self._unanswered: list[RequestResponseCycle] = []
+        self._refusal: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -123,10 +130,13 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head_timer()
+        self._give_up(self._unanswered)  # uvicorn tells only the last of several
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
+        if self._refusal is not None:
+            return
         begun_before = self._in_head
         super().data_received(data)
         if not self._in_head:
@@ -159,6 +169,34 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._unfinished_bytes = 0
         self._stop_head_timer()
         super().on_headers_complete()
+        self._unanswered.append(self.cycle)
+
+    def on_response_complete(self) -> None:
+        self._unanswered = [cycle for cycle in self._unanswered if not cycle.response_complete]
+        super().on_response_complete()
+        if self._refusal is not None and not self._unanswered and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            super().send_400_response(self._refusal)
+
+    def send_400_response(self, msg: str) -> None:
+        broken = [cycle for cycle in self._unanswered if cycle.more_body]
+        self._give_up(broken)
+        self._unanswered = [cycle for cycle in self._unanswered if not cycle.more_body]
+        self.pipeline = deque(one for one in self.pipeline if one[0] not in broken)
+        self._refusal = msg
+        if self._unanswered:
+            self.flow.pause_reading()
+        elif any(cycle.response_started for cycle in broken):
+            self.transport.close()  # a second answer would stand in the middle of the first
+        else:
+            super().send_400_response(msg)
+
+    @staticmethod
+    def _give_up(cycles: Sequence[RequestResponseCycle]) -> None:
+        """Nothing more is to be written for these; whoever waits for their bodies is told."""
+        for cycle in cycles:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def _count(self, size: int) -> None:
         self._field_bytes += size

@@ -14,6 +14,7 @@ from postroom.errors import TooLarge
 from postroom.http.app import PREFIX_KEY, Mount, http_app
 from postroom.http.asgi import ASGIApp, Receive, Scope, Send, answer
 from postroom.http.body_limits import BodyTooSlow, read_body
+from postroom.http.json import Malformed
 from postroom.http.server import serve_http
 
 MOST_BODY = 4 << 20  # above what is read to keep a connection, so that both ends of that are met
@@ -239,6 +240,50 @@ async def test_w6_a_request_that_could_be_two_is_refused_and_the_connection_clos
         told = await wire.end()
         assert told.startswith(b"HTTP/1.1 400 ")
         assert told.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("after", [b"not HTTP\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"])
+@pytest.mark.parametrize("requests", [1, 3])
+async def test_w6_what_is_no_http_is_refused_after_the_answers_to_what_was(
+    after: bytes, requests: int
+) -> None:
+    """Refused at once, the 400 would be taken for the answer to the first request, and that one be lost."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        await go_on.wait()
+        await answer(send, 200, b"done", TEXT)
+
+    async with running(slow) as port, connected(port) as wire:
+        await wire.say(GET * requests + after)
+        await begun.wait()
+        go_on.set()
+        for _ in range(requests):
+            assert (await wire.hear())[2] == b"done"
+        assert (await wire.hear())[0] == 400
+        assert await wire.end() == b""
+
+
+async def test_w6_a_body_that_breaks_off_reaches_its_operation_as_such() -> None:
+    read: list[str] = []
+
+    async def reads(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await read_body(receive, MOST_BODY)
+        except Malformed as error:
+            read.append(str(error))
+        await answer(send, 200, b"done", TEXT)
+
+    async with running(reads) as port, connected(port) as wire:
+        await wire.say(post("/echo", "Transfer-Encoding: chunked") + b"5\r\nabc")
+        await wire.say(b"de\r\nnot a size\r\n")
+        assert (await wire.hear())[0] == 400
+        assert await wire.end() == b""
+        async with asyncio.timeout(5):
+            while not read:
+                await asyncio.sleep(0)
+    assert read == ["The body ended early"]
 
 
 async def test_the_longest_path_wins_and_what_fits_half_does_not() -> None:
