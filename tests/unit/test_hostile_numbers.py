@@ -47,7 +47,6 @@ NOT_YET = {
     "nothing is told to a URL of the caller's": "X22-X23",
     "vendors cannot call back": "C1-C7",
     "there is one version of the schema, and one process": "Z1-Z2",
-    "a copy that was restored is not told from the original yet": "Z3",
 }
 
 _IN_TEXT = re.compile(r"\b([A-Z])(\d{1,2})(?:-\1?(\d{1,2}))?\b")

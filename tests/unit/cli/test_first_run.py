@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 
+import pytest
+
 from postroom.cli.first_run import RECIPIENT, curl_lines, fresh_lines
+from postroom.cli.serve import _tell
+from postroom.cli.serving import Ready
+from postroom.cli.terminal import Terminal
 
 KEY = "prs_abcdefghijkmnpqrstuvwxyz23456789abcd"
 MADE = {"account_id": 1, "server_id": 1, "account_key": "pra_x", "server_key": KEY}
@@ -36,3 +41,12 @@ def test_the_way_to_the_mail_is_shown_as_it_was_started() -> None:
         fresh_lines(MADE, curls, "127.0.0.1:2526", ".venv/run/bin/python -m postroom", " --data d")
     )
     assert "  .venv/run/bin/python -m postroom inbox list --data d" in text.splitlines()
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_bare_serve_says_how_an_account_is_made_where_there_is_none(
+    fresh: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ready = Ready("http://127.0.0.1:8080", None, "127.0.0.1:2525", None, "./data", "", False, None, fresh)
+    _tell(Terminal({"data": "./data"}, None, False), ready)
+    assert ("postroom bootstrap --data ./data" in capsys.readouterr().out) is fresh

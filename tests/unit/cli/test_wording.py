@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import typer
@@ -88,13 +87,3 @@ def test_every_parameter_that_stands_for_a_field_is_one_of_some_command() -> Non
 
     walk(typer.main.get_command(app))
     assert {one for names in _PARAMETERS.values() for one in names} <= known
-
-
-def test_serve_hints_at_bootstrap_where_nobody_is(tmp_path: Path) -> None:
-    from tests.support.serve import serving
-
-    with serving(tmp_path / "data") as serve:
-        assert "bootstrap" in serve.text
-        serve.ask("bootstrap")
-    with serving(tmp_path / "data") as serve:
-        assert "bootstrap" not in serve.text
