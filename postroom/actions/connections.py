@@ -26,9 +26,10 @@ from postroom.core.event import EventKind
 from postroom.core.server import Owner
 from postroom.errors import Conflict, FieldError, Invalid, NotFound, Unavailable
 from postroom.ids import AccountId, ConnectionId, DeliveryId
-from postroom.storage import accounts, audit, connections, pauses, servers
+from postroom.storage import accounts, audit, connections, pauses, quotas, servers
 from postroom.storage.interface import Work, now
 from postroom.storage.pauses import PauseScope
+from postroom.storage.quotas import VendorQuota
 from postroom.transports.interface import Fault, Outcome, Result
 
 KIND = "connection"
@@ -184,6 +185,17 @@ async def get_connection(
         return opened(ctx, current, sealed.get(connection_id, {}))
 
     return await read_opened(ctx, work)
+
+
+async def vendor_quota(ctx: Context, owner: Owner, connection_id: ConnectionId) -> VendorQuota | None:
+    """What the vendor itself allows, as it said last; None where it says nothing. Raises NotFound."""
+
+    def work() -> Work[VendorQuota | None]:
+        yield from _owned(owner, connection_id)
+        found = yield from quotas.get(connection_id)
+        return found
+
+    return await ctx.store.read(work)
 
 
 async def list_connections(

@@ -17,6 +17,7 @@ from postroom.core.server import Owner
 from postroom.errors import Invalid
 from postroom.ids import ConnectionId
 from postroom.storage.pauses import Pause, PauseScope
+from postroom.storage.quotas import VendorQuota
 
 FIELDS = (
     "label",
@@ -67,7 +68,12 @@ async def show(desk: Desk, *, connection: int, account: int | None = None) -> di
     owner = await _owner(desk, account)
     found = await connections.get_connection(desk.ctx, owner, ConnectionId(connection), with_secrets=True)
     stopped = await pauses.list_pauses(desk.ctx)
-    return {**_with_pause(found, stopped), "secrets": sorted(found.secrets)}
+    quota = await connections.vendor_quota(desk.ctx, owner, found.connection_id)
+    return {
+        **_with_pause(found, stopped),
+        "secrets": sorted(found.secrets),
+        "vendor_quota": None if quota is None else _shown_quota(quota),
+    }
 
 
 def _with_pause(connection: Connection, stopped: Sequence[Pause]) -> dict[str, object]:
@@ -75,6 +81,16 @@ def _with_pause(connection: Connection, stopped: Sequence[Pause]) -> dict[str, o
     mine = (PauseScope.CONNECTION, connection.connection_id)
     paused = [shown_pause(one) for one in stopped if (one.scope, one.target_id) == mine]
     return {**shown_connection(connection), "paused": paused[0] if paused else None}
+
+
+def _shown_quota(quota: VendorQuota) -> dict[str, object]:
+    return {
+        "per_24_hours": quota.per_day,
+        "used": quota.used + quota.granted,
+        "left": quota.left,
+        "per_second": quota.per_second,
+        "read_at": to_iso(quota.read_at_us),
+    }
 
 
 async def update(

@@ -35,6 +35,7 @@ class CapState:
 
     at_us: the clock then. hour_room, day_room: sends still permitted. kept_back: of the hour's room,
     for transactional mail. next_release_us: when room of the hour comes back, if that was asked for.
+    quota_room: sends the vendor's own quota leaves.
     """
 
     at_us: int
@@ -43,6 +44,7 @@ class CapState:
     day_room: int
     kept_back: int
     next_release_us: int | None
+    quota_room: int = UNCAPPED
 
     @property
     def day(self) -> int:
@@ -72,7 +74,7 @@ class CapState:
     def room(self, *, transactional: bool) -> int:
         """Sends that may be granted now to this kind of mail."""
         hour = self.hour_room if transactional else self.hour_room - self.kept_back
-        return max(0, min(hour, self.day_room))
+        return max(0, min(hour, self.day_room, self.quota_room))
 
 
 def kept_back(cap: int | None, busiest_hour: int) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from postroom.core.connection import DeliveryMethod
 from postroom.core.event import EventKind
 from postroom.core.message import Purpose
 from postroom.engine import caps
@@ -20,7 +21,7 @@ from postroom.ids import (
     ServerId,
     WorkerId,
 )
-from postroom.storage import contents, hot, lanes, routes
+from postroom.storage import contents, hot, lanes, quotas, routes
 from postroom.storage.interface import Rows, Sql, Work
 
 
@@ -92,7 +93,7 @@ class Claims:
 
 _CONNECTION = """
 SELECT enabled, connection_failed_at, disabled_at, held_until, deleted_at, version, hourly_cap, daily_cap,
-       for_transactional, sender
+       for_transactional, sender, delivery_method
 FROM connections WHERE account_id = :account_id AND connection_id = :connection_id
 """
 _PAUSES = "SELECT scope, target_id FROM pauses WHERE account_id IN (0, :account_id)"
@@ -123,8 +124,14 @@ def claim(
     if not rows:
         claims.refusal = Refusal.CONNECTION_OFF
         return claims
-    enabled, failed, disabled, held, deleted, stored_version, hourly, daily, transactional, own = rows[0]
+    enabled, failed, disabled, held, deleted, stored_version, hourly, daily, transactional, own, method = (
+        rows[0]
+    )
     state = yield from caps.read(account_id, connection_id, hourly, daily, bool(transactional))
+    if method == DeliveryMethod.API:
+        quota = yield from quotas.get(connection_id)
+        if quota is not None and quota.left is not None:
+            state = replace(state, quota_room=quota.left)
     claims.cap = state
     if not enabled or failed or disabled or deleted or (held and held > state.at_us):
         claims.refusal = Refusal.CONNECTION_OFF
@@ -147,6 +154,8 @@ def claim(
         yield from taker.take(pick, min(pick.quota, wanted - len(claims.claimed)))
     if claims.claimed:
         yield from caps.hold(account_id, connection_id, state, len(claims.claimed))
+        if state.quota_room != caps.UNCAPPED:
+            yield from quotas.grant(connection_id, len(claims.claimed))
         lacking = {one.content_id: one.account_id for one in claims.claimed if one.content_id not in known}
         try:
             claims.bodies = yield from contents.bodies(lacking)

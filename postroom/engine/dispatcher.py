@@ -37,13 +37,14 @@ from postroom.errors import PostroomError, Unavailable
 from postroom.ids import AccountId, AttemptId, ConnectionId, DecisionId, DeliveryId, LaneId, WorkerId
 from postroom.logs import Trouble, logger
 from postroom.storage import lanes as lane_rows
-from postroom.storage import queue, routes
+from postroom.storage import queue, quotas, routes
 from postroom.storage.interface import Store
 from postroom.storage.pauses import Pause
+from postroom.storage.quotas import Mark
 from postroom.storage.routes import Route
 from postroom.tally import Tally
 from postroom.tracking.links import MailLinks
-from postroom.transports.interface import Fault, Outcome, Phase, Result, Transport
+from postroom.transports.interface import Fault, Outcome, Phase, Quota, Result, Transport
 
 log = logger("engine")
 WORKER = WorkerId(1)  # on SQLite there is one
@@ -341,6 +342,19 @@ class Dispatcher:
     def health_changed(self, runner: Runner) -> None:
         """Routing has to look again at every lane of the account that this connection may serve."""
         self.facts_changed(runner.route.account_id)
+
+    async def quota_mark(self, runner: Runner) -> Mark:
+        """How things stand right before the vendor is asked."""
+        return await self._store.read(lambda: quotas.mark(runner.connection_id))
+
+    async def quota_read(self, runner: Runner, quota: Quota, mark: Mark | None) -> None:
+        """Store what the vendor behind this connection allows by itself."""
+        route = runner.route
+        await self._store.write(
+            lambda: quotas.save(
+                route.account_id, route.connection_id, quota.per_day, quota.used, quota.per_second, mark
+            )
+        )
 
     async def judged(self, runner: Runner, verdict: health.Verdict) -> None:
         """Store what became of a connection: failed, held, or well again."""

@@ -24,6 +24,7 @@ MEANING: dict[Reason, str] = {
     Reason.CANNOT_CARRY: "its server lacks what the message needs; asked again after an hour",
     Reason.NO_TRANSPORT: "its delivery method cannot be spoken by this version",
     Reason.NEEDS_PARTS: "its vendor's API takes parts of a message, and this mail is true only as a whole",
+    Reason.QUOTA_FULL: "the vendor's own sending quota is used up",
     Reason.HOUR_FULL: "no room left in its hourly cap for this kind of mail",
     Reason.DAY_FULL: "no room left in today's cap",
 }

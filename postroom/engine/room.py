@@ -10,6 +10,7 @@ from postroom.clock import MICROS
 from postroom.engine.caps import CapState
 from postroom.engine.claim import Claims
 
+QUOTA_AGAIN_S = 60.0  # when the vendor is asked again for a quota that is used up
 _FULL_AGAIN_S = 10.0  # what is held and not settled yet has no time at which it comes back
 
 
@@ -21,6 +22,7 @@ class Room:
         self.bulk_until: int | None = None  # full for bulk until then, microseconds since 1970
         self.all_until: int | None = None  # full for everything
         self.day_full = False  # of what is full: today's cap, not the hour's
+        self.quota_full = False  # of what is full: the vendor's own quota
         self.changes = 0  # raised by each change from outside, so that an older claim does not undo it
 
     def blocked(self, now_us: int, *, transactional: bool) -> bool:
@@ -41,6 +43,9 @@ class Room:
         self.day_full = state.day_room - taken <= 0 or state.closing
         if self.day_full:
             until = state.day_ends_us
+        self.quota_full = not self.day_full and state.quota_room - taken <= 0
+        if self.quota_full:
+            until = state.at_us + int(QUOTA_AGAIN_S * MICROS)
         full = claims.out_of_room
         all_full = state.closing or state.room(transactional=True) <= taken
         bulk_full = state.closing or state.room(transactional=False) <= taken

@@ -37,6 +37,7 @@ class Health:
     blocked_all_until: int | None = None
     day_full: bool = False  # of what blocks: today's cap, not the hour's
     next_probe: int | None = None  # while it has failed
+    quota_full: bool = False  # of what blocks: the vendor's own quota, none of our caps
 
 
 FRESH = Health()
@@ -62,8 +63,10 @@ def candidate(
     day_room = UNCAPPED if route.daily_cap is None else route.daily_cap
     if health.cap is not None:
         hour_room = min(hour_room, max(1, health.cap.hour_room))
+        day_room = min(day_room, max(1, health.cap.quota_room))
     day_full = blocked and health.day_full
-    if blocked:
+    quota_full = blocked and health.quota_full
+    if blocked and not quota_full:
         hour_room, day_room = (hour_room, 0) if day_full else (0, day_room)
     return Candidate(
         connection_id=route.connection_id,
@@ -84,6 +87,7 @@ def candidate(
         paused=paused,
         needs_parts=needs_parts(route),
         lacking_until=lacking_until,
+        quota_full=quota_full,
     )
 
 

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     CANNOT_CARRY = "cannot_carry"  # its peer lacks what the message needs (SMTPUTF8, 8BITMIME, size)
     HOUR_FULL = "hour_full"  # no room in this hour's cap (or only what is kept back for transactional)
     DAY_FULL = "day_full"  # no room in today's cap
+    QUOTA_FULL = "quota_full"  # the vendor's own quota is used up
 
 
 class Paused(msgspec.Struct, frozen=True):
@@ -71,6 +72,7 @@ class Candidate(msgspec.Struct, frozen=True):
     own_sender: str = ""  # it alone may write this address in From
     paused: Paused | None = None
     needs_parts: bool = False
+    quota_full: bool = False
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -148,6 +150,7 @@ def _judge(c: Candidate, facts: Facts) -> Judged:
         (_later(c.held_until, now), Reason.HELD, c.held_until),
         (_later(c.sender_refused_until, now), Reason.REFUSES_SENDER, c.sender_refused_until),
         (_later(c.backoff_until, now), Reason.BACKING_OFF, c.backoff_until),
+        (c.quota_full, Reason.QUOTA_FULL, c.full_until),
         (c.day_room <= 0, Reason.DAY_FULL, c.full_until),
         (c.hour_room <= 0, Reason.HOUR_FULL, c.full_until),
     )

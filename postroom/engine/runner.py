@@ -19,18 +19,30 @@ from postroom.engine.attempt import Attempt
 from postroom.engine.claim import Claimed, Refusal
 from postroom.engine.health import Troubles, Verdict
 from postroom.engine.host import Host
-from postroom.engine.room import Room
+from postroom.engine.room import QUOTA_AGAIN_S, Room
 from postroom.engine.router import Health
 from postroom.engine.tasks import Tasks
 from postroom.engine.transitions import uses_room
 from postroom.errors import PostroomError
 from postroom.ids import AccountId, ConnectionId
 from postroom.logs import Trouble, logger
+from postroom.storage.quotas import Mark
 from postroom.storage.routes import Route
-from postroom.transports.interface import Fault, OpenFailed, Outcome, Phase, Result, Session, Transport
+from postroom.transports.interface import (
+    Account,
+    Fault,
+    OpenFailed,
+    Outcome,
+    Phase,
+    Quota,
+    Result,
+    Session,
+    Transport,
+)
 
 log = logger("engine")
 PER_SESSION = 2
+QUOTA_EVERY_S = 300.0
 GIVEN_BACK = Outcome(
     Result.RETURNED, Fault.OURS, Phase.CONNECT, text="given back before it was tried", session_usable=False
 )
@@ -82,6 +94,9 @@ class Runner:
         self._tasks = Tasks(f"connection {route.connection_id}")
         self._probed_s = host.clock.steady_s() - host.settings.probe_every_s  # one found failed: at once
         self._handed_s = host.clock.steady_s()
+        self._quota: Quota | None = None  # as the transport said it last, stored
+        self._quota_s = host.clock.steady_s()
+        self._reading_quota = False
         self._waits_to_probe = False
         self._condemned = False  # found failed or to be held, which is being stored
         self._paused = False  # by a person: it, its server or everything
@@ -123,6 +138,7 @@ class Runner:
             room.all_until,
             room.day_full,
             self._next_probe_us(),
+            room.quota_full,
         )
 
     @property
@@ -252,6 +268,9 @@ class Runner:
         version = self.route.version
         try:
             session = await self._new_session()
+            account = self._transport[1] if self._transport is not None else None
+            if isinstance(account, Account) and account.quota is not self._quota:
+                await self._keep_quota(account, None)  # before anything is claimed for this session
         except OpenFailed as failed:
             await self._judge(failed.outcome)
         except PostroomError as error:
@@ -489,6 +508,7 @@ class Runner:
         self._end_wait()
         now_s = self._host.clock.steady_s()
         self._pass_by(now_s)
+        self._mind_quota(now_s)
         failed = self.route.failed_at is not None and self.route.enabled and not self.route.deleted
         if failed and now_s - self._probed_s >= self._host.settings.probe_every_s and not self.draining:
             self._probed_s = now_s
@@ -510,6 +530,35 @@ class Runner:
         clock = self._host.clock
         left_s = self._probed_s + self._host.settings.probe_every_s - clock.steady_s()
         return clock.now_us() + int(max(0.0, left_s) * MICROS)
+
+    def _mind_quota(self, now_s: float) -> None:
+        """What the vendor allows, where it says so: read now and then, more often while it is used up."""
+        account = self._transport[1] if self._transport is not None else None
+        if not isinstance(account, Account) or self._reading_quota or self.off or self.draining:
+            return
+        every_s = QUOTA_AGAIN_S if self.room.quota_full else QUOTA_EVERY_S
+        ask = now_s - self._quota_s >= every_s and self.troubles.backoff_until_us is None
+        if ask or account.quota is not self._quota:
+            self._reading_quota = True
+            self._tasks.spawn(self._read_quota(account, ask=ask))
+
+    async def _read_quota(self, account: Account, *, ask: bool) -> None:
+        try:
+            mark = await self._host.quota_mark(self) if ask else None
+            if ask:
+                await account.check()
+            await self._keep_quota(account, mark)
+        except PostroomError as error:
+            log.warning("a quota could not be stored", connection=self.connection_id, error=str(error))
+        finally:
+            self._reading_quota = False
+        if self.room.came_back():
+            self._host.health_changed(self)
+
+    async def _keep_quota(self, account: Account, mark: Mark | None) -> None:
+        self._quota, self._quota_s = account.quota, self._host.clock.steady_s()
+        if self._quota is not None:
+            await self._host.quota_read(self, self._quota, mark)
 
     async def _probe(self) -> None:
         """Does it work again? Opens a session and closes it."""

@@ -282,6 +282,19 @@ cap_day = Table(
     _int("held", 0),
 )
 
+# What a vendor itself allows the account behind a connection.
+vendor_quotas = Table(
+    "vendor_quotas",
+    metadata,
+    _int("account_id"),
+    _int("connection_id", key=True),
+    _int("read_at"),
+    _maybe_int("per_day"),  # in any 24 hours; null: no limit
+    _int("used"),  # of it, by the vendor's count
+    _int("granted", 0),  # by us since
+    _maybe_int("per_1000_s"),  # the vendor's rate: sends in a thousand seconds
+)
+
 cap_hour = Table(
     "cap_hour",
     metadata,

@@ -97,6 +97,7 @@ class HttpPeer:
         self.port = 0
         self._context = context
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     @property
     def url(self) -> str:
@@ -104,7 +105,7 @@ class HttpPeer:
         return f"{'https' if self._context else 'http'}://localhost:{self.port}"
 
     async def __aenter__(self) -> HttpPeer:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._context)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -114,13 +115,21 @@ class HttpPeer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in list(self._writers):  # of tasks that never began
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
         await self._server.wait_closed()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Not async: a connection that comes right before the end is known here, and closed.
         self.connections += 1
-        task = asyncio.current_task()
-        assert task is not None
+        self._writers.add(writer)
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while await self._more(reader):
                 play = self.plays.popleft() if self.plays else self.default
@@ -131,10 +140,10 @@ class HttpPeer:
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # cancelled: the test is over
         finally:
-            self._tasks.discard(task)
             writer.transport.abort()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+            self._writers.discard(writer)
 
     async def _more(self, reader: asyncio.StreamReader) -> bool:
         """Wait for the first byte of another request; False when the client closed."""

@@ -462,6 +462,17 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "vendor_quotas",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("read_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("per_day", _INT, nullable=True),
+        sa.Column("used", _INT, autoincrement=False, nullable=False),
+        sa.Column("granted", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("per_1000_s", _INT, nullable=True),
+        sa.PrimaryKeyConstraint("connection_id", name=op.f("pk_vendor_quotas")),
+    )
+    op.create_table(
         "workers",
         sa.Column("worker_id", _INT, autoincrement=False, nullable=False),
         sa.Column("epoch", _INT, autoincrement=False, nullable=False),
