@@ -33,8 +33,9 @@ from postroom.engine.settle import Ended, HeldDelivery, Settled
 from postroom.engine.settler import Settler
 from postroom.engine.tasks import Tasks
 from postroom.engine.telling import Telling
+from postroom.engine.under_way import UnderWay
 from postroom.errors import PostroomError, Unavailable
-from postroom.ids import AccountId, AttemptId, ConnectionId, DecisionId, DeliveryId, LaneId, WorkerId
+from postroom.ids import AccountId, ConnectionId, DecisionId, DeliveryId, LaneId, WorkerId
 from postroom.logs import Trouble, logger
 from postroom.storage import lanes as lane_rows
 from postroom.storage import queue, quotas, routes
@@ -48,7 +49,6 @@ from postroom.transports.interface import Fault, Outcome, Phase, Quota, Result, 
 
 log = logger("engine")
 WORKER = WorkerId(1)  # on SQLite there is one
-_CANCEL_WAIT_S = 30.0
 _HINDERED_WAIT_S = 1.0
 _REREAD_EVERY_S = 30.0
 _SPEAKS = frozenset(DeliveryMethod)
@@ -86,7 +86,7 @@ class Dispatcher:
         self._guard = ClockGuard(clock)
         self._trouble = Trouble(log)
         self._clock_steps = ClockSteps(store, clock, self._guard, settings)
-        self._attempts: dict[AttemptId, Attempt] = {}
+        self._attempts = UnderWay(clock)
         self._evidence = Evidence(store, clock, self._transport_of)
         self._pausing = Pausing(store, self._book, self._runners, self._attempts)
         self._deciding: set[LaneId] = set()
@@ -187,32 +187,14 @@ class Dispatcher:
 
     async def cancel_claims(self, deliveries: Sequence[DeliveryId]) -> frozenset[DeliveryId]:
         """Stop these before their final dot; returns which could not be stopped."""
-        wanted = set(deliveries)
-        mine = [a for a in self._attempts.values() if a.claimed.delivery_id in wanted]
-        for attempt in mine:
-            attempt.cancelled = True
-        late = frozenset(a.claimed.delivery_id for a in mine if a.past_dot)
-        await self._until_ended(mine)
-        return late
+        return await self._attempts.stop(set(deliveries))
 
     async def let_go(self, connection_id: ConnectionId) -> frozenset[DeliveryId]:
         """Give back what this connection holds; returns what is still on its way after half a minute."""
         if not self.running:
             return frozenset()
         await self._refresh(connection_id)
-        mine = [a for a in self._attempts.values() if a.claimed.connection_id == connection_id]
-        for attempt in mine:
-            attempt.withdraw()
-        return frozenset(a.claimed.delivery_id for a in await self._until_ended(mine))
-
-    async def _until_ended(self, attempts: Sequence[Attempt]) -> list[Attempt]:
-        """Wait, for half a minute at most, until these are settled; returns those that are not."""
-        deadline = self.clock.steady_s() + _CANCEL_WAIT_S
-        while left := [a for a in attempts if a.claimed.attempt_id in self._attempts]:
-            if self.clock.steady_s() > deadline:
-                break
-            await asyncio.sleep(0.02)
-        return left
+        return await self._attempts.give_back(connection_id)
 
     # --- Host: what runners need -----------------------------------------------------------------------
 

@@ -48,7 +48,7 @@ async def test_what_it_holds_is_settled_before_the_answer(tmp_path: Path) -> Non
 async def test_what_is_late_is_named_in_the_answer_and_in_the_audit_trail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("postroom.engine.dispatcher._CANCEL_WAIT_S", 0.05)
+    monkeypatch.setattr("postroom.engine.under_way.WAIT_S", 0.05)
     async with sink(tmp_path) as out, bench(tmp_path) as post:
         made = await post.connection(out.port)
         await post.send(Purpose.BROADCAST, ["hang+dot@example.net"])

@@ -1,0 +1,46 @@
+"""The attempts that are under way: claimed and not settled yet, and what stops or gives back some of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from postroom.clock import Clock
+from postroom.engine.attempt import Attempt
+from postroom.ids import AttemptId, ConnectionId, DeliveryId
+
+WAIT_S = 30.0
+_LOOK_EVERY_S = 0.02
+
+
+class UnderWay(dict[AttemptId, Attempt]):
+    """By attempt; one leaves when its settling is committed."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    async def stop(self, deliveries: Collection[DeliveryId]) -> frozenset[DeliveryId]:
+        """Stop these before their final dot; returns which could not be stopped."""
+        mine = [one for one in self.values() if one.claimed.delivery_id in deliveries]
+        for one in mine:
+            one.cancelled = True
+        late = frozenset(one.claimed.delivery_id for one in mine if one.past_dot)
+        await self._until_ended(mine)
+        return late
+
+    async def give_back(self, connection_id: ConnectionId) -> frozenset[DeliveryId]:
+        """Give back what this connection holds; returns what is on its way still after half a minute."""
+        mine = [one for one in self.values() if one.claimed.connection_id == connection_id]
+        for one in mine:
+            one.withdraw()
+        return frozenset(one.claimed.delivery_id for one in await self._until_ended(mine))
+
+    async def _until_ended(self, attempts: Collection[Attempt]) -> list[Attempt]:
+        """Wait, for half a minute at most, until these are settled; returns those that are not."""
+        deadline_s = self._clock.steady_s() + WAIT_S
+        while left := [one for one in attempts if one.claimed.attempt_id in self]:
+            if self._clock.steady_s() > deadline_s:
+                break
+            await asyncio.sleep(_LOOK_EVERY_S)
+        return left
