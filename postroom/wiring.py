@@ -258,11 +258,13 @@ def _join(
         engine = dispatcher if dispatcher.running else None
         return (await show_queue(ctx, engine, wanted)).to_json()
 
+    kept = HousekeepingSettings(settings.keep_content_s, settings.keep_events_s, settings.idempotency_keep_s)
     desk = Desk(
         ctx,
         explain_message,
         functools.partial(_database_facts, store),
         full_host_name,
+        Housekeeping(store, clock, kept),
         [asdict(one) for one in settings.explain()],
         queue=queue,
     )
@@ -335,13 +337,6 @@ def helo_name() -> str:
         if _HELO_NAME.fullmatch(name):
             return name
     return "localhost"
-
-
-def housekeeping(room: PostRoom) -> Housekeeping:
-    """What deletes by the retention settings; not started."""
-    settings = room.settings
-    kept = HousekeepingSettings(settings.keep_content_s, settings.keep_events_s, settings.idempotency_keep_s)
-    return Housekeeping(room.store, room.ctx.clock, kept)
 
 
 def http_application(

@@ -19,6 +19,7 @@ from postroom.cli import (
     connection,
     doctor,
     exits,
+    housekeeping,
     identity,
     inbox,
     key,
@@ -90,6 +91,7 @@ app.add_typer(inbox.app)
 setup.add_config(app)
 doctor.add_doctor(app)
 restore.add_restore(app)
+housekeeping.add_housekeeping(app)
 top.add_top(app)
 notices.add_notices(app)
 

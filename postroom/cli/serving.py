@@ -38,7 +38,6 @@ from postroom.peers import is_loopback
 from postroom.wiring import (
     PostRoom,
     helo_name,
-    housekeeping,
     http_application,
     open_post_room,
     session_limits,
@@ -118,9 +117,8 @@ class Serving:
             control = ControlServer(room.desk, control_socket)
             await control.start()
             stack.push_async_callback(control.stop)
-            keeping = housekeeping(room)
-            keeping.start()
-            stack.push_async_callback(keeping.stop)
+            room.desk.housekeeping.start()
+            stack.push_async_callback(room.desk.housekeeping.stop)
             url = _url(http_socket)
             http = await self._start_http(room, url, http_socket, seeing.pages)
             stack.push_async_callback(http.stop)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from postroom.actions import accounts, servers
 from postroom.actions.context import Actor, Context
 from postroom.core.server import Account, Owner, Server
+from postroom.engine.housekeeping import Housekeeping
 from postroom.engine.queue_view import Wanted
 from postroom.errors import Invalid, NotFound
 from postroom.ids import AccountId, ServerId
@@ -33,6 +34,7 @@ class Desk:
     explain: Callable[[Owner, str], Awaitable[Mapping[str, object]]]
     database: Callable[[], Awaitable[Mapping[str, object]]]
     full_host_name: Callable[[], str]
+    housekeeping: Housekeeping
     settings: Sequence[Mapping[str, str]] = ()
     listening: dict[str, str] = field(default_factory=dict)
     status: Callable[[], Awaitable[Mapping[str, object]]] | None = None

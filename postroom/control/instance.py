@@ -60,6 +60,12 @@ async def is_fresh(desk: Desk) -> bool:
     return not await accounts.list_accounts(desk.ctx, limit=1)
 
 
+async def housekeeping(desk: Desk, *, dry_run: bool = False) -> dict[str, object]:
+    """Delete what is past its time, as happens every hour by itself; with dry_run only say what that is."""
+    cleared = await desk.housekeeping.run_once(dry=dry_run, actor=desk.actor)
+    return {"dry_run": dry_run, "kinds": cleared.to_json()}
+
+
 async def config(desk: Desk) -> dict[str, object]:
     """Every setting in force in this process: name, value, default, unit, meaning, source."""
     return {"settings": [dict(one) for one in desk.settings]}

@@ -93,6 +93,7 @@ _RUNS: Mapping[str, Run] = {
     "key_file.rotate": key_file.rotate,
     "key_file.retire": key_file.retire,
     "bootstrap": instance.bootstrap,
+    "housekeeping": instance.housekeeping,
     "config": instance.config,
     "health": instance.health,
     "status": seeing.status,

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -14,14 +15,8 @@ from hypothesis import strategies as st
 from postroom.clock import MICROS
 from postroom.core.message import FINAL_STATES, DeliveryState, Purpose
 from postroom.engine.caps import DAY_US, HOUR_US
-from postroom.engine.housekeeping import (
-    SLICE,
-    Cleared,
-    Housekeeping,
-    HousekeepingSettings,
-    Window,
-    first_message_of,
-)
+from postroom.engine.housekeeping import KINDS, Housekeeping, HousekeepingSettings
+from postroom.engine.retention import SLICE, Past, Window, first_message_of
 from postroom.errors import Unavailable
 from postroom.ids import AccountId, KeyId, MessageId
 from postroom.storage import audit, idempotency
@@ -36,6 +31,13 @@ DAY_S = 86_400.0
 QUICK = HousekeepingSettings(every_s=0.001, pause_s=0.0)
 
 
+class Counts(SimpleNamespace):
+    """Rows of each kind; kinds that are not named: none."""
+
+    def __init__(self, **counts: int) -> None:
+        super().__init__(**(dict.fromkeys(KINDS, 0) | counts))
+
+
 class House:
     """A store with one account, a clock to move, and the housekeeping of both."""
 
@@ -43,6 +45,10 @@ class House:
         self.store, self.clock = store, clock
         self.keeping = Housekeeping(store, clock, QUICK)
         self._names = 0
+
+    async def clear(self) -> Counts:
+        """One run."""
+        return Counts(**(await self.keeping.run_once()).counts())
 
     async def do(self, text: str, **params: object) -> Rows:
         def work() -> Work[Rows]:
@@ -123,11 +129,11 @@ async def test_what_was_cleared_away_is_told_once_and_nothing_where_nothing_was(
         return await house.store.read(lambda: audit.list_lines(Wanted()))
 
     await house.message(DeliveryState.SENT)
-    await house.keeping.run_once()
+    await house.clear()
     assert await lines() == []
     house.clock.advance(31 * DAY_S)
-    await house.keeping.run_once()
-    await house.keeping.run_once()
+    await house.clear()
+    await house.clear()
     (line,) = await lines()
     assert (line.actor, line.account_id, line.action) == ("housekeeping", 0, "retention.clear")
     assert line.detail == {"contents": 1}
@@ -142,9 +148,9 @@ async def test_the_content_of_a_final_message_goes_after_its_time_and_the_messag
     young = await house.message(DeliveryState.SENT)
 
     house.clock.advance(29 * DAY_S - 1)
-    assert (await house.keeping.run_once()).contents == 0
+    assert (await house.clear()).contents == 0
     house.clock.advance(1)
-    assert (await house.keeping.run_once()).contents == 1
+    assert (await house.clear()).contents == 1
 
     assert await house.contents_of() == {young}
     rows = await house.do("SELECT content_id FROM messages WHERE message_id = :m", m=old)
@@ -159,7 +165,7 @@ async def test_a_content_stays_as_long_as_one_delivery_is_not_final(
     message = await house.message(DeliveryState.SENT, state)
     before = await house.do("SELECT * FROM deliveries")
     house.clock.advance(3650 * DAY_S)
-    await house.keeping.run_once()
+    await house.clear()
 
     assert await house.contents_of() == (set() if state in FINAL_STATES else {message})
     assert await house.do("SELECT * FROM deliveries") == before
@@ -173,12 +179,12 @@ async def test_old_messages_that_wait_do_not_hide_those_that_are_done(house: Hou
     house.clock.advance(31 * DAY_S)
     young = await house.message(DeliveryState.SENT)
 
-    assert (await house.keeping.run_once()).contents == 2
+    assert (await house.clear()).contents == 2
     assert await house.contents_of() == waiting | {young}
 
     house.clock.advance(31 * DAY_S)
     await house.do("UPDATE deliveries SET state = 'sent'")
-    assert (await house.keeping.run_once()).contents == 5
+    assert (await house.clear()).contents == 5
     assert await house.contents_of() == set()
 
 
@@ -192,7 +198,7 @@ async def test_contents_are_found_when_their_ids_have_run_ahead_of_the_messages(
         await house.message(DeliveryState.CANCELLED)
     house.clock.advance(31 * DAY_S)
 
-    assert (await house.keeping.run_once()).contents == 6
+    assert (await house.clear()).contents == 6
     assert await house.contents_of() == {kept}
 
 
@@ -241,10 +247,10 @@ async def test_what_waits_again_between_look_and_delete_stays(house: House) -> N
         return window
 
     house.store.read = read  # type: ignore[method-assign, assignment]  # the moment between two units
-    cleared = await house.keeping.run_once()
+    cleared = await house.clear()
     house.store.read = real_read  # type: ignore[method-assign]
 
-    assert cleared == Cleared()
+    assert cleared == Counts()
     assert await house.contents_of() == {message}
 
 
@@ -259,10 +265,10 @@ async def test_events_go_after_their_time_but_for_those_of_what_waits(house: Hou
     )
     assert await house.count("events") == 3
     house.clock.advance(90 * DAY_S - 1)
-    assert (await house.keeping.run_once()).events == 0
+    assert (await house.clear()).events == 0
     await house.message(DeliveryState.SENT)
     house.clock.advance(1)
-    assert (await house.keeping.run_once()).events == 2
+    assert (await house.clear()).events == 2
 
     rows = await house.do("SELECT d.state FROM events LEFT JOIN deliveries d USING (delivery_id)")
     assert sorted(row[0] for row in rows) == ["held", "sent"]
@@ -275,10 +281,10 @@ async def test_attempts_go_after_their_time_but_for_open_ones_and_those_of_what_
     await house.attempt(waiting, 1)
     await house.attempt(done, 1, open_=True)
     house.clock.advance(90 * DAY_S - 1)
-    assert (await house.keeping.run_once()).attempts == 0
+    assert (await house.clear()).attempts == 0
     await house.attempt(done, 1)
     house.clock.advance(1)
-    assert (await house.keeping.run_once()).attempts == 1
+    assert (await house.clear()).attempts == 1
 
     rows = await house.do("SELECT attempt_id, result FROM attempts ORDER BY attempt_id")
     assert [tuple(row) for row in rows] == [(2, "sent"), (3, None), (4, "sent")]
@@ -293,9 +299,9 @@ async def test_what_is_judged_is_the_time_of_the_row_not_its_place(house: House)
     await house.attempt(message, 1)
     house.clock.step(50 * DAY_S + 60)
 
-    assert (await house.keeping.run_once()).attempts == 0
+    assert (await house.clear()).attempts == 0
     house.clock.advance(90 * DAY_S)
-    assert (await house.keeping.run_once()).attempts == 2
+    assert (await house.clear()).attempts == 2
 
 
 # --- decisions -----------------------------------------------------------------------------------------
@@ -309,16 +315,16 @@ async def test_a_decision_goes_when_it_was_replaced_long_ago_and_no_attempt_name
     newest = await house.decision()
     other_lane = await house.decision(lane=2)
     house.clock.advance(90 * DAY_S)
-    assert (await house.keeping.run_once()).decisions == 0  # a claim may have been under way
+    assert (await house.clear()).decisions == 0  # a claim may have been under way
 
     house.clock.advance(3600)
-    assert (await house.keeping.run_once()).decisions == 2
+    assert (await house.clear()).decisions == 2
     rows = await house.do("SELECT decision_id FROM decisions")
     assert {row[0] for row in rows} == {named, newest, other_lane}
     assert unused not in {row[0] for row in rows}
 
     await house.do("UPDATE deliveries SET state = 'sent'")
-    assert (await house.keeping.run_once()).decisions == 1
+    assert (await house.clear()).decisions == 1
 
 
 async def test_a_decision_long_in_force_stays_for_the_attempts_made_by_it_lately(house: House) -> None:
@@ -329,7 +335,7 @@ async def test_a_decision_long_in_force_stays_for_the_attempts_made_by_it_lately
     await house.decision()
     house.clock.advance(DAY_S)
 
-    await house.keeping.run_once()
+    await house.clear()
     assert await house.count("decisions") == 2
     assert await house.count("attempts") == 1
 
@@ -352,7 +358,7 @@ async def test_old_counters_go_and_those_the_caps_look_at_stay(house: House) -> 
     await house.do("INSERT INTO cap (account_id, connection_id, held) VALUES (1, 1, 3)")
     await house.do("INSERT INTO cap_release (account_id, connection_id, due, n) VALUES (1, 1, 10, 3)")
 
-    cleared = await house.keeping.run_once()
+    cleared = await house.clear()
 
     assert (cleared.cap_days, cleared.cap_hours) == (2, 2)
     assert {row[0] for row in await house.do("SELECT day FROM cap_day")} == {day, day - 7, day - 8}
@@ -371,7 +377,7 @@ async def test_a_refused_sender_is_forgotten_when_it_may_be_tried_again(house: H
             until=until,
         )
 
-    assert (await house.keeping.run_once()).refused_senders == 1
+    assert (await house.clear()).refused_senders == 1
     rows = await house.do("SELECT sender FROM refused_senders")
     assert [row[0] for row in rows] == ["later@example.com"]
 
@@ -383,10 +389,10 @@ async def test_idempotency_rows_go_after_a_day(house: House) -> None:
     await house.store.write(remember("old"))
     house.clock.advance(DAY_S - 1)
     await house.store.write(remember("new"))
-    assert (await house.keeping.run_once()).idempotency == 0
+    assert (await house.clear()).idempotency == 0
     house.clock.advance(1)
 
-    assert (await house.keeping.run_once()).idempotency == 1
+    assert (await house.clear()).idempotency == 1
     assert [row[0] for row in await house.do("SELECT name FROM idempotency")] == ["new"]
 
 
@@ -399,11 +405,11 @@ async def test_the_times_are_those_of_the_settings(house: House) -> None:
     message = await house.message(DeliveryState.SENT)
     await house.attempt(message, 1)
     house.clock.advance(9)
-    assert await keeping.run_once() == Cleared()
+    assert Counts(**(await keeping.run_once()).counts()) == Counts()
     house.clock.advance(1)
-    assert await keeping.run_once() == Cleared(contents=1)
+    assert Counts(**(await keeping.run_once()).counts()) == Counts(contents=1)
     house.clock.advance(10)
-    assert await keeping.run_once() == Cleared(events=1, attempts=1)
+    assert Counts(**(await keeping.run_once()).counts()) == Counts(events=1, attempts=1)
 
 
 # --- slices and the loop -------------------------------------------------------------------------------
@@ -434,13 +440,13 @@ async def test_much_is_cleared_in_slices_with_room_for_others_between(house: Hou
     slices: list[int] = []
     real_write = house.store.write
 
-    async def counted(work: Callable[[], Work[int]], size_bytes: int = 0) -> int:
-        found: int | None = await real_write(work, size_bytes)
-        slices.append(found or 0)  # None: the line in the audit trail
-        return slices[-1]
+    async def counted(work: Callable[[], Work[Past]], size_bytes: int = 0) -> Past:
+        found: Past | None = await real_write(work, size_bytes)
+        slices.append(found.rows if found else 0)  # None: the line in the audit trail
+        return found or Past()
 
     house.store.write = counted  # type: ignore[method-assign, assignment]  # what a unit answers is its size
-    cleared = await house.keeping.run_once()
+    cleared = await house.clear()
     house.store.write = real_write  # type: ignore[method-assign]
 
     assert (cleared.events, cleared.idempotency, cleared.contents) == (count, count, count)
@@ -453,7 +459,7 @@ async def test_nothing_old_costs_no_write_in_the_walks(house: House) -> None:
         message = await house.message(DeliveryState.SENT)
         await house.attempt(message, await house.decision())
     before = house.store.units
-    assert await house.keeping.run_once() == Cleared()
+    assert await house.clear() == Counts()
 
     assert house.store.units - before == 6  # one look each at the six tables that are not walked
 
@@ -492,3 +498,60 @@ def test_the_defaults_are_those_of_the_settings() -> None:
     for name in ("keep_content_s", "keep_events_s", "idempotency_keep_s"):
         assert getattr(ours, name) == getattr(theirs, name)
     assert MICROS * DAY_S == DAY_US
+
+
+# --- looking before it is done ---------------------------------------------------------------------------
+
+
+async def test_a_dry_run_says_what_a_run_then_does_and_changes_nothing(house: House) -> None:
+    """Of every kind: rows, bytes and the oldest are the same, and the database the same as before."""
+    began = house.clock.now_us()
+    done = await house.message(DeliveryState.SENT, DeliveryState.BOUNCED)
+    waiting = await house.message(DeliveryState.READY)
+    old, young = await house.decision(), await house.decision()
+    for message in (done, waiting):
+        await house.attempt(message, old)
+    await house.attempt(done, young)
+    await house.store.write(lambda: idempotency.put(AccountId(1), KeyId(1), "x", b"f", done, began))
+    for text in (
+        "INSERT INTO refused_senders VALUES (1, 1, 'a@example.com', :now, 'no')",
+        "INSERT INTO lacks VALUES (1, 1, 'smtputf8', :now, 'no')",
+        "INSERT INTO notices (account_id, kind, about, text, data, began_at, ended_at)"
+        " VALUES (1, 'k', 'a', 't', '{}', :now, :now)",
+        f"INSERT INTO cap_hour (account_id, connection_id, hour) VALUES (1, 1, :now / {HOUR_US})",
+        f"INSERT INTO cap_day (account_id, connection_id, day) VALUES (1, 1, :now / {DAY_US})",
+    ):
+        await house.do(text, now=began)
+    house.clock.advance(200 * DAY_S)
+    await house.message(DeliveryState.SENT)
+    tables = ["contents", "events", "attempts", "decisions", "idempotency", "refused_senders", "lacks"]
+    tables += ["notices", "cap_hour", "cap_day", "audit"]
+
+    async def everything() -> list[Rows]:
+        return [await house.do(f"SELECT * FROM {table}") for table in tables]
+
+    before = await everything()
+    told = await house.keeping.run_once(dry=True)
+    assert await everything() == before
+    assert house.keeping.runs == 0
+
+    assert (await house.keeping.run_once()).kinds == told.kinds
+    assert {name: past.rows for name, past in told.kinds.items()} == {
+        **dict.fromkeys(KINDS, 1),
+        "events": 2,
+        "attempts": 4,
+    } | {"decisions": told.kinds["decisions"].rows}
+    assert all(past.size_bytes > 0 for past in told.kinds.values() if past.rows)
+    assert {past.oldest_us for name, past in told.kinds.items() if not name.startswith("cap_")} <= {
+        began,
+        None,
+    }
+    assert await house.clear() == Counts()
+
+
+async def test_a_second_run_waits_for_the_first(house: House) -> None:
+    for _ in range(3):
+        await house.message(DeliveryState.SENT)
+    house.clock.advance(31 * DAY_S)
+    first, second = await asyncio.gather(house.clear(), house.clear())
+    assert (first.contents, second.contents) == (3, 0)

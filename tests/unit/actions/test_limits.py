@@ -22,6 +22,7 @@ from postroom.control.operations import run
 from postroom.control.protocol import error_to_json
 from postroom.core.message import Purpose
 from postroom.core.server import Owner
+from postroom.engine.housekeeping import Housekeeping
 from postroom.errors import Invalid, PostroomError, TooLarge
 from postroom.mail.content import Attachment, Mailbox
 from postroom.wiring import limits_of
@@ -131,7 +132,8 @@ async def test_the_command_line_says_which(harness: Harness, shop: Submission) -
     async def nothing(*_: object) -> dict[str, object]:
         return {}
 
-    desk = Desk(replace(harness.ctx, limits=TIGHT), nothing, nothing, lambda: "x", [])
+    house = Housekeeping(harness.store, harness.clock)
+    desk = Desk(replace(harness.ctx, limits=TIGHT), nothing, nothing, lambda: "x", house)
     whose = {"account": shop.account_id, "server": shop.server_id, "subject": "s"}
     for fields, kind, text in (
         ({"to": ["a@example.net"], "text": "x" * 60_000}, "too_large", "50000 bytes"),

@@ -9,7 +9,10 @@ import pytest
 
 from postroom.control.desk import Desk
 from postroom.core.server import Owner
+from postroom.engine.housekeeping import Housekeeping, HousekeepingSettings
 from tests.support.context import Harness, make_harness
+
+KEPT = HousekeepingSettings(keep_content_s=1.0, pause_s=0.0)
 
 
 @pytest.fixture
@@ -26,4 +29,11 @@ def desk(harness: Harness) -> Desk:
     async def database() -> Mapping[str, object]:
         return {"kind": "sqlite", "journal_mode": "wal", "synchronous": 2}
 
-    return Desk(harness.ctx, explain, database, lambda: "mail.example.org", [{"name": "data", "value": "x"}])
+    return Desk(
+        harness.ctx,
+        explain,
+        database,
+        lambda: "mail.example.org",
+        Housekeeping(harness.store, harness.clock, KEPT),
+        [{"name": "data", "value": "x"}],
+    )

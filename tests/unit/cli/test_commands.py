@@ -152,6 +152,8 @@ WORKING: tuple[tuple[str, ...], ...] = (
     ("inbox", "show", "1"),
     ("key-file", "show"),
     ("key-file", "rotate", "--keep-old"),
+    ("housekeeping", "--dry-run"),
+    ("housekeeping",),
     ("config",),
     ("doctor",),
     ("notices", "--open"),

@@ -62,6 +62,9 @@ CAPPED: Mapping[str, object] = {"fields": {"hourly_cap": 50}, "secrets": MORE_CA
 FORMER = "the key that sealed before"  # stands for its id
 PEOPLE: Mapping[str, object] = {"addresses": ["a@example.net", "b@example.net"]}
 CHANGES: Mapping[str, Case] = {
+    "housekeeping": Case(
+        [Step({"dry_run": True}), Step({}, ["retention.clear"]), Step({}), Step({"dry_run": True})]
+    ),
     "account.create": each({"name": "Ada"}, "account.create"),
     "server.create": each(
         {"name": "two", "default_sender": "two@example.com"}, "server.create", "identity.trust"
