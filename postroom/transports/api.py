@@ -98,6 +98,7 @@ class ApiTransport:
         self._checking = asyncio.Lock()
         self._checked_s: float | None = None  # when the key last passed, by the loop's clock
         self._prepared = False
+        self.refusals = 0  # of the key, so far
         self.quota: Quota | None = None
 
     def __repr__(self) -> str:
@@ -112,13 +113,14 @@ class ApiTransport:
                     checked = await self._check_on(connection)
                     if checked.outcome.result is not Result.SENT:
                         raise OpenFailed(checked.outcome)
-                    if not connection.usable:
-                        await connection.close()
-                        connection = await self._connect()
+                refusals = self.refusals
+                if not connection.usable:
+                    await connection.close()
+                    connection = await self._connect()
         except BaseException:
             connection.abort()
             raise
-        return ApiSession(self, connection)
+        return ApiSession(self, connection, refusals)
 
     async def check(self) -> Checked:
         """Make the harmless read now, on a connection of its own."""
@@ -149,8 +151,9 @@ class ApiTransport:
         return self.speaker.found(reply) if reply is not None and reply.complete else None
 
     def refused(self) -> None:
-        """The key was refused: it is tried before anything is claimed for it again."""
+        """The key was refused: it is tried before anything is sent with it again, by any session."""
         self._checked_s = None
+        self.refusals += 1
 
     def redacted(self, outcome: Outcome) -> Outcome:
         """The outcome without our secrets, which a peer may repeat, and in one line."""
@@ -200,10 +203,12 @@ class ApiTransport:
 class ApiSession:
     """Implements `interface.Session` over one HTTP connection kept alive."""
 
-    def __init__(self, transport: ApiTransport, connection: HttpConnection) -> None:
+    def __init__(self, transport: ApiTransport, connection: HttpConnection, refusals: int) -> None:
+        """refusals: of the key, when it was last known to be good."""
         self._transport, self._connection = transport, connection
         self._rested_since_s = asyncio.get_running_loop().time()
         self._deliveries = 0
+        self._refusals = refusals
         self._busy = self._aborted = False
 
     def __repr__(self) -> str:
@@ -211,7 +216,9 @@ class ApiSession:
 
     @property
     def usable(self) -> bool:
-        return not self._aborted and (self._busy or self._connection.usable)
+        if self._aborted or self._refusals != self._transport.refusals:
+            return False
+        return self._busy or self._connection.usable
 
     @property
     def deliveries(self) -> int:
@@ -224,7 +231,7 @@ class ApiSession:
         loop = asyncio.get_running_loop()
         if loop.time() - self._rested_since_s > REST_S or not self.usable:
             self._connection.abort()
-            return outcomes.trouble("the connection had rested for too long", Phase.MAIL, unanswered=True)
+            return outcomes.trouble("the session is spent", Phase.MAIL, unanswered=True)
         self._busy = True
         try:
             outcome = self._transport.redacted(await self._deliver(envelope, checkpoints))

@@ -116,8 +116,8 @@ class HttpPeer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for writer in list(self._writers):  # of tasks that never began
             writer.transport.abort()
-        for _ in range(2):
-            await asyncio.sleep(0)  # the loop closes an aborted socket in its next turn
+        await asyncio.sleep(0)  # the loop closes an aborted socket in its next turn
+        await asyncio.sleep(0)
         await self._server.wait_closed()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -154,12 +154,11 @@ async def test_a_key_refused_later_backs_off_and_is_tried_before_the_next_messag
         message = await post.mail(TRANSACTIONAL, [ANN])
         await play.until(lambda: play.at_rest(post, way, message))
         assert post.backs_off(way)
-        tried = len(peer.asked)
         post.time.advance(61.0)
         await post.until_settled()
-        targets = [one.target for one in peer.asked[tried:]]
-        assert targets[0] == "/server"
-        assert targets.count("/email") == 1
+        targets = [one.target for one in peer.asked if one.target in ("/server", "/email")]
+        first, second = (number for number, target in enumerate(targets) if target == "/email")
+        assert "/server" in targets[first:second]
 
 
 async def test_ses_keeps_what_it_called_the_message(post: FaultBench) -> None:

@@ -132,6 +132,7 @@ async def test_the_key_is_checked_once_for_many_sessions_and_again_after_a_refus
         outcome = await first.deliver(envelope(), Watch())
         assert (outcome.fault, outcome.session_usable) == (Fault.LOGIN, False)
         assert TOKEN not in outcome.text
+        assert not second.usable  # opened with the key that is refused now
         peer.plays.append(error(401, 10, "still not"))
         with pytest.raises(OpenFailed) as caught:
             await way.open()
