@@ -47,8 +47,9 @@ class Post:
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "postroom", "serve", "--json"),
-                *("--data", str(self.data), "--http", "127.0.0.1:0", "--log-format", "json"),
+                *("--data", str(self.data), "--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0"),
                 *("--smtp", "127.0.0.1:0"),
+                *("--log-format", "json"),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 env=self._environment,

@@ -33,7 +33,7 @@ from postroom.http.asgi import ASGIApp
 from postroom.http.server import HttpHandle, serve_http
 from postroom.inbound.inbox import Inbox, open_socket
 from postroom.inbound.submission import ClearAuth, SubmissionServer
-from postroom.inbound.tls import server_tls
+from postroom.inbound.tls import ServerTls, server_tls
 from postroom.peers import is_loopback
 from postroom.wiring import (
     PostRoom,
@@ -108,6 +108,7 @@ class Serving:
             for listener in filter(None, (smtp_socket, smtps_socket)):
                 stack.callback(listener.close)
                 room.dialer.listeners.add(listener.getsockname()[:2])
+            tls = await self._tls(smtp_socket, smtps_socket)
             room.links.base_url = self._settings.public_url or _url(http_socket)
             await room.dispatcher.start()
             stack.push_async_callback(room.dispatcher.stop, 0.0)
@@ -124,7 +125,7 @@ class Serving:
             stack.push_async_callback(http.stop)
             smtp_at = _shown(smtp_socket)
             smtps_at = None if smtps_socket is None else _shown(smtps_socket)
-            submission = await self._start_submission(room, smtp_socket, smtps_socket)
+            submission = await self._start_submission(room, smtp_socket, smtps_socket, tls)
             stack.push_async_callback(submission.stop)
             seeing.smtp_sessions(lambda: {"submission": len(submission.sessions)})
             self._missing = [] if room.dispatcher.running else ["the engine"]
@@ -162,45 +163,61 @@ class Serving:
         return code
 
     def _bind_http(self) -> socket.socket:
-        return self._bind_or_another(self._settings.http, "it listens")
+        return self._bind_or_another(self._settings.http, "http", "it listens")
 
     def _bind_smtp(self) -> tuple[socket.socket, socket.socket | None]:
-        clear = self._bind_or_another(self._settings.smtp, "SMTP is taken")
+        clear = self._bind_or_another(self._settings.smtp, "smtp", "SMTP is taken")
         if self._settings.smtps is None:
             return clear, None
         try:
-            return clear, self._bind_or_another(self._settings.smtps, "SMTP with TLS is taken")
+            return clear, self._bind_or_another(self._settings.smtps, "smtps", "SMTP with TLS is taken")
         except BaseException:
             clear.close()
             raise
 
-    def _bind_or_another(self, wanted: Endpoint, what: str) -> socket.socket:
+    def _bind_or_another(self, wanted: Endpoint, setting: str, what: str) -> socket.socket:
         try:
             return _bind(wanted.host, wanted.port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise Unavailable(f"cannot listen on {wanted}: {error.strerror}") from error
+            self._require_first_run(wanted, setting, error)
             found = _bind(wanted.host, 0)
             self._notes.append(f"{wanted} was taken, so {what} on port {found.getsockname()[1]}.")
             return found
 
-    async def _start_submission(
-        self, room: PostRoom, clear: socket.socket, secure: socket.socket | None
-    ) -> SubmissionServer:
+    def _require_first_run(self, wanted: Endpoint, setting: str, cause: Exception | None) -> None:
+        """Elsewhere than asked for only where somebody tries it out and reads what is printed."""
+        if not self._first_run:
+            raise Unavailable(
+                f"cannot listen on {wanted}: another program listens there; end it, or choose another address"
+                f" with --{setting}"
+            ) from cause
+
+    def _offers_starttls(self, clear: socket.socket) -> bool:
+        # No self-made certificate on loopback: many libraries take STARTTLS when it is offered, and fail.
+        return self._settings.smtp_tls_cert is not None or not is_loopback(clear.getsockname()[0])
+
+    async def _tls(self, clear: socket.socket, secure: socket.socket | None) -> ServerTls | None:
+        """What the listeners show; read before anything is sent, so that a bad file stops the start."""
+        if secure is None and not self._offers_starttls(clear):
+            return None
         settings = self._settings
         name = settings.helo_name or helo_name()
-        # No self-made certificate on loopback: many libraries take STARTTLS when it is offered, and fail.
-        starttls = settings.smtp_tls_cert is not None or not is_loopback(clear.getsockname()[0])
-        tls = None
-        if starttls or secure is not None:
-            tls = await asyncio.to_thread(
-                server_tls, settings.data / TLS_NAME, name, settings.smtp_tls_cert, settings.smtp_tls_key
-            )
+        return await asyncio.to_thread(
+            server_tls, settings.data / TLS_NAME, name, settings.smtp_tls_cert, settings.smtp_tls_key
+        )
+
+    async def _start_submission(
+        self, room: PostRoom, clear: socket.socket, secure: socket.socket | None, tls: ServerTls | None
+    ) -> SubmissionServer:
+        settings = self._settings
+        starttls = self._offers_starttls(clear)
         server = SubmissionServer(
             room.ctx,
             tls=tls.context if tls is not None and starttls else None,
             clear_auth=ClearAuth.ALWAYS if settings.smtp_clear_auth else ClearAuth.LOOPBACK,
-            host_name=name,
+            host_name=settings.helo_name or helo_name(),
             instance=room.instance,
             tell_client=settings.submission_tell_client,
             limits=session_limits(settings),
@@ -236,6 +253,7 @@ class Serving:
         except Conflict as error:
             if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EADDRINUSE:
                 raise
+        self._require_first_run(wanted, "inbox", None)
         listener = open_socket(wanted.host, 0)
         port = listener.getsockname()[1]
         self._notes.append(f"{wanted} was taken, so the test inbox listens on port {port}.")

@@ -44,14 +44,3 @@ def put(
             "at": at_us,
         },
     )
-
-
-def forget(oldest_us: int, limit: int = 500) -> Work[int]:
-    """Delete one slice of what is older; returns how many."""
-    rows = yield Sql(
-        "DELETE FROM idempotency WHERE (account_id, key_id, name) IN"
-        " (SELECT account_id, key_id, name FROM idempotency WHERE created_at <= :oldest LIMIT :n)"
-        " RETURNING key_id",
-        {"oldest": oldest_us, "n": limit},
-    )
-    return len(rows)

@@ -83,16 +83,6 @@ def newest(limit: int, *, only_open: bool = False) -> Work[list[StoredNotice]]:
     return [_notice(row) for row in rows]
 
 
-def forget(oldest_us: int, limit: int) -> Work[int]:
-    """Delete a slice of those that ended no later than this."""
-    rows = yield Sql(
-        "DELETE FROM notices WHERE notice_id IN (SELECT notice_id FROM notices"
-        " WHERE ended_at IS NOT NULL AND ended_at <= :oldest LIMIT :n) RETURNING notice_id",
-        {"oldest": oldest_us, "n": limit},
-    )
-    return len(rows)
-
-
 def _notice(row: Sequence[object]) -> StoredNotice:
     account_id, notice_id, kind, about, text, data, began_at, ended_at = row
     return StoredNotice(

@@ -123,16 +123,17 @@ def test_errors_cross_the_socket_as_they_are(live: Serve, keys: dict[str, Any]) 
 
 
 def test_a_second_serve_on_the_folder_refuses_and_names_the_first(live: Serve) -> None:
+    """Z4."""
     done = postroom("serve", "--http", "127.0.0.1:0", data=live.data)
     assert done.returncode == exits.UNAVAILABLE
     assert f"process {live.process.pid} (serve)" in done.stderr
     assert done.stdout == ""
 
 
-def test_a_taken_port_is_replaced_by_a_free_one(tmp_path: Path) -> None:
+def test_a_taken_port_is_replaced_by_a_free_one_for_who_tries_it_out(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as http, socket.create_server(("127.0.0.1", 0)) as inbox:
         taken = [f"127.0.0.1:{one.getsockname()[1]}" for one in (http, inbox)]
-        with serving(tmp_path / "data", "--inbox", taken[1], http=taken[0]) as serve:
+        with serving(tmp_path / "data", "--first-run", "--inbox", taken[1], http=taken[0]) as serve:
             assert serve.url != f"http://{taken[0]}"
             assert f"{taken[0]} was taken" in serve.text
             assert f"{taken[1]} was taken" in serve.text

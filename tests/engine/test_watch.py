@@ -13,12 +13,13 @@ import pytest
 
 from postroom.core.message import Purpose
 from postroom.engine.notices import NoticeKind, Notices, Trouble
+from postroom.engine.retention import NOTICES, Past
 from postroom.engine.runner import Runner
 from postroom.engine.watch import LINGERS_S, Watch, WatchSettings
 from postroom.errors import Unavailable
 from postroom.ids import ConnectionId
 from postroom.storage.interface import Work
-from postroom.storage.notices import StoredNotice, forget, newest
+from postroom.storage.notices import StoredNotice, newest
 from postroom.storage.sqlite import SqliteStore
 from postroom.tally import Tally
 from tests.support.clock import FakeClock
@@ -305,9 +306,9 @@ async def test_old_notices_are_forgotten_and_open_ones_stay(tmp_path: Path) -> N
             await seen.notices.once(Trouble(NoticeKind.CLOCK_STEPPED, about, "x"))
         await seen.notices.observe([Trouble(NoticeKind.DISK_LOW, "disk", "x")], [NoticeKind.DISK_LOW])
         at_us = seen.clock.now_us()
-        assert await seen.post.store.write(lambda: forget(at_us - 1, 10)) == 0
-        assert await seen.post.store.write(lambda: forget(at_us, 2)) == 2
-        assert [one.about for one in await seen.told()] == ["c", "disk"]
+        assert await seen.post.store.write(lambda: NOTICES.delete(at_us - 1)) == Past()
+        assert (await seen.post.store.write(lambda: NOTICES.delete(at_us))).rows == 3
+        assert [one.about for one in await seen.told()] == ["disk"]
 
 
 @pytest.mark.parametrize("kind", list(NoticeKind))
