@@ -308,7 +308,7 @@ def courses(messages: int, kills: int, seed: int) -> Sequence[Course]:
             Course(purpose, few, seed=seed),
             Course(purpose, few, kills=kills // 5, drop_every=50, seed=seed),
             Course(purpose, few, kills=kills // 5, hourly_cap=few // 2, seed=seed),
-            Course(purpose, few, kills=kills // 5, rotate_every_s=2.0, seed=seed),
+            Course(purpose, few, kills=kills // 5, rotate_every_s=0.5, seed=seed),
         ]
     found += [
         Course(Purpose.TRANSACTIONAL, messages, kills=kills, seed=seed, by_smtp=True),
