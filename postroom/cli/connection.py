@@ -349,7 +349,7 @@ def reset_window(
 
 def _where(tried: Mapping[str, Any]) -> str:
     said = " ".join(str(part) for part in (tried["code"] or "", tried["text"]) if part)
-    return f"{tried['phase']}: {said}"
+    return f"{tried['phase']}: {said.removesuffix('.')}"
 
 
 def _against(count: int, cap: int | None) -> str:
