@@ -219,7 +219,7 @@ def list_connections(
                     one["label"],
                     one["vendor"],
                     one["host"],
-                    one["port"],
+                    one["port"] or None,
                     one["hourly_cap"],
                     one["daily_cap"],
                     _state(one),

@@ -139,6 +139,7 @@ class Runner:
             room.day_full,
             self._next_probe_us(),
             room.quota_full,
+            self.troubles.last_text,
         )
 
     @property
