@@ -23,7 +23,7 @@ from postroom.cli.seeing import Seeing
 from postroom.config import Endpoint, Settings
 from postroom.control.address import ControlSocket
 from postroom.control.instance import is_fresh
-from postroom.control.lock import SERVE
+from postroom.control.lock import SERVE, Locked
 from postroom.control.operations import run as run_operation
 from postroom.control.peer import this_user
 from postroom.control.server import ControlServer
@@ -45,6 +45,7 @@ from postroom.wiring import (
 
 log = logs.logger("serve")
 _BACKLOG = 512
+_AGAIN_S = 0.05
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what somebody may have set
 
 
@@ -81,6 +82,21 @@ class Ready:
         }
 
 
+async def open_when_free(settings: Settings, *, patience_s: float = 10.0) -> PostRoom:
+    """The data folder for `serve`, once a command that works in it now has ended. Raises as `open_post_room`.
+
+    Who starts `serve` again after a crash need not know that somebody typed a command meanwhile.
+    """
+    deadline = asyncio.get_running_loop().time() + patience_s
+    while True:
+        try:
+            return await open_post_room(settings, role=SERVE)
+        except Locked as error:
+            if error.by_serve or asyncio.get_running_loop().time() >= deadline:
+                raise
+        await asyncio.sleep(_AGAIN_S)
+
+
 class Serving:
     """One `serve`. `ready` is called once, when everything runs."""
 
@@ -94,7 +110,7 @@ class Serving:
         """Until a signal; the exit code. Raises Locked, PostroomError, KeyringError at start."""
         loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
-            room = await open_post_room(self._settings, role=SERVE)
+            room = await open_when_free(self._settings)
             stack.push_async_callback(room.close)
             control_socket = ControlSocket.bind(self._settings.data)
             stack.callback(control_socket.remove)
@@ -181,14 +197,14 @@ class Serving:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise Unavailable(f"cannot listen on {wanted}: {error.strerror}") from error
-            self._require_no_wish(wanted, setting, error)
+            self._require_first_run(wanted, setting, error)
             found = _bind(wanted.host, 0)
             self._notes.append(f"{wanted} was taken, so {what} on port {found.getsockname()[1]}.")
             return found
 
-    def _require_no_wish(self, wanted: Endpoint, setting: str, cause: Exception | None) -> None:
-        """Elsewhere than asked for only where nobody asked, or where somebody tries it out."""
-        if setting in self._settings.sources and not self._first_run:
+    def _require_first_run(self, wanted: Endpoint, setting: str, cause: Exception | None) -> None:
+        """Elsewhere than asked for only where somebody tries it out and reads what is printed."""
+        if not self._first_run:
             raise Unavailable(
                 f"cannot listen on {wanted}: another program listens there; end it, or choose another address"
                 f" with --{setting}"
@@ -253,7 +269,7 @@ class Serving:
         except Conflict as error:
             if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EADDRINUSE:
                 raise
-        self._require_no_wish(wanted, "inbox", None)
+        self._require_first_run(wanted, "inbox", None)
         listener = open_socket(wanted.host, 0)
         port = listener.getsockname()[1]
         self._notes.append(f"{wanted} was taken, so the test inbox listens on port {port}.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ LOCK_NAME = "lock"
 SERVE = "serve"
 COMMAND = "command"
 _MOST_BYTES = 1000
+_ASKED_S = 0.001
 
 
 class Locked(Unavailable):
@@ -27,6 +29,19 @@ class Locked(Unavailable):
         self.pid, self.role = pid, role
         who = f"process {pid} ({role})" if pid else "another process"
         super().__init__(f"the data folder {folder} is in use by {who}")
+
+    @property
+    def by_serve(self) -> bool:
+        """A `serve` that runs holds it. What the file says of one that ended is the former holder's word."""
+        if self.role != SERVE or not self.pid:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # another user's
+            pass
+        return True
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,10 @@ class FolderLock:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
+                if _only_asked(descriptor):
+                    os.close(descriptor)
+                    time.sleep(_ASKED_S)
+                    continue
                 pid, held_as = _holder(descriptor)
                 os.close(descriptor)
                 raise Locked(folder, pid, held_as) from error
@@ -82,6 +101,15 @@ def holder_of(folder: Path) -> Locked | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def _only_asked(descriptor: int) -> bool:
+    """Nobody holds it: somebody asks who does (`holder_of`), and has done so in a moment."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _is_still_there(path: Path, descriptor: int) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,12 @@ def test_a_lock_file_that_was_removed_and_made_anew_is_the_one_that_counts(tmp_p
     assert os.path.samestat(os.fstat(fresh.descriptor), os.stat(tmp_path / "lock"))
     fresh.release()
     stale.release()
+
+
+def test_one_who_only_asks_is_not_taken_for_a_holder(tmp_path: Path) -> None:
+    """A command that looks who holds it must not make `serve` refuse to start."""
+    (tmp_path / "lock").touch()
+    asker = os.open(tmp_path / "lock", os.O_RDONLY)
+    fcntl.flock(asker, fcntl.LOCK_SH)
+    threading.Timer(0.1, os.close, (asker,)).start()
+    FolderLock.take(tmp_path, SERVE).release()
