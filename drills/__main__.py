@@ -1,4 +1,4 @@
-"""`python -m drills [kill|clean|drop|capped|rotate|caps …]`: a line for each, exit code 1 when one fails."""
+"""`python -m drills [kill|clean|drop|capped|rotate|beside|smtp|caps]`: a line for each; 1 when one fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ KINDS = {
     "clean": "no kill: no copy at all",
     "drop": "kills, and a sink that hangs up after the dot",
     "capped": "kills under an hourly cap",
-    "rotate": "kills, while the key file is rotated every half second",
+    "rotate": "kills, while the key file is rotated every 2 s",
+    "beside": "kills, while an operator rotates, backs up, pauses, cancels",
     "smtp": "mail submitted by SMTP instead of HTTP, with SIGKILLs and without",
     "caps": "caps on a moved clock, with restarts",
 }
@@ -30,14 +31,14 @@ KINDS = {
 
 def kind_of(course: kills.Course) -> str:
     """Under which word a course is asked for."""
+    if course.beside is not None:
+        return "beside" if course.beside.backup_s else "rotate"
     if course.by_smtp:
         return "smtp"
     if course.drop_every:
         return "drop"
     if course.hourly_cap is not None:
         return "capped"
-    if course.rotate_every_s is not None:
-        return "rotate"
     return "kill" if course.kills else "clean"
 
 

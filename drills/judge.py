@@ -1,6 +1,7 @@
 """The judge: what was promised against what the sink swears to.
 
-    lost     = accepted - (at the sink, or unverified, or still waiting for room)      must be 0
+    lost     = accepted - (at the sink, or unverified, or still waiting for room, or cancelled by somebody)
+                                                                                       must be 0
     copies   = times the sink took a message (one Message-ID, one recipient) again
     open     = transactions with their final dot out and no reply recorded, at a kill or a drop
                copies + unverified must not be more than these
@@ -11,10 +12,12 @@ must each time but the last have been the last message of its session.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
+from drills.beside import Notes
 from drills.feed import Told
 from postroom.core.message import DeliveryState
 from tests.support.sink import SinkRecord, copies
@@ -37,6 +40,8 @@ class Counts:
     accepted_twice: int  # recipients that got two messages where one was sent
     sent_unseen: int  # recorded as sent and not at the sink
     lost_answers: int
+    cancelled: int = 0
+    cancelled_and_sent: int = 0  # recorded as cancelled and at the sink
 
     def problems(self) -> list[str]:
         """What must not be, one phrase each."""
@@ -46,6 +51,7 @@ class Counts:
             (self.not_excused, "sent again although its session had gone on"),
             (self.accepted_twice, "accepted twice"),
             (self.sent_unseen, "recorded as sent and not at the sink"),
+            (self.cancelled_and_sent, "recorded as cancelled and at the sink"),
         ):
             if count:
                 found.append(f"{count} {text}")
@@ -56,22 +62,30 @@ class Counts:
         return found
 
 
-def judge(records: Sequence[SinkRecord], told: Told, states: Mapping[str, str], opened: int) -> Counts:
+def judge(
+    records: Sequence[SinkRecord],
+    told: Told,
+    states: Mapping[str, str],
+    opened: int,
+    to_cancel: Set[str] = frozenset(),
+) -> Counts:
     """Count.
 
     records: the sink's log. states: of the delivery to each recipient, as the database has them at the end.
-    opened: transactions that were open at a kill or a drop.
+    opened: transactions that were open at a kill or a drop. to_cancel: what somebody asked to cancel; what
+    is cancelled without having been asked for is lost.
     """
     at_sink = {record.recipient for record in records}
     unverified = {one for one, state in states.items() if state == DeliveryState.UNVERIFIED}
     waiting = {one for one, state in states.items() if state in WAITING}
+    cancelled = {one for one, state in states.items() if state == DeliveryState.CANCELLED}
     messages: defaultdict[str, set[str]] = defaultdict(set)
     for record in records:
         messages[record.recipient].add(record.message_id)
     return Counts(
         accepted=len(told.accepted),
         taken=len(records),
-        lost=len(told.accepted - at_sink - unverified - waiting),
+        lost=len(told.accepted - at_sink - unverified - waiting - (cancelled & to_cancel)),
         copies=sum(count - 1 for count in copies(records).values()),
         unverified=len(unverified),
         open=opened,
@@ -80,7 +94,28 @@ def judge(records: Sequence[SinkRecord], told: Told, states: Mapping[str, str], 
         accepted_twice=sum(len(ids) - 1 for ids in messages.values()),
         sent_unseen=sum(state == DeliveryState.SENT and one not in at_sink for one, state in states.items()),
         lost_answers=told.lost_answers,
+        cancelled=len(cancelled),
+        cancelled_and_sent=len(cancelled & at_sink),
     )
+
+
+def judge_hand(records: Sequence[SinkRecord], notes: Notes, states: Mapping[str, str]) -> list[str]:
+    """What must not be of what the hand beside was told: its own troubles, cancels, pauses."""
+    found = list(notes.wrong)
+    for recipients, holds, text in (
+        (notes.cancelled, True, "said to be cancelled"),
+        (notes.too_late, False, "said to be too late to cancel"),
+    ):
+        other = Counter(
+            states[one] for one in recipients if (states[one] == DeliveryState.CANCELLED) is not holds
+        )
+        found += [f"{count} {text}, and {state} in the end" for state, count in other.items()]
+    times = sorted(record.time_us for record in records)
+    for pause in notes.pauses:
+        taken = bisect_left(times, pause.until_us) - bisect_right(times, pause.from_us)
+        if taken > pause.on_their_way:
+            found.append(f"{taken} sent while paused, with {pause.on_their_way} on their way at its start")
+    return found
 
 
 def _not_excused(records: Sequence[SinkRecord]) -> int:

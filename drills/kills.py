@@ -4,26 +4,26 @@ The moments are drawn from the seed, as places in the stream of mail. Every othe
 in which a client reads a yes, one in six while `serve` is starting again, before it answers. The sink takes
 a moment for each reply, so that kills find transactions open. `drop_every` has the sink close every n-th
 session after the dot instead of answering. `hourly_cap` gives the connection a cap smaller than the mail,
-which no number of kills may widen.
+which no number of kills may widen. `beside` has an operator at work meanwhile (`drills.beside`), and at the
+end one of the backups made is restored beside it (`drills.restored`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from drills import restored
+from drills.beside import AT_WORK, ROTATING, Hand, Pace
 from drills.feed import Feed, OverControlSocket, OverHttp, Told
-from drills.judge import Counts, judge
+from drills.judge import Counts, judge, judge_hand
 from drills.post import Post
 from drills.submission import OverSubmission
-from postroom.control.client import NotListening
 from postroom.core.message import Purpose
-from postroom.errors import Unavailable
 from postroom.ids import AttemptId
 from tests.support.sink import read_log, sink_process
 
@@ -45,11 +45,11 @@ class Course:
     kills: int = 0
     drop_every: int = 0
     hourly_cap: int | None = None
-    rotate_every_s: float | None = None
     seed: int = 1
     reply_ms: float = 3.0
     workers: int = 16
     by_smtp: bool = False  # transactional mail is submitted by SMTP, not over HTTP
+    beside: Pace | None = None  # an operator is at work meanwhile
 
     @property
     def name(self) -> str:
@@ -59,8 +59,8 @@ class Course:
             parts.append(f"every {self.drop_every}th dropped after its dot")
         if self.hourly_cap is not None:
             parts.append(f"cap {self.hourly_cap}/h")
-        if self.rotate_every_s is not None:
-            parts.append(f"the key file rotated every {self.rotate_every_s:g} s")
+        if self.beside is not None:
+            parts.append("an operator beside" if self.beside.backup_s else "the key file rotated")
         return ", ".join([*parts, f"seed {self.seed}"])
 
 
@@ -79,6 +79,10 @@ class Verdict:
     took_s: float
     rotations: int = 0
     failed_logins: int = 0
+    paused: int = 0
+    hand: Sequence[str] = ()  # what is wrong with what was done beside
+    done: Mapping[str, int] = field(default_factory=dict)  # how often what was done beside
+    beside: str = ""
 
     def problems(self) -> list[str]:
         """What must not be; nothing when the drill is passed."""
@@ -90,7 +94,8 @@ class Verdict:
             (self.claimed_by_the_dead, "claimed by a dead worker after a start"),
             (self.exit_code, "is the exit code of the last stop"),
             (self.failed_logins, "times a connection could not be used"),
-            (int(self.course.rotate_every_s is not None and not self.rotations), "drill without a rotation"),
+            (int(self.course.beside is not None and not self.rotations), "drill without a rotation"),
+            (self.paused, "pauses at the end"),
         ):
             if count:
                 found.append(f"{count} {text}")
@@ -98,15 +103,16 @@ class Verdict:
             found.append(f"{counts.taken} taken under a cap of {cap} with {counts.open} open transactions")
         if cap is None and counts.waiting:
             found.append(f"{counts.waiting} still waiting")
-        return found
+        return [*found, *self.hand]
 
     def line(self) -> str:
         one = self.counts
+        beside = f"; cancelled {one.cancelled}; {self.beside}" if self.beside else ""
         return (
             f"{self.course.name}: accepted {one.accepted}, taken {one.taken}, lost {one.lost},"
             f" copies {one.copies}, unverified {one.unverified}, open {one.open} (at most {self.most_open}"
             f" at once), answers lost {one.lost_answers}, waiting {one.waiting},"
-            f" settled after {self.settled_s:.1f} s, {self.took_s:.0f} s in all"
+            f" settled after {self.settled_s:.1f} s, {self.took_s:.0f} s in all{beside}"
         )
 
 
@@ -118,15 +124,19 @@ class _Life:
     most_open: int = 0
     open: set[AttemptId] = field(default_factory=set)
     claimed_by_the_dead: int = 0
-    rotations: int = 0
 
 
 class _Tail:
-    """How many lines a growing file has, and for how long it has not grown."""
+    """How many lines a growing file has, and for how long it has not grown; and what needs no line."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._at, self.lines = path, 0, 0
+    def __init__(self, path: Path, cancelled: Set[str]) -> None:
+        self._path, self._at, self.lines, self._cancelled = path, 0, 0, cancelled
         self._grew_s = time.monotonic()
+
+    @property
+    def through(self) -> int:
+        """How much is off the queue: at the sink, or cancelled."""
+        return self.lines + len(self._cancelled)
 
     @property
     def still_s(self) -> float:
@@ -154,7 +164,9 @@ async def run(folder: Path, course: Course) -> Verdict:
     began_s = time.monotonic()
     log = folder / "sink.log"
     post = Post(folder, SETTINGS)
-    told, life, tail = Told(), _Life(), _Tail(log)
+    told, life = Told(), _Life()
+    hand = Hand(post, folder / "backups", told, course.beside or Pace(), course.seed)
+    notes, tail = hand.notes, _Tail(log, hand.notes.cancelled)
     options = ["--delay-ms", str(course.reply_ms)]
     if course.drop_every:
         options += ["--drop-after-dot", str(course.drop_every)]
@@ -167,21 +179,24 @@ async def run(folder: Path, course: Course) -> Verdict:
                 feed.run(course.messages, course.workers, lambda n: _may_go(post, course, tail, n))
             )
             killing = asyncio.create_task(_kill(post, course, told, tail, life, feeding))
-            rotating = asyncio.create_task(_rotate(post, course, life))
+            beside = asyncio.create_task(hand.run())
             await asyncio.gather(feeding, killing)
+            hand.end()
+            await beside
             settled_s, stranded = await _until_settled(post, course)
-            rotating.cancel()
-            await asyncio.wait((rotating,))
+            await hand.last()
             states = post.recipients()
-            failed_logins = post.failed_connections()
         finally:
             following.cancel()
             exit_code = await post.stop()
-    records = read_log(log)
+        records = read_log(log)
+        wrong = judge_hand(records, notes, states)
+        if notes.kept is not None:
+            wrong += await restored.problems_of(notes.kept, folder / "restored", SETTINGS, log)
     dropped = len(records) // course.drop_every if course.drop_every else 0
     return Verdict(
         course=course,
-        counts=judge(records, told, states, len(life.open) + dropped),
+        counts=judge(records, told, states, len(life.open) + dropped, notes.asked),
         kills=life.kills,
         most_open=life.most_open,
         stranded=stranded,
@@ -189,8 +204,12 @@ async def run(folder: Path, course: Course) -> Verdict:
         exit_code=exit_code,
         settled_s=settled_s,
         took_s=time.monotonic() - began_s,
-        rotations=life.rotations,
-        failed_logins=failed_logins,
+        rotations=notes.done["key_file.rotate"],
+        failed_logins=post.failed_connections(),
+        paused=post.paused(),
+        hand=wrong,
+        done=notes.done,
+        beside=notes.line() if course.beside is not None else "",
     )
 
 
@@ -218,7 +237,7 @@ def _may_go(post: Post, course: Course, tail: _Tail, accepted: int) -> bool:
     """Not too far ahead of the sink; a sink that has long seen nothing does not stop the feed."""
     return (
         course.hourly_cap is not None
-        or accepted - tail.lines < _AHEAD
+        or accepted - tail.through < _AHEAD
         or (post.up.is_set() and tail.still_s > 15.0)
     )
 
@@ -232,7 +251,7 @@ async def _kill(
     for number, place in enumerate(places):
         if life.kills > number:  # one more came while it was starting
             continue
-        while tail.lines < place and not (feeding.done() and tail.still_s > 5.0):
+        while tail.through < place and not (feeding.done() and tail.still_s > 5.0):
             await asyncio.sleep(_LOOK_S)
         if chance.random() < 0.5 and not feeding.done():
             await _until_a_yes(post, told, chance.randrange(1, 20), feeding)
@@ -246,17 +265,6 @@ async def _kill(
         await post.start()
         tail.wake()
         life.claimed_by_the_dead += post.claimed_by_the_dead()
-
-
-async def _rotate(post: Post, course: Course, life: _Life) -> None:
-    """Rotate the key file again and again, whatever a kill does to a rotation; each time all log in anew."""
-    while course.rotate_every_s is not None:
-        await post.up.wait()
-        with contextlib.suppress(NotListening, Unavailable):
-            await post.ask("key_file.rotate")
-            life.rotations += 1
-            await post.ask("connection.update", connection=1, fields={"label": f"sink {life.rotations}"})
-        await asyncio.sleep(course.rotate_every_s)
 
 
 async def _until_a_yes(post: Post, told: Told, count: int, feeding: asyncio.Task[None]) -> None:
@@ -298,8 +306,8 @@ async def _until_settled(post: Post, course: Course) -> tuple[float, int]:
 
 
 def courses(messages: int, kills: int, seed: int) -> Sequence[Course]:
-    """The whole drill: for each purpose with kills, without, with dropped replies, and under a cap; then with
-    mail that is submitted by SMTP, with kills and without."""
+    """The whole drill: for each purpose with kills, without, with dropped replies, under a cap, with the key
+    file rotated, and with an operator beside; then with mail that is submitted by SMTP."""
     found: list[Course] = []
     for purpose in (Purpose.TRANSACTIONAL, Purpose.BROADCAST):
         few = max(100, messages // 5)
@@ -308,10 +316,12 @@ def courses(messages: int, kills: int, seed: int) -> Sequence[Course]:
             Course(purpose, few, seed=seed),
             Course(purpose, few, kills=kills // 5, drop_every=50, seed=seed),
             Course(purpose, few, kills=kills // 5, hourly_cap=few // 2, seed=seed),
-            Course(purpose, few, kills=kills // 5, rotate_every_s=0.5, seed=seed),
+            Course(purpose, few, kills=kills // 5, beside=ROTATING, seed=seed),
+            Course(purpose, messages, kills=kills, beside=AT_WORK, seed=seed),
         ]
     found += [
         Course(Purpose.TRANSACTIONAL, messages, kills=kills, seed=seed, by_smtp=True),
         Course(Purpose.TRANSACTIONAL, max(100, messages // 5), seed=seed, by_smtp=True),
+        Course(Purpose.TRANSACTIONAL, messages, kills=kills, beside=AT_WORK, seed=seed, by_smtp=True),
     ]
     return found

@@ -109,6 +109,21 @@ class Post:
             await self.kill()
         return process.returncode or 0
 
+    async def command(self, *words: str) -> tuple[int, Any]:  # Any: JSON values
+        """A command on this data folder, as an operator types it: exit code and JSON document."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "postroom", *words, "--json", "--data", str(self.data)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self._environment,
+            cwd=ROOT,
+        )
+        printed, told = await process.communicate()
+        try:
+            return process.returncode or 0, json.loads(printed)
+        except ValueError:
+            return process.returncode or 0, {"error": {"text": told.decode(errors="replace")[-2000:]}}
+
     async def ask(self, operation: str, **args: object) -> Any:  # Any: JSON values
         """An operation through the control socket. Raises NotListening, any PostroomError."""
         return await call(socket_path(self.data), operation, args)
@@ -136,6 +151,11 @@ class Post:
             " AND epoch < (SELECT MAX(epoch) FROM workers)"
         )
         found: int = rows[0][0]
+        return found
+
+    def paused(self) -> int:
+        """How many pauses are in force."""
+        found: int = self._rows("SELECT COUNT(*) FROM pauses")[0][0]
         return found
 
     def failed_connections(self) -> int:

@@ -6,7 +6,9 @@ import ssl
 
 import pytest
 
-from tests.support.certs import Certs
+pytest.register_assert_rewrite("tests.delivery.faults.play", "tests.support.fault_bench")
+
+from tests.support.certs import Certs  # noqa: E402  # after it, or it comes too late
 
 
 @pytest.fixture(scope="session")
