@@ -268,9 +268,7 @@ class Runner:
         version = self.route.version
         try:
             session = await self._new_session()
-            account = self._transport[1] if self._transport is not None else None
-            if isinstance(account, Account) and account.quota is not self._quota:
-                await self._keep_quota(account, None)  # before anything is claimed for this session
+            await self._note_quota()
         except OpenFailed as failed:
             await self._judge(failed.outcome)
         except PostroomError as error:
@@ -545,9 +543,13 @@ class Runner:
     async def _read_quota(self, account: Account, *, ask: bool) -> None:
         try:
             mark = await self._host.quota_mark(self) if ask else None
+            before = account.quota
             if ask:
                 await account.check()
-            await self._keep_quota(account, mark)
+            if ask and account.quota is before:  # nothing new was said: what was granted since counts on
+                self._quota_s = self._host.clock.steady_s()
+            else:
+                await self._keep_quota(account, mark)
         except PostroomError as error:
             log.warning("a quota could not be stored", connection=self.connection_id, error=str(error))
         finally:
@@ -555,10 +557,21 @@ class Runner:
         if self.room.came_back():
             self._host.health_changed(self)
 
+    async def _note_quota(self) -> None:
+        """What was said at a session's login, before anything is claimed for it."""
+        account = self._transport[1] if self._transport is not None else None
+        if not isinstance(account, Account) or account.quota is self._quota:
+            return
+        try:
+            await self._keep_quota(account, None)
+        except PostroomError as error:  # no trouble of the connection's; `_mind_quota` tries again
+            log.warning("a quota could not be stored", connection=self.connection_id, error=str(error))
+
     async def _keep_quota(self, account: Account, mark: Mark | None) -> None:
-        self._quota, self._quota_s = account.quota, self._host.clock.steady_s()
-        if self._quota is not None:
-            await self._host.quota_read(self, self._quota, mark)
+        quota, self._quota_s = account.quota, self._host.clock.steady_s()
+        if quota is not None:
+            await self._host.quota_read(self, quota, mark)
+        self._quota = quota
 
     async def _probe(self) -> None:
         """Does it work again? Opens a session and closes it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from postroom.core.message import Purpose
+from postroom.errors import Unavailable
 from postroom.storage import quotas
 from postroom.storage.quotas import VendorQuota
 from tests.delivery.apis.api_bench import api_way_out
@@ -27,11 +28,16 @@ class Ses:
     def __init__(self, most: int, used: int) -> None:
         self.most, self.used = most, used
         self.refused = 0
+        self.asked_while_down = 0
+        self.down = False
 
     async def __call__(self, exchange: Exchange) -> None:
         asked: Asked = await exchange.request()
         assert is_signed(asked)
-        if asked.method == "GET":
+        if self.down:
+            self.asked_while_down += 1
+            await exchange.reply(503, {"message": "down"})
+        elif asked.method == "GET":
             quota = {"Max24HourSend": self.most, "SentLast24Hours": self.used, "MaxSendRate": 14}
             await exchange.reply(200, {**ACCOUNT, "SendQuota": quota})
         elif self.used >= self.most:
@@ -115,3 +121,52 @@ async def test_what_is_under_way_counts_when_a_quota_is_read(post: FaultBench) -
     unlimited = await post.store.read(lambda: quotas.get(way))
     assert unlimited is not None
     assert unlimited.left is None
+
+
+async def test_what_was_granted_since_counts_on_while_the_vendor_cannot_be_asked(post: FaultBench) -> None:
+    ses = Ses(most=10, used=0)
+    async with HttpPeer(ses) as peer:
+        way = await api_way_out(post, peer, "aws_ses", hourly_cap=100)
+        await post.mail(BROADCAST, [f"r{number}@example.net" for number in range(6)])
+        await post.until_settled()
+        before = await post.store.read(lambda: quotas.get(way))
+        assert before is not None
+        assert before.left == 4
+        ses.down = True
+        post.time.advance(301.0)
+        runner = post.engine.runners[way]
+
+        async def was_asked() -> bool:
+            return ses.asked_while_down > 0 and not runner._reading_quota
+
+        await play.until(was_asked)
+        after = await post.store.read(lambda: quotas.get(way))
+        assert after is not None
+        assert after.left == 4
+
+
+async def test_a_quota_that_cannot_be_stored_is_no_trouble_of_the_connection(
+    post: FaultBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ses = Ses(most=10, used=0)
+    tries: list[object] = []
+    keep = post.engine.quota_read
+
+    async def busy(*given: object) -> None:
+        tries.append(given)
+        if len(tries) < 3:
+            raise Unavailable("the database is busy")
+        await keep(*given)  # type: ignore[arg-type]  # handed through
+
+    monkeypatch.setattr(post.engine, "quota_read", busy)
+    async with HttpPeer(ses) as peer:
+        way = await api_way_out(post, peer, "aws_ses", hourly_cap=100)
+        await post.mail(BROADCAST, ["a@example.net"])
+        await post.until_settled()
+
+        async def is_read() -> bool:
+            return await post.store.read(lambda: quotas.get(way)) is not None
+
+        await play.until(is_read)
+        assert await post.value("SELECT COUNT(*) FROM events WHERE kind LIKE 'connection%'") == 0
+        assert post.engine.runners[way].troubles.backoff_until_us is None
