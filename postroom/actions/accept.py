@@ -17,6 +17,7 @@ from postroom.core.message import DeliveryState, Form, Purpose
 from postroom.core.stream import StreamType
 from postroom.errors import Conflict, Denied, Invalid, NotFound, TooLarge
 from postroom.ids import AccountId, DeliveryId, KeyId, LaneId, MessageId, ServerId
+from postroom.logs import logger
 from postroom.mail import compose, headers
 from postroom.mail.address import parse_address, parse_mailbox
 from postroom.mail.content import Attachment, Content, Mailbox
@@ -37,6 +38,7 @@ from postroom.storage.messages import NewDelivery, NewMessage, pack_content
 from postroom.storage.servers import Accepting
 from postroom.tracing import Received
 
+log = logger("accept")
 DEFAULT_STREAM = {
     Purpose.TRANSACTIONAL: "outbound",
     Purpose.BROADCAST: "broadcast",
@@ -139,11 +141,11 @@ async def accept_message(ctx: Context, submission: Submission) -> Accepted:
     finally:
         if running is not None:
             ctx.running.discard(marker)
-    if not accepted.replayed:
-        _tell(ctx, submission, accepted, began_us)
     waiting = sum(state is DeliveryState.READY for _, _, state in accepted.deliveries)
     if waiting and lane is not None:
         ctx.hearer.wake([(lane, waiting)])
+    if not accepted.replayed:
+        _tell(ctx, submission, accepted, began_us)
     return accepted
 
 
@@ -153,7 +155,10 @@ def _tell(ctx: Context, submission: Submission, accepted: Accepted, began_us: in
     ctx.tally.accept(origin, purpose, count)
     if ctx.traces is not None:
         whose = (accepted.message_id, submission.account_id, submission.server_id)
-        ctx.traces.received(Received(*whose, origin, purpose, count, began_us, ctx.clock.now_us()))
+        try:
+            ctx.traces.received(Received(*whose, origin, purpose, count, began_us, ctx.clock.now_us()))
+        except Exception:  # it is accepted: who heard of an error would hand it in once more
+            log.exception("an accepted message could not be traced", message=accepted.message_id)
 
 
 def _check(ctx: Context, submission: Submission) -> list[_Recipient]:

@@ -22,6 +22,7 @@ from postroom.ids import KeyId
 from postroom.mail.content import Attachment, Mailbox
 from postroom.storage import messages
 from postroom.storage.interface import Rows, Sql, Work
+from postroom.tracing import Received, Tried
 from tests.support.context import ACTOR, Harness
 
 SENDER = "Shop <hello@shop.example>"
@@ -235,3 +236,24 @@ async def test_limits_are_settings(ctx: Context, shop: Submission) -> None:
         await accept_message(tight, replace(shop, cc=(Mailbox("b@example.net"),)))
     with pytest.raises(TooLarge):
         await accept_message(tight, replace(shop, text=LONG))
+
+
+class BrokenTraces:
+    """Raises whatever it is told."""
+
+    def received(self, one: Received) -> None:
+        raise RuntimeError("no exporter")
+
+    def tried(self, one: Tried) -> None:
+        raise RuntimeError("no exporter")
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+
+async def test_who_was_accepted_hears_a_yes_though_it_cannot_be_traced(
+    ctx: Context, shop: Submission
+) -> None:
+    """An error after the commit would make the caller hand the message in once more."""
+    accepted = await accept_message(replace(ctx, traces=BrokenTraces()), shop)
+    assert (await ctx.store.read(lambda: messages.find(shop.account_id, accepted.public_id))) is not None
