@@ -22,7 +22,7 @@ KINDS = {
     "clean": "no kill: no copy at all",
     "drop": "kills, and a sink that hangs up after the dot",
     "capped": "kills under an hourly cap",
-    "rotate": "kills, while the key file is rotated every 2 s",
+    "rotate": "kills, while the key file is rotated every half second",
     "beside": "kills, while an operator rotates, backs up, pauses, cancels",
     "smtp": "mail submitted by SMTP instead of HTTP, with SIGKILLs and without",
     "caps": "caps on a moved clock, with restarts",

@@ -55,7 +55,7 @@ class Pace:
     by_command: float = 0.0
 
 
-ROTATING = Pace(rotate_s=2.0)
+ROTATING = Pace(rotate_s=0.5)
 AT_WORK = Pace(rotate_s=2.0, backup_s=1.5, pause_s=1.0, cancel_s=0.1, reset_s=2.0, tidy_s=3.0, by_command=0.2)
 
 

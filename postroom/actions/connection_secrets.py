@@ -10,7 +10,7 @@ from postroom.actions.context import Context
 from postroom.core.connection import Connection
 from postroom.errors import Unavailable
 from postroom.keyring import KeyringError
-from postroom.storage.connections import SECRETS_TABLE
+from postroom.storage.connections import KEPT, SECRETS_TABLE
 from postroom.storage.interface import Work
 
 T = TypeVar("T")
@@ -34,6 +34,14 @@ def opened(ctx: Context, connection: Connection, sealed: Mapping[str, bytes]) ->
     except KeyringError as error:
         raise Unavailable(f"connection {connection.connection_id}: {error}", retry_after_s=60) from error
     return replace(connection, secrets=plain)
+
+
+def open_kept(ctx: Context, connection: Connection, sealed: Mapping[str, bytes]) -> dict[str, str]:
+    """Secrets kept by a rotation, by their names in use. Raises Unavailable."""
+    try:
+        return {name: _open(ctx, connection, KEPT + name, value) for name, value in sealed.items()}
+    except KeyringError as error:
+        raise Unavailable(f"connection {connection.connection_id}: {error}", retry_after_s=60) from error
 
 
 async def read_opened(ctx: Context, work: Callable[[], Work[T]]) -> T:

@@ -19,7 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from postroom.backup.manifest import MOST_KEY_RING_BYTES, Damaged, Manifest
-from postroom.backup.placing import Placing, finish, place
+from postroom.backup.placing import MARKER_NAME, Placing, finish, place
 from postroom.backup.read import Unpacked, unpack, verify
 from postroom.clock import Clock, to_datetime
 from postroom.core.actor import Actor
@@ -94,7 +94,8 @@ def restore(
                 raise Conflict(f"{aside} is there already; try again in a second")
             place(folder, Placing(stage.name, aside.name))
         finally:
-            shutil.rmtree(stage, ignore_errors=True)
+            if not (folder / MARKER_NAME).exists():  # else whoever opens the folder next brings it to its end
+                shutil.rmtree(stage, ignore_errors=True)
     except (OSError, sqlite3.Error) as error:
         told = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise Unavailable(f"{source} could not be restored: {told}") from error

@@ -219,7 +219,7 @@ def list_connections(
                     one["label"],
                     one["vendor"],
                     one["host"],
-                    one["port"],
+                    one["port"] or None,
                     one["hourly_cap"],
                     one["daily_cap"],
                     _state(one),
@@ -262,13 +262,51 @@ def try_out(terminal: Terminal, connection: Id, account: Account = None) -> int:
         if probed["passed"]:
             terminal.say(f"It works: {probed['text']}.")
         else:
-            said = " ".join(str(part) for part in (probed["code"] or "", probed["text"]) if part)
-            terminal.say(f"It failed at {probed['phase']}: {said}.")
+            terminal.say(f"It failed at {_where(probed)}.")
         if not probed["recorded"]:
             terminal.say("The result was not recorded.")
 
     terminal.show(probed, for_people)
     return 0 if probed["passed"] else REFUSED
+
+
+@command(app, "rotate")
+def rotate(
+    terminal: Terminal,
+    connection: Id,
+    username: Username = None,
+    password: Password = None,
+    password_file: PasswordFile = None,
+    ask_password: AskPassword = False,
+    secret: Secret = None,
+    secret_file: SecretFile = None,
+    finish: Annotated[
+        bool, Option("--finish", help="Destroy the old ones, which are kept until then.")
+    ] = False,
+    back: Annotated[bool, Option("--back", help="Use the old ones again, and keep the new ones.")] = False,
+    account: Account = None,
+) -> int:
+    """Try new secrets, switch to them if they are let in, and keep the old ones; exit code 1 if not."""
+    given = _secrets(username, password, password_file, ask_password, secret, secret_file)
+    if finish + back + bool(given) != 1:
+        raise Invalid("secret", "is needed, or --finish, or --back, and only one of them")
+    if finish or back:
+        word = "finish" if finish else "back"
+        done = terminal.call(f"connection.rotate_{word}", connection=connection, account=account)
+        did = "Destroyed, as they were before:" if finish else "In use again, as they were before:"
+        terminal.show(done, lambda: terminal.say(f"{did} {', '.join(done['secrets'])}."))
+        return 0
+    with terminal.working("Trying the new secrets ..."):
+        done = terminal.call("connection.rotate", connection=connection, secrets=given, account=account)
+
+    def for_people() -> None:
+        if done["switched"]:
+            terminal.say(f"It works: {done['text']}. The new ones are in use, the old ones are kept.")
+        else:
+            terminal.say(f"The new ones failed at {_where(done)}. Nothing was changed.")
+
+    terminal.show(done, for_people)
+    return 0 if done["switched"] else REFUSED
 
 
 @command(app, "pause")
@@ -307,6 +345,11 @@ def reset_window(
             terminal.say(f"{done['under_way']} under way still count.")
 
     terminal.show(done, for_people)
+
+
+def _where(tried: Mapping[str, Any]) -> str:
+    said = " ".join(str(part) for part in (tried["code"] or "", tried["text"]) if part)
+    return f"{tried['phase']}: {said.removesuffix('.')}"
 
 
 def _against(count: int, cap: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -16,6 +17,8 @@ from postroom.folder import INBOX_NAME
 from postroom.inbound.inbox_folder import InboxMail, list_mails, read_mail
 
 app = group("inbox", "The test inbox: mail that was taken on loopback and not sent on.")
+
+_FOLD = re.compile(r"[\r\n\t]+ *")  # where a long field goes on in the next line
 
 Folder = Annotated[
     Path | None, Option("--folder", metavar="FOLDER", help="The inbox's folder; unsaid: `inbox` in --data.")
@@ -70,7 +73,7 @@ def show(
         sys.stdout.buffer.flush()
         return
     parsed = message_from_bytes(data, policy=policy.default)
-    headers = [(name, str(value)) for name, value in parsed.items()]
+    headers = [(name, _FOLD.sub(" ", str(value))) for name, value in parsed.items()]
     body = parsed.get_body(("plain", "html"))
     text = "" if body is None else _text_of(body.get_payload(decode=True), body.get_content_charset())
 

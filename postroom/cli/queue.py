@@ -40,6 +40,7 @@ def show(
         if found["connections"]:
             terminal.say()
             _connections(terminal, found)
+        _next_steps(terminal, found)
         if not found["serving"]:
             terminal.say("`postroom serve` does not run: nothing is sent now.")
 
@@ -72,7 +73,17 @@ def _lanes(terminal: Terminal, found: Mapping[str, Any]) -> None:
 
 def _connections(terminal: Terminal, found: Mapping[str, Any]) -> None:
     terminal.table(
-        ("connection", "label", "state", "hour left", "day left", "sessions", "claimed", "room comes back"),
+        (
+            "connection",
+            "label",
+            "state",
+            "hour left",
+            "day left",
+            "sessions",
+            "claimed",
+            "room comes back",
+            "trouble",
+        ),
         (
             (
                 one["connection"],
@@ -83,11 +94,21 @@ def _connections(terminal: Terminal, found: Mapping[str, Any]) -> None:
                 one["sessions"],
                 one["claimed"],
                 one["room_comes_back_at"],
+                one["trouble"],
             )
             for one in found["connections"]
         ),
         "",
     )
+
+
+def _next_steps(terminal: Terminal, found: Mapping[str, Any]) -> None:
+    """What lets the lanes go on, each command once."""
+    steps = dict.fromkeys(step for one in found["lanes"] for step in one["next_steps"])
+    if steps:
+        terminal.say("\nWhat you can do:\n")
+    for step in steps:
+        terminal.say(f"  {plain(step)}")
 
 
 def _of(left: int | None, cap: int | None) -> str:

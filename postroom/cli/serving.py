@@ -197,14 +197,14 @@ class Serving:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise Unavailable(f"cannot listen on {wanted}: {error.strerror}") from error
-            self._require_first_run(wanted, setting, error)
+            self._require_no_wish(wanted, setting, error)
             found = _bind(wanted.host, 0)
             self._notes.append(f"{wanted} was taken, so {what} on port {found.getsockname()[1]}.")
             return found
 
-    def _require_first_run(self, wanted: Endpoint, setting: str, cause: Exception | None) -> None:
-        """Elsewhere than asked for only where somebody tries it out and reads what is printed."""
-        if not self._first_run:
+    def _require_no_wish(self, wanted: Endpoint, setting: str, cause: Exception | None) -> None:
+        """Elsewhere than asked for only where nobody asked, or where somebody tries it out."""
+        if setting in self._settings.sources and not self._first_run:
             raise Unavailable(
                 f"cannot listen on {wanted}: another program listens there; end it, or choose another address"
                 f" with --{setting}"
@@ -269,7 +269,7 @@ class Serving:
         except Conflict as error:
             if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EADDRINUSE:
                 raise
-        self._require_first_run(wanted, "inbox", None)
+        self._require_no_wish(wanted, "inbox", None)
         listener = open_socket(wanted.host, 0)
         port = listener.getsockname()[1]
         self._notes.append(f"{wanted} was taken, so the test inbox listens on port {port}.")

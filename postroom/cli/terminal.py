@@ -73,12 +73,15 @@ class Terminal:
                 )
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Ask before what cannot be taken back, where somebody is there to answer; `yes`: do not ask.
+        """Ask before what cannot be taken back; `yes`: do not ask.
 
-        Raises typer.Abort.
+        Raises typer.Abort, and Invalid where nobody is there to answer: silence is no yes.
         """
-        if not yes and not self.as_json and sys.stdin.isatty():
-            typer.confirm(question, abort=True)
+        if yes:
+            return
+        if self.as_json or not sys.stdin.isatty():
+            raise Invalid("yes", f"must be given where nobody can be asked: {question}")
+        typer.confirm(question, abort=True)
 
     @contextlib.contextmanager
     def working(self, text: str) -> Iterator[None]:
@@ -98,7 +101,7 @@ def written(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(written(one) for one in value) or "-"
     if isinstance(value, dict):
         return ", ".join(f"{name}={written(one)}" for name, one in value.items() if one is not None) or "-"

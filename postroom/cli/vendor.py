@@ -48,7 +48,9 @@ def show(terminal: Terminal, vendor: Name) -> None:
     if vendor not in list(Vendor):
         raise NotFound("vendor")
     document = _document(Vendor(vendor), vendors()[Vendor(vendor)])
-    known = {name: _written(value) for name, value in document.items() if value not in (None, "", [], False)}
+    known = {
+        name: _written(value) for name, value in document.items() if value not in (None, "", [], (), False)
+    }
     terminal.show(document, lambda: terminal.facts(known))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from postroom.actions import connections, pauses, windows
+from postroom.actions import connections, pauses, rotation, windows
 from postroom.actions.connection_draft import ConnectionChanges, ConnectionDraft
 from postroom.actions.vendor_defaults import with_vendor_defaults
 from postroom.clock import to_iso
@@ -72,6 +72,7 @@ async def show(desk: Desk, *, connection: int, account: int | None = None) -> di
     return {
         **_with_pause(found, stopped),
         "secrets": sorted(found.secrets),
+        "kept_secrets": list(await rotation.kept_names(desk.ctx, owner, found.connection_id)),
         "vendor_quota": None if quota is None else _shown_quota(quota),
     }
 
@@ -132,6 +133,37 @@ async def probe(desk: Desk, *, connection: int, account: int | None = None) -> d
         "code": outcome.code,
         "text": outcome.text,
     }
+
+
+async def rotate(
+    desk: Desk, *, connection: int, secrets: dict[str, str], account: int | None = None
+) -> dict[str, object]:
+    """Try new secrets and switch to them if they are let in; the old ones are kept."""
+    owner = await _owner(desk, account)
+    done = await rotation.rotate(desk.ctx, desk.actor, owner, ConnectionId(connection), secrets)
+    return {
+        "connection_id": connection,
+        "switched": done.switched,
+        "secrets": list(done.names),
+        "phase": done.outcome.phase.value,
+        "fault": done.outcome.fault.value,
+        "code": done.outcome.code,
+        "text": done.outcome.text,
+    }
+
+
+async def rotate_back(desk: Desk, *, connection: int, account: int | None = None) -> dict[str, object]:
+    """The kept secrets and those in use change places."""
+    owner = await _owner(desk, account)
+    names = await rotation.go_back(desk.ctx, desk.actor, owner, ConnectionId(connection))
+    return {"connection_id": connection, "secrets": list(names)}
+
+
+async def rotate_finish(desk: Desk, *, connection: int, account: int | None = None) -> dict[str, object]:
+    """The kept secrets are destroyed."""
+    owner = await _owner(desk, account)
+    names = await rotation.finish(desk.ctx, desk.actor, owner, ConnectionId(connection))
+    return {"connection_id": connection, "secrets": list(names)}
 
 
 async def reset_window(desk: Desk, *, connection: int, account: int | None = None) -> dict[str, object]:

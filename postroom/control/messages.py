@@ -15,7 +15,7 @@ from postroom.actions.messages import Seen
 from postroom.clock import moment_us, to_iso
 from postroom.control.desk import Desk, owner_of, server_of
 from postroom.core.message import DeliveryState, Purpose, SettledAs
-from postroom.errors import Invalid
+from postroom.errors import Denied, Invalid
 from postroom.mail.address import parse_address, parse_domain, parse_mailbox
 from postroom.mail.content import Attachment, Content, Mailbox
 from postroom.storage.message_list import Wanted
@@ -54,27 +54,28 @@ async def send(
 ) -> dict[str, object]:
     """Accept a message; what is returned is stored durably."""
     owner = await server_of(desk, account, server)
-    accepted = await accept_message(
-        desk.ctx,
-        Submission(
-            account_id=owner.account_id,
-            server_id=owner.server_id,
-            purpose=purpose,
-            origin=ORIGIN,
-            to=_mailboxes(to, "to"),
-            cc=_mailboxes(cc or [], "cc"),
-            bcc=_mailboxes(bcc or [], "bcc"),
-            sender=None if sender is None else parse_mailbox(sender, "from"),
-            reply_to=_mailboxes(reply_to or [], "reply_to"),
-            subject=subject,
-            text=text,
-            html=html,
-            preheader=preheader,
-            headers=headers or [],
-            attachments=[_attachment(one) for one in attachments or []],
-            stream=stream,
-        ),
+    submission = Submission(
+        account_id=owner.account_id,
+        server_id=owner.server_id,
+        purpose=purpose,
+        origin=ORIGIN,
+        to=_mailboxes(to, "to"),
+        cc=_mailboxes(cc or [], "cc"),
+        bcc=_mailboxes(bcc or [], "bcc"),
+        sender=None if sender is None else parse_mailbox(sender, "from"),
+        reply_to=_mailboxes(reply_to or [], "reply_to"),
+        subject=subject,
+        text=text,
+        html=html,
+        preheader=preheader,
+        headers=headers or [],
+        attachments=[_attachment(one) for one in attachments or []],
+        stream=stream,
     )
+    try:
+        accepted = await accept_message(desk.ctx, submission)
+    except Denied as error:
+        raise Denied(f"{error}; `postroom identity trust` does") from error
     return {
         "message_id": accepted.message_id,
         "public_id": accepted.public_id,

@@ -69,7 +69,7 @@ async def _target(
     desk: Desk, everything: bool, server: int | None, connection: int | None, account: int | None
 ) -> Target:
     if everything + (server is not None) + (connection is not None) != 1:
-        raise Invalid("queue", "needs exactly one of: all, a server, a connection")
+        raise Invalid("base", "say what is meant, one of --all, --server and --connection")
     if everything:
         return Target.everything()
     owner = Owner((await account_of(desk, account)).account_id, whole_account=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from postroom.core.connection import DeliveryMethod
-from postroom.core.event import EventKind
-from postroom.core.message import Purpose
+from postroom.core.message import DeliveryState, Purpose, withdrawn_state
 from postroom.engine import caps
 from postroom.ids import (
     AccountId,
@@ -205,8 +205,8 @@ class _Taker:
             [{"lane_id": pick.lane_id, "due": row[8], "delivery_id": row[0]} for row in rows],
         )
         for ending, stopped, text in (
-            ("cancelled", [row for row in rows if row[14]], "its server was deleted"),
-            ("suppressed", [row for row in rows if row[13] and not row[14]], SUPPRESSED_LATE),
+            (DeliveryState.CANCELLED, [row for row in rows if row[14]], "its server was deleted"),
+            (DeliveryState.SUPPRESSED, [row for row in rows if row[13] and not row[14]], SUPPRESSED_LATE),
         ):
             if stopped:
                 yield from self._end(stopped, pick.lane_id, ending, text)
@@ -296,14 +296,18 @@ class _Taker:
                 )
             )
 
-    def _end(self, rows: Rows, lane_id: LaneId, state: str, text: str) -> Work[None]:
-        """Suppressed, or its server deleted, since it was accepted: ends here and uses no room."""
+    def _end(self, rows: Rows, lane_id: LaneId, ending: DeliveryState, text: str) -> Work[None]:
+        """Suppressed, or its server deleted, since it was accepted: ends here and uses no room.
+
+        What went out once, or may have, is not called either: sending it again is what ends.
+        """
         now = self._state.at_us
+        ended = [(row, _ended_as(row, ending)) for row in rows]
         yield Sql(
             hot.SETTLE_DELIVERY,
             [
                 {
-                    "state": state,
+                    "state": state.value,
                     "due": row[8],
                     "tries": row[5],
                     "resends": row[6],
@@ -315,7 +319,7 @@ class _Taker:
                     "account_id": row[1],
                     "delivery_id": row[0],
                 }
-                for row in rows
+                for row, state in ended
             ],
         )
         yield Sql(
@@ -327,11 +331,16 @@ class _Taker:
                     "message_id": row[3],
                     "delivery_id": row[0],
                     "connection_id": None,
-                    "kind": EventKind(state).value,
+                    "kind": (ending if state is DeliveryState.SENT else state).value,
                     "at": now,
                     "data": "{}",
                 }
-                for row in rows
+                for row, state in ended
             ],
         )
         self._claims.ended += len(rows)
+
+
+def _ended_as(row: Sequence[Any], ending: DeliveryState) -> DeliveryState:  # Any: a driver's row
+    state = withdrawn_state(copies=row[16], resends=row[6])
+    return ending if state is DeliveryState.CANCELLED else state

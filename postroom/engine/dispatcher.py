@@ -178,12 +178,15 @@ class Dispatcher:
         """A person paused or resumed this: in force when it returns. How many of it are on their way."""
         if not self.running:
             return 0
+        await self._look_at_pauses()
+        self.pump()
+        return self._pausing.on_their_way(about)
+
+    async def _look_at_pauses(self) -> None:
         try:
             await self._pausing.look()
         except PostroomError as error:  # the claim's own look stops it meanwhile
             log.warning("pauses could not be read", error=str(error))
-        self.pump()
-        return self._pausing.on_their_way(about)
 
     async def cancel_claims(self, deliveries: Sequence[DeliveryId]) -> frozenset[DeliveryId]:
         """Stop these before their final dot; returns which could not be stopped."""
@@ -273,7 +276,7 @@ class Dispatcher:
             log.error("another worker holds our epoch; nothing more goes out")
             self.fenced = True
         elif claims.refusal is Refusal.PAUSED:
-            await self._pausing.look()
+            await self._look_at_pauses()  # other lanes may have been claimed from, which must not get lost
         elif claims.refusal is not None:
             await self._refresh(runner.connection_id)
         self._composer.keep(claims.bodies)
@@ -316,8 +319,8 @@ class Dispatcher:
 
         def settled() -> None:
             self._attempts.pop(attempt_id, None)
-            self._telling.settled(attempt, outcome)
             done()
+            self._telling.settled(attempt, outcome)
 
         self._settler.put(Ended(attempt_id, outcome, cancelled=attempt.cancelled), settled)
 

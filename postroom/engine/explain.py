@@ -16,8 +16,17 @@ from postroom.actions.messages import Seen, show_message
 from postroom.clock import MICROS, to_iso
 from postroom.core.message import FINAL_STATES, DeliveryState
 from postroom.core.server import Owner
+from postroom.engine.caps import UNCAPPED
 from postroom.engine.dispatcher import Dispatcher, speaks
-from postroom.engine.reasons import MEANING, candidate_of, pause_behind, paused_by, waits_for
+from postroom.engine.reasons import (
+    MEANING,
+    candidate_of,
+    next_step,
+    next_steps,
+    pause_behind,
+    paused_by,
+    waits_for,
+)
 from postroom.engine.router import FRESH, Health, load_decision, load_facts
 from postroom.engine.routing import Facts, Judged, Reason, decide
 from postroom.ids import ConnectionId, LaneId
@@ -29,7 +38,8 @@ from postroom.storage.queue import ByHand
 
 @dataclass(frozen=True)
 class CandidateTold:
-    """One candidate's verdict, in the words of the closed list."""
+    """One candidate's verdict, in the words of the closed list. room: sends its caps permit (None: it has
+    none, or that was not asked). next_step: a command, where a person can do something about it now."""
 
     connection_id: int
     label: str
@@ -37,6 +47,7 @@ class CandidateTold:
     meaning: str
     until: str | None = None
     room: int | None = None
+    next_step: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,7 @@ class DeliveryTold:
     attempts: tuple[AttemptTold, ...]
     by_hand: tuple[ActTold, ...] = ()
     waits_for: str | None = None
+    next_steps: tuple[str, ...] = ()
     candidates: tuple[CandidateTold, ...] = ()
 
 
@@ -147,10 +159,9 @@ def _delivery(
     for attempt in (yield from messages.attempts(delivery.account_id, delivery.delivery_id)):
         told = yield from _attempt(delivery, attempt)
         attempts.append(told)
-    waits_for: str | None = None
-    candidates: tuple[CandidateTold, ...] = ()
+    waiting = _Waiting(None)
     if delivery.state not in FINAL_STATES:
-        waits_for, candidates = yield from _waiting(delivery, dispatcher)
+        waiting = yield from _waiting(delivery, dispatcher)
     return DeliveryTold(
         delivery=delivery.delivery_id,
         recipient=delivery.recipient,
@@ -166,8 +177,9 @@ def _delivery(
             for one in acts
             if one.delivery_id == delivery.delivery_id
         ),
-        waits_for=waits_for,
-        candidates=candidates,
+        waits_for=waiting.waits_for,
+        next_steps=waiting.next_steps,
+        candidates=waiting.candidates,
     )
 
 
@@ -214,50 +226,58 @@ def _candidate(judged: Judged, facts: Facts) -> CandidateTold:
         reason=judged.reason.value,
         meaning=MEANING[judged.reason] + (f": {paused_by(paused)}" if paused is not None else ""),
         until=to_iso(judged.until),
-        room=judged.room,
+        room=None if judged.room == UNCAPPED else judged.room,
     )
 
 
-def _waiting(
-    delivery: StoredDelivery, dispatcher: Dispatcher | None
-) -> Work[tuple[str, tuple[CandidateTold, ...]]]:
-    """What it waits for, in a sentence, and every candidate as routing judges it now."""
+@dataclass(frozen=True)
+class _Waiting:
+    """What it waits for, in a sentence; what a person can do; every candidate as routing judges it now."""
+
+    waits_for: str | None
+    next_steps: tuple[str, ...] = ()
+    candidates: tuple[CandidateTold, ...] = ()
+
+
+def _waiting(delivery: StoredDelivery, dispatcher: Dispatcher | None) -> Work[_Waiting]:
     if delivery.state is DeliveryState.CAPTURED:
-        return (
-            "`postroom message release`: nothing could leave when it was accepted",
-            (),
-        )
+        release = f"postroom message release {delivery.message_id}"
+        return _Waiting(f"`{release}`: nothing could leave when it was accepted", (release,))
     if delivery.state is DeliveryState.HELD:
-        return "a person: " + delivery.reason, ()
+        return _Waiting("a person: " + delivery.reason)
     if delivery.state is DeliveryState.CLAIMED:
-        return "the end of its attempt: a worker holds it now", ()
+        return _Waiting("the end of its attempt: a worker holds it now")
     if delivery.state is DeliveryState.UNKNOWN:
-        return "evidence of what became of it, then it ends by the policy of its purpose", ()
+        return _Waiting("evidence of what became of it, then it ends by the policy of its purpose")
     lane = yield from lanes.get(LaneId(delivery.lane_id))
     if lane is None:
-        return "its lane", ()
+        return _Waiting("its lane")
     facts = yield from load_facts(lane, _health(dispatcher), speaks)
     decision = decide(facts)
     candidates: list[CandidateTold] = []
     for one in decision.judged:
-        told = yield from _failure_told(_candidate(one, facts), dispatcher)
+        told = replace(_candidate(one, facts), next_step=next_step(one, facts, lane.server_id))
+        told = yield from _trouble_told(told, dispatcher)
         candidates.append(told)
     serving = dispatcher is not None and dispatcher.running
-    return waits_for(delivery.due_us, facts, decision, serving=serving), tuple(candidates)
+    return _Waiting(
+        waits_for(delivery.due_us, facts, decision, serving=serving),
+        next_steps(facts, decision, lane.server_id),
+        tuple(candidates),
+    )
 
 
-def _failure_told(one: CandidateTold, dispatcher: Dispatcher | None) -> Work[CandidateTold]:
-    """With what made it fail, and when the engine tries it again by itself."""
+def _trouble_told(one: CandidateTold, dispatcher: Dispatcher | None) -> Work[CandidateTold]:
+    """With what made it fail or back off, and when the engine tries it again by itself."""
+    connection_id = ConnectionId(one.connection_id)
+    health = _health(dispatcher)(connection_id)
+    if one.reason == Reason.BACKING_OFF.value and health.trouble:
+        return replace(one, meaning=f"{one.meaning}: {health.trouble}")
     if one.reason != Reason.FAILED.value:
         return one
-    connection_id = ConnectionId(one.connection_id)
     route = yield from routes.route(connection_id)
     why = route.failed_reason if route is not None else None
-    return replace(
-        one,
-        meaning=one.meaning + (f": {why}" if why else ""),
-        until=to_iso(_health(dispatcher)(connection_id).next_probe),
-    )
+    return replace(one, meaning=one.meaning + (f": {why}" if why else ""), until=to_iso(health.next_probe))
 
 
 def _health(dispatcher: Dispatcher | None) -> Callable[[ConnectionId], Health]:

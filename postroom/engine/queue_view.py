@@ -14,7 +14,7 @@ from postroom.actions.context import Context
 from postroom.actions.pauses import list_pauses, name_of
 from postroom.clock import to_iso
 from postroom.engine.dispatcher import Dispatcher, speaks
-from postroom.engine.reasons import waits_for
+from postroom.engine.reasons import next_steps, waits_for
 from postroom.engine.router import FRESH, load_facts
 from postroom.engine.routing import Facts, decide
 from postroom.engine.status import ConnectionStatus, status_of
@@ -41,7 +41,8 @@ class Wanted:
 @dataclass(frozen=True)
 class LaneTold:
     """One lane. `more`: there is more than was counted. connections: that may send it now, first in rank
-    first. waits_for: in a sentence; empty when nothing waits in it."""
+    first. waits_for: in a sentence; empty when nothing waits in it. next_steps: commands by which a person
+    can let it go on, where nothing may send it now."""
 
     lane: int
     account: int
@@ -59,6 +60,7 @@ class LaneTold:
     held: int
     connections: tuple[int, ...]
     waits_for: str
+    next_steps: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class ConnectionTold:
     """One connection that these lanes may take. hour_left, day_left: room now (None: no such cap).
 
     state: in words, as why it is not used now; `sends` where nothing stands against it. sessions and
-    claimed: of the running engine.
+    claimed: of the running engine. trouble: what was said when it failed or began to back off.
     """
 
     connection: int
@@ -80,6 +82,7 @@ class ConnectionTold:
     sessions: int | None
     claimed: int | None
     backs_off_until: str | None
+    trouble: str
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,7 @@ def _lane(one: LaneCounts, facts: Facts, *, serving: bool) -> LaneTold:
         held=one.held,
         connections=decision.chosen,
         waits_for=waits,
+        next_steps=next_steps(facts, decision, lane.server_id) if waits else (),
     )
 
 
@@ -203,6 +207,7 @@ def _connection(
         sessions=None if live is None else live.busy + live.idle,
         claimed=None if live is None else live.claimed,
         backs_off_until=None if live is None else to_iso(live.backoff_until_us),
+        trouble=route.failed_reason or ("" if live is None else live.trouble),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from postroom.clock import to_iso
 from postroom.engine.routing import Candidate, Decision, Facts, Judged, Paused, Reason
 
@@ -28,6 +30,42 @@ MEANING: dict[Reason, str] = {
     Reason.HOUR_FULL: "no room left in its hourly cap for this kind of mail",
     Reason.DAY_FULL: "no room left in today's cap",
 }
+
+# What a person can do about it, as a command to paste; only what ends by a person's hand has one.
+_NEXT: dict[Reason, str] = {
+    Reason.SWITCHED_OFF: "postroom connection update {connection} --enabled",
+    Reason.FAILED: "postroom connection test {connection}",
+    Reason.BACKING_OFF: "postroom connection test {connection}",
+    Reason.PAUSED: "postroom connection resume {connection}",
+    Reason.SERVER_PAUSED: "postroom queue resume --server {server}",
+    Reason.ALL_PAUSED: "postroom queue resume --all",
+    Reason.PURPOSE_NOT_ALLOWED: "postroom connection update {connection} --{purpose}",
+    Reason.SENDER_NOT_PROVEN: "postroom identity trust {sender} --server {server}",
+    Reason.NO_SENDER: "postroom connection update {connection} --sender MAILBOX",
+    Reason.HOUR_FULL: "postroom connection update {connection} --hourly-cap NUMBER",
+    Reason.DAY_FULL: "postroom connection update {connection} --daily-cap NUMBER",
+}
+
+
+def next_step(judged: Judged, facts: Facts, server_id: int) -> str | None:
+    """The command that ends this verdict, or says more of its cause; None where there is none."""
+    step = _NEXT.get(judged.reason)
+    return step and step.format(
+        connection=judged.connection_id,
+        server=server_id,
+        purpose=facts.purpose,
+        sender=shlex.quote(facts.sender),
+    )
+
+
+def next_steps(facts: Facts, decision: Decision, server_id: int) -> tuple[str, ...]:
+    """What a person can do so that mail which nothing may send now goes out; empty where something may."""
+    if not facts.candidates:
+        return (f"postroom connection create --server {server_id}",)
+    if decision.chosen:
+        return ()
+    steps = (next_step(one, facts, server_id) for one in decision.judged)
+    return tuple(dict.fromkeys(step for step in steps if step))
 
 
 def candidate_of(facts: Facts, connection_id: int) -> Candidate | None:

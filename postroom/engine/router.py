@@ -38,6 +38,7 @@ class Health:
     day_full: bool = False  # of what blocks: today's cap, not the hour's
     next_probe: int | None = None  # while it has failed
     quota_full: bool = False  # of what blocks: the vendor's own quota, none of our caps
+    trouble: str = ""  # what made it back off
 
 
 FRESH = Health()

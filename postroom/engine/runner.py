@@ -139,6 +139,7 @@ class Runner:
             room.day_full,
             self._next_probe_us(),
             room.quota_full,
+            self.troubles.last_text,
         )
 
     @property
@@ -340,7 +341,7 @@ class Runner:
             text = f"a fault of ours: {type(error).__name__}"
             if attempt.past_dot:
                 return Outcome(Result.UNKNOWN, Fault.OURS, Phase.DOT, text=text, begun=True)
-            return Outcome(Result.DEFERRED, Fault.OURS, Phase.CONNECT, text=text)
+            return Outcome(Result.DEFERRED, Fault.OURS, Phase.CONNECT, text=text, begun=attempt.on_its_way)
 
     async def _deliver(self, slot: _Slot, attempt: Attempt) -> Outcome:
         # A spare session that was never used goes stale as well.

@@ -34,13 +34,15 @@ from postroom.storage.interface import Sql, Work, now
 from postroom.storage.lacks import Lack
 from postroom.transports.interface import Fault, Outcome, Result
 
+_WOULD_WAIT = frozenset({Result.RETURNED, Result.DEFERRED, Result.UNKNOWN})
+
 
 @dataclass(frozen=True)
 class Ended:
     """One attempt that ended.
 
     crashed: its worker died with composing begun and no final dot. cancelled: it was stopped because
-    its message was cancelled, so if it did not go out it does not wait again.
+    its message was cancelled, so if it did not go out, or nobody knows, it does not wait again.
     """
 
     attempt_id: AttemptId
@@ -185,8 +187,8 @@ class _Batch:
         if row.holds_claim:
             if one.crashed and outcome.result is Result.RETURNED:
                 move = after_crash(row.facts)
-            elif one.cancelled and outcome.result in (Result.RETURNED, Result.DEFERRED):
-                move = after_cancel(row.facts)
+            elif one.cancelled and outcome.result in _WOULD_WAIT:
+                move = after_cancel(row.facts, unsure=outcome.result is Result.UNKNOWN)
             else:
                 facts = row.facts
                 if takes_a_step(outcome):  # the only one that asks for its age

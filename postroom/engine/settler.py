@@ -79,8 +79,8 @@ class Settler:
             if settled.unexpected:
                 log.error("outcomes of attempts that were settled before", attempts=settled.unexpected)
             for item in batch:
-                item.done()
-            self._told(settled)
+                _hear(item.done)
+            _hear(lambda told=settled: self._told(told))  # type: ignore[misc]  # bound at once
             if not self._items:
                 self._arrived.clear()
                 self._idle.set()
@@ -122,3 +122,11 @@ class Settler:
             self._journal.settled(one.attempt_id for one in ended)
         except OSError as error:  # a file too many, which goes at the next start
             log.warning("a journal file could not be removed", error=str(error))
+
+
+def _hear(hearer: Callable[[], None]) -> None:
+    """Tell of a commit; what breaks there must not stop the settling of everything else."""
+    try:
+        hearer()
+    except Exception:
+        log.exception("who waits for a settled outcome failed")

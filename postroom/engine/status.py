@@ -43,6 +43,7 @@ class ConnectionStatus:
     daily_cap: int | None
     full_until_us: int | None
     backoff_until_us: int | None
+    trouble: str  # what it backs off for
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def _connection(runner: Runner, now_us: int) -> ConnectionStatus:
         daily_cap=route.daily_cap,
         full_until_us=max(full, default=None),
         backoff_until_us=runner.troubles.backoff_until_us if runner.troubles.backing_off else None,
+        trouble=runner.troubles.last_text if runner.troubles.backing_off else "",
     )
 
 

@@ -138,11 +138,10 @@ def after_crash(facts: DeliveryFacts) -> Transition:
     return Transition(DeliveryState.READY, WORKER_DIED, facts.due_us, facts.tries, facts.resends, crashes)
 
 
-def after_cancel(facts: DeliveryFacts) -> Transition:
-    """Stopped on its way out because its message was cancelled."""
-    state = withdrawn_state(copies=facts.copies, resends=facts.resends)
-    unsure = state is DeliveryState.UNVERIFIED
-    event = EventKind.UNVERIFIED if unsure else EventKind.CANCELLED
+def after_cancel(facts: DeliveryFacts, *, unsure: bool = False) -> Transition:
+    """Stopped on its way out because its message was cancelled; unsure: too late, perhaps."""
+    state = withdrawn_state(copies=facts.copies, resends=facts.resends + unsure)
+    event = EventKind.UNVERIFIED if state is DeliveryState.UNVERIFIED else EventKind.CANCELLED
     return Transition(state, "cancelled", None, facts.tries, facts.resends, facts.crashes, event)
 
 

@@ -129,14 +129,14 @@ class Watch:
     def _of_cap(self, runner: Runner, who: str, about: str) -> Trouble:
         route = runner.route
         window, limit = ("day", route.daily_cap) if runner.room.day_full else ("hour", route.hourly_cap)
+        per = "a day" if window == "day" else "an hour"
         everything = runner.blocked(transactional=True)
         until_us = runner.room.all_until if everything else runner.room.bulk_until
         what = "mail" if everything else "broadcast and sequence mail"
         return Trouble(
             NoticeKind.CAP_BINDS,
             f"{about} {window}",
-            f"{who} has no room for {what} under its cap of {limit} a {window};"
-            f" more comes {to_iso(until_us)}",
+            f"{who} has no room for {what} under its cap of {limit} {per}; more comes {to_iso(until_us)}",
             route.account_id,
             {"window": window, "cap": limit, "until": to_iso(until_us)},
             LINGERS_S,

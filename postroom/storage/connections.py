@@ -23,6 +23,7 @@ from postroom.storage.interface import Sql, Work
 from postroom.storage.tables import connection_secrets, connections, refused_senders
 
 SECRETS_TABLE = connection_secrets.name
+KEPT = "kept:"  # before the name of a secret that a rotation replaced, until it is told to go
 
 _FLAGS = {
     Purpose.BROADCAST: "for_broadcast",
@@ -112,12 +113,29 @@ def sealed_secrets(
     rows = yield select(
         connection_secrets.c.connection_id, connection_secrets.c.field, connection_secrets.c.sealed
     ).where(
-        connection_secrets.c.account_id == account_id, connection_secrets.c.connection_id.in_(connection_ids)
+        connection_secrets.c.account_id == account_id,
+        connection_secrets.c.connection_id.in_(connection_ids),
+        connection_secrets.c.field.not_like(f"{KEPT}%"),
     )
     found: dict[ConnectionId, dict[str, bytes]] = {}
     for row in rows:
         found.setdefault(ConnectionId(row.connection_id), {})[row.field] = row.sealed
     return found
+
+
+def kept_secrets(connection: Connection) -> Work[dict[str, bytes]]:
+    """The sealed secrets from before a rotation, by their names in use."""
+    rows = yield select(connection_secrets.c.field, connection_secrets.c.sealed).where(
+        *_secrets_of(connection), connection_secrets.c.field.like(f"{KEPT}%")
+    )
+    return {row.field.removeprefix(KEPT): row.sealed for row in rows}
+
+
+def drop_kept_secrets(connection: Connection) -> Work[None]:
+    """Destroy them."""
+    yield delete(connection_secrets).where(
+        *_secrets_of(connection), connection_secrets.c.field.like(f"{KEPT}%")
+    )
 
 
 def change(

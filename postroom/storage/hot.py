@@ -29,7 +29,8 @@ SELECT d.delivery_id, d.account_id, d.server_id, d.message_id, d.recipient, d.tr
        EXISTS (SELECT 1 FROM suppressions s
                WHERE s.account_id = d.account_id AND s.server_id = d.server_id
                  AND s.stream IN ('', m.stream) AND s.address = d.address),
-       (SELECT v.deleted_at FROM servers v WHERE v.server_id = d.server_id), m.from_mailbox
+       (SELECT v.deleted_at FROM servers v WHERE v.server_id = d.server_id), m.from_mailbox,
+       d.copies
 FROM ready r
 JOIN deliveries d ON d.delivery_id = r.delivery_id
 JOIN messages m ON m.message_id = d.message_id

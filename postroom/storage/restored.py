@@ -114,7 +114,7 @@ def mark_ready(was_claimed: list[DeliveryId], actor: Actor) -> Work[int]:
     values = [{"id": one, "at": at_us, "data": detail, "kind": EventKind.RESENT.value} for one in wanted]
     yield Sql(
         "UPDATE deliveries SET state = 'ready', due = :at, settled_at = NULL, worker_id = NULL, epoch = NULL,"
-        " reason = 'sent again after a restore'"
+        " resends = resends + 1, reason = 'sent again after a restore'"
         " WHERE delivery_id = :id AND state IN ('unknown', 'unverified')",
         [{"id": one["id"], "at": at_us} for one in values],
     )

@@ -156,6 +156,13 @@ def test_a_person_may_say_what_becomes_of_it(
     assert one(new, "SELECT COUNT(*) FROM pauses") == 1
 
 
+def test_what_is_sent_again_may_have_gone_out_before(backup: Path, data: Path, tmp_path: Path) -> None:
+    """So that neither `retry` nor a cancel takes it for what never left."""
+    new = tmp_path / "new"
+    into(backup, new, key_file=data / "keys.ring", unsettled=Unsettled.READY)
+    assert dict(rows(new, "SELECT delivery_id, resends FROM deliveries")) == {1: 0, 2: 1, 3: 1}
+
+
 def test_where_data_is_it_refuses_and_with_replace_it_moves_it_aside(
     backup: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -287,6 +294,27 @@ def test_wherever_it_is_cut_off_the_folder_is_the_former_or_the_restored_one(
             assert one(folder, "SELECT COUNT(*) FROM pauses") == 1
     assert step > 6
     assert seen == {"later", "default"}
+
+
+@pytest.mark.parametrize("trouble", [OSError(5, "Input/output error"), KeyboardInterrupt()])
+def test_an_error_while_files_change_places_leaves_all_of_them_to_the_next_start(
+    backup: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: BaseException
+) -> None:
+    rows(data, "UPDATE servers SET name = 'later'")
+    rename: Callable[..., None] = os.rename
+
+    def failing(source: Path, target: Path) -> None:
+        if target == data / "postroom.db":
+            raise trouble
+        rename(source, target)
+
+    with monkeypatch.context() as patching:
+        patching.setattr(os, "rename", failing)
+        with pytest.raises((Unavailable, KeyboardInterrupt)):
+            into(backup, data, replace=True)
+    wiring.take_folder(data).release()
+    assert one(data, "SELECT name FROM servers") == "default"
+    assert sorted(path.name for path in data.glob(".restore-*")) == []
 
 
 def test_what_a_killed_restore_left_is_swept_by_the_next(backup: Path, data: Path, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import pytest
 from postroom.actions import by_hand
 from postroom.actions.context import Actor, Context
 from postroom.actions.messages import cancel_message
+from postroom.actions.pauses import Target, pause, resume
+from postroom.actions.suppressions import suppress_one
 from postroom.clock import MICROS
 from postroom.core.message import DeliveryState, Purpose, SettledAs
 from postroom.core.server import Owner
@@ -167,3 +169,32 @@ async def test_what_cannot_be_is_refused_with_its_reason(tmp_path: Path, act: ob
         with pytest.raises(Conflict, match="server was deleted"):
             await act(ctx, ACTOR, OWNER, message)
         assert await post.rows("SELECT 1 FROM audit") == []
+
+
+async def test_what_went_out_once_is_not_called_suppressed_when_a_resend_finds_its_address_so(
+    tmp_path: Path,
+) -> None:
+    async with sink(tmp_path) as out, bench(tmp_path) as post:
+        connection = await post.connection(out.port)
+        sent = await post.send(Purpose.TRANSACTIONAL, ["a@example.net"])
+        unsure = await post.send(Purpose.BROADCAST, ["drop+dot@example.net"])
+        fresh = await post.send(Purpose.TRANSACTIONAL, ["b@example.net"])
+        assert await post.until_settled() == {"sent": 2, "unverified": 1}
+        ctx = context(post)
+        await pause(ctx, ACTOR, Target.connection(OWNER, connection))
+        await by_hand.resend(ctx, ACTOR, OWNER, str(sent))
+        await by_hand.resend(ctx, ACTOR, OWNER, str(unsure))
+        await post.do("UPDATE deliveries SET copies = 0 WHERE message_id = :m", m=fresh)
+        await by_hand.resend(ctx, ACTOR, OWNER, str(fresh))
+        for address in ("a@example.net", "drop+dot@example.net", "b@example.net"):
+            await suppress_one(ctx, ACTOR, OWNER, seed_rows.SERVER, address)
+        await resume(ctx, ACTOR, Target.connection(OWNER, connection))
+        await post.until_settled()
+        rows = await post.rows("SELECT message_id, state, reason FROM deliveries")
+        text = "the address was suppressed while the message waited"
+        assert sorted(rows) == [
+            (sent, "sent", text),
+            (unsure, "unverified", text),
+            (fresh, "suppressed", text),
+        ]
+        assert len(await post.rows("SELECT 1 FROM attempts")) == 3

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from postroom.actions.context import Actor, Context
 from postroom.actions.messages import cancel_message, release_message
 from postroom.core.message import Purpose
@@ -59,6 +61,24 @@ async def test_what_was_stopped_on_its_way_is_named_as_cancelled(tmp_path: Path)
         assert done.cancelled == (1,)
         assert done.past_dot == ()
         assert await post.states() == {"cancelled": 1}
+
+
+async def test_what_was_past_its_dot_and_then_unknown_is_not_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reply never came, long after the person who cancelled was told that it was too late."""
+    monkeypatch.setattr("postroom.engine.under_way.WAIT_S", 0.0)
+    seen: list[Received] = []
+    async with sink(tmp_path, seen.append) as out, bench(tmp_path) as post:
+        connection = await post.connection(out.port)
+        message = await post.send(Purpose.TRANSACTIONAL, ["hang+dot+once@example.net"])
+        await post.until(lambda _: len(seen) == 1)
+        done = await cancel_message(context(post), ACTOR, OWNER, str(message))
+        assert (done.cancelled, done.past_dot) == ((), (1,))
+        for slot in post.engine._runners[connection]._slots:
+            slot.session.abort()
+        assert await post.until_settled() == {"unverified": 1}
+        assert len(seen) == 1
 
 
 async def test_released_mail_of_several_lanes_leaves_at_once(tmp_path: Path) -> None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
+import typer
 
 from postroom.actions.context import Context
+from postroom.cli.app import app
 from postroom.clock import to_iso
 from postroom.core.message import DeliveryState, Purpose
 from postroom.core.server import Owner
 from postroom.engine.explain import explain
-from postroom.engine.reasons import MEANING
+from postroom.engine.queue_view import Wanted, show_queue
+from postroom.engine.reasons import MEANING, next_step, next_steps
 from postroom.engine.router import load_decision
-from postroom.engine.routing import Candidate, Facts, Reason, decide
+from postroom.engine.routing import Candidate, Facts, Judged, Paused, Reason, decide
 from postroom.keyring import KeyRing
 from tests.support.clock import FakeClock
 from tests.support.context import FakeProber
@@ -87,6 +92,69 @@ async def test_a_failed_connection_is_told_with_its_cause_and_when_it_is_tried_a
         # Without an engine there is nobody to try it again.
         (delivery,) = (await explain(ctx, None, owner, str(message))).deliveries
         assert delivery.candidates[0].until is None
+
+
+async def test_one_that_backs_off_is_told_with_what_was_said_and_what_to_do(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with bench(tmp_path, clock=clock, settings=replace(QUICK, backoff_first_s=60.0)) as post:
+        connection = await post.connection(1)  # nobody listens there
+        message = await post.send(Purpose.TRANSACTIONAL, ["a@example.net"])
+        ctx = Context(post.store, clock, KeyRing.create(tmp_path / "ring"), post.engine, FakeProber())
+        async with asyncio.timeout(10.0):
+            while not post.engine.health_of(connection).backoff_until:
+                await asyncio.sleep(0.005)
+        owner = Owner(ACCOUNT, whole_account=True)
+        (delivery,) = (await explain(ctx, post.engine, owner, str(message))).deliveries
+        (told,) = delivery.candidates
+        assert told.reason == "backing_off"
+        assert "refused" in told.meaning
+        assert delivery.next_steps == (told.next_step,) == (f"postroom connection test {connection}",)
+        seen = await show_queue(ctx, post.engine, Wanted())
+        assert "refused" in seen.connections[0].trouble
+        assert seen.lanes[0].next_steps == delivery.next_steps
+
+
+def _commands(group: object) -> dict[str, object]:
+    return getattr(group, "commands", {})
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_each_next_step_is_a_command_that_exists(reason: Reason) -> None:
+    facts = Facts(0, "broadcast", "o'hara@example.com", False, None, (Candidate(7, "a"),))
+    step = next_step(Judged(7, reason), facts, 3)
+    if step is None:
+        return
+    program, *words = shlex.split(step)
+    assert program == "postroom"
+    found: object = typer.main.get_command(app)
+    while words and words[0] in _commands(found):
+        found = _commands(found)[words.pop(0)]
+    known = {name for one in getattr(found, "params", ()) for name in (*one.opts, *one.secondary_opts)}
+    assert not _commands(found)
+    assert {word for word in words if word.startswith("--")} <= known
+    if reason is Reason.SENDER_NOT_PROVEN:
+        assert words == ["o'hara@example.com", "--server", "3"]
+
+
+def test_what_to_do_is_said_only_where_nothing_may_send() -> None:
+    good = Candidate(1, "a", **GOOD)  # type: ignore[arg-type]  # the fields by name
+    off, paused = replace_fields(good, 2, enabled=False), replace_fields(good, 3, paused=Paused(0, "Ada", ""))
+    facts = Facts(1_000, "transactional", "s@example.com", True, None, (good, off))
+    assert next_steps(facts, decide(facts), 1) == ()
+    facts = Facts(1_000, "transactional", "s@example.com", True, None, (off, paused))
+    assert next_steps(facts, decide(facts), 1) == (
+        "postroom connection update 2 --enabled",
+        "postroom connection resume 3",
+    )
+    facts = Facts(1_000, "transactional", "s@example.com", False, None, (off, paused))
+    assert next_steps(facts, decide(facts), 1) == ("postroom identity trust s@example.com --server 1",)
+    facts = Facts(1_000, "transactional", "s@example.com", True, None, ())
+    assert next_steps(facts, decide(facts), 4) == ("postroom connection create --server 4",)
+
+
+def replace_fields(one: Candidate, connection_id: int, **change: object) -> Candidate:
+    fields = msgspec.structs.asdict(one) | {"connection_id": connection_id} | change
+    return Candidate(**fields)
 
 
 def test_rank_is_by_preference_then_room_then_number() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from postroom.cli import exits
+from postroom.config import Settings
 from postroom.inbound.inbox_folder import list_mails, read_mail
 from tests.e2e.conftest import ask
 from tests.support.serve import Serve, answer, postroom, serving, start_serve, wait_for
@@ -138,6 +140,15 @@ def test_a_taken_port_is_replaced_by_a_free_one_for_who_tries_it_out(tmp_path: P
             assert f"{taken[0]} was taken" in serve.text
             assert f"{taken[1]} was taken" in serve.text
             assert ask(f"{serve.url}/readyz", "")[0] == 200
+
+
+def test_a_taken_port_nobody_asked_for_is_replaced_by_a_free_one(tmp_path: Path) -> None:
+    default = Settings().smtp
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # another program has it, which will do as well
+            held.enter_context(socket.create_server((default.host, default.port)))
+        with serving(tmp_path / "data", smtp=None) as serve:
+            assert f"{default} was taken, so SMTP is taken on port" in serve.text
 
 
 def test_config_shows_what_the_running_one_is_set_to(live: Serve) -> None:

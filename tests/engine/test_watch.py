@@ -145,7 +145,7 @@ async def test_a_cap_that_binds_is_told_once_and_ends_when_it_no_longer_does(tmp
         assert await seen.look(0.0) == ["cap_binds"]
         (told,) = await seen.told()
         assert told.about == f"connection {connection} hour"
-        assert "cap of 2 a hour" in told.text
+        assert "cap of 2 an hour" in told.text
         assert told.data["cap"] == 2
         seen.clock.advance(3650.0)
         await seen.post.until(lambda states: states["sent"] == 4)

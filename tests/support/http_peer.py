@@ -111,6 +111,8 @@ class HttpPeer:
     async def __aexit__(self, *_: object) -> None:
         self.over.set()
         self._server.close()
+        for _turn in range(5):
+            await asyncio.sleep(0)  # what was accepted already becomes a connection, and can be closed
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

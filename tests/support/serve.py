@@ -105,7 +105,7 @@ def start_serve(
     *flags: str,
     environment: Mapping[str, str] | None = None,
     http: str = "127.0.0.1:0",
-    smtp: str = "127.0.0.1:0",
+    smtp: str | None = "127.0.0.1:0",
     cwd: Path | None = None,
 ) -> Serve:
     """Start it in a process group of its own and wait until it says that it runs."""
@@ -114,7 +114,7 @@ def start_serve(
         process = subprocess.Popen(
             [
                 *(sys.executable, "-u", "-m", "postroom", "serve", "--data", str(data)),
-                *("--http", http, "--smtp", smtp, *flags),
+                *("--http", http, *(() if smtp is None else ("--smtp", smtp)), *flags),
             ],
             env=clean_environment(environment),
             stdout=subprocess.PIPE,

@@ -6,9 +6,7 @@ import ssl
 
 import pytest
 
-pytest.register_assert_rewrite("tests.delivery.faults.play", "tests.support.fault_bench")
-
-from tests.support.certs import Certs  # noqa: E402  # after it, or it comes too late
+from tests.support.certs import Certs
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -188,12 +189,40 @@ def commands_of(group: Any, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...
     return [one for name, inner in group.commands.items() for one in commands_of(inner, (*prefix, name))]
 
 
+@pytest.mark.parametrize("more", [(), ("--finish", "--back"), ("--password", "new", "--back")])
+def test_a_rotation_is_told_exactly_one_thing(filled: Run, more: tuple[str, ...]) -> None:
+    done = filled("connection", "rotate", "1", *more, "--json")
+    assert done.code == exits.REFUSED
+    assert [one["field"] for one in done.document["error"]["fields"]] == ["secret"]
+
+
+def test_new_secrets_that_are_not_let_in_change_nothing(filled: Run) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, and nobody listens
+        port = str(taken.getsockname()[1])
+        login = ("--username", "u", "--password", "old")
+        made = filled("connection", "create", "--host", "127.0.0.1", "--port", port, *login, "--json")
+        number = str(made.document["connection_id"])
+        done = filled("connection", "rotate", number, "--password", "new")
+    assert done.code == exits.REFUSED
+    assert "Nothing was changed" in done.out
+    assert filled("connection", "show", number, "--json").document["kept_secrets"] == []
+    assert filled("connection", "rotate", number, "--finish", "--json").code == exits.REFUSED
+
+
 def test_no_command_is_left_out_here() -> None:
     tried = {tuple(word for word in one[:2] if word[:1].isalpha()) for one in WORKING}
     tried |= {one[:1] for one in WORKING}
     all_commands = set(commands_of(typer.main.get_command(app)))
     # Tried elsewhere: what needs listeners, a running `serve`, other folders, a key whose id is random.
-    elsewhere = {("serve",), ("status",), ("top",), ("connection", "test"), ("key-file", "retire")}
+    elsewhere = {
+        ("serve",),
+        ("status",),
+        ("top",),
+        ("connection", "test"),
+        ("connection", "rotate"),
+        ("key-file", "retire"),
+    }
     assert all_commands - tried == elsewhere | {("backup", "create"), ("backup", "verify"), ("restore",)}
 
 

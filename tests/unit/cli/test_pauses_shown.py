@@ -40,7 +40,7 @@ async def test_what_to_pause_is_said_once_and_exists(desk: Desk) -> None:
     await asked(desk, "bootstrap")
     for args in ({}, {"everything": True, "server": 1}, {"server": 1, "connection": 1}):
         for name in ("queue.pause", "queue.resume"):
-            with pytest.raises(Invalid, match="queue needs exactly one of"):
+            with pytest.raises(Invalid, match="say what is meant, one of --all, --server and --connection"):
                 await asked(desk, name, **args)
     for missing in ({"server": 99}, {"connection": 2**70}, {"connection": 0}, {"server": -1}):
         with pytest.raises(NotFound):

@@ -59,6 +59,7 @@ def each(args: Mapping[str, object], *writes: str) -> Case:
 
 RENAMED: Mapping[str, object] = {"name": "shop", "default_sender": "shop@example.com"}
 CAPPED: Mapping[str, object] = {"fields": {"hourly_cap": 50}, "secrets": MORE_CANARIES}
+ROTATED: Mapping[str, object] = {name: f"{value}-2" for name, value in CANARIES.items()}
 FORMER = "the key that sealed before"  # stands for its id
 PEOPLE: Mapping[str, object] = {"addresses": ["a@example.net", "b@example.net"]}
 CHANGES: Mapping[str, Case] = {
@@ -99,6 +100,25 @@ CHANGES: Mapping[str, Case] = {
             Step({"connection": 1}, ["connection.test"], outcome=PASSED),
             Step({"connection": 1}, outcome=PASSED),
         ]
+    ),
+    "connection.rotate": Case(
+        [
+            Step({"connection": 1, "secrets": ROTATED}, outcome=REFUSED_LOGIN),
+            Step({"connection": 1, "secrets": ROTATED}, ["connection.rotate"], outcome=PASSED),
+            Step({"connection": 1, "secrets": ROTATED}, error=Invalid),
+            Step({"connection": 1, "secrets": CANARIES}, error=Conflict),
+        ]
+    ),
+    "connection.rotate_back": Case(
+        [
+            Step({"connection": 1}, ["connection.rotate_back"]),
+            Step({"connection": 1}, ["connection.rotate_back"]),
+        ],
+        before=[("connection.rotate", {"connection": 1, "secrets": ROTATED})],
+    ),
+    "connection.rotate_finish": Case(
+        once({"connection": 1}, "connection.rotate_finish", then=Conflict).steps,
+        before=[("connection.rotate", {"connection": 1, "secrets": ROTATED})],
     ),
     "connection.reset_window": once({"connection": 1}, "connection.reset_window"),
     "queue.pause": once({"everything": True, "reason": "later"}, "queue.pause"),
