@@ -9,7 +9,7 @@ asked last.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from postroom.clock import MICROS, Clock
@@ -29,7 +29,7 @@ from postroom.transports.vendors import vendor_row
 log = logger("engine")
 FIRST_S = 5.0
 LONGEST_S = 600.0
-_MOST = 200  # asked about in one look
+_MOST = 200  # asked of one vendor in a row
 FOUND = "the vendor has it"
 
 
@@ -83,7 +83,7 @@ def _open() -> Work[list[_Open]]:
 
 
 class Evidence:
-    """Asks; one look at a time, beside everything else."""
+    """Asks beside everything else: each vendor one thing at a time, and none waits for another."""
 
     def __init__(
         self, store: Store, clock: Clock, transport_of: Callable[[ConnectionId], Awaitable[Transport | None]]
@@ -91,14 +91,15 @@ class Evidence:
         self._store, self._clock, self._transport_of = store, clock, transport_of
         self._asked: dict[AttemptId, tuple[int, int]] = {}  # how often, and when next
         self._looking = False
+        self._asking: set[ConnectionId] = set()
 
     def look(self, tasks: Tasks) -> None:
         """Ask about what is due to be asked about. Call it now and then while anything is unknown."""
         if not self._looking:
             self._looking = True
-            tasks.spawn(self._look())
+            tasks.spawn(self._look(tasks))
 
-    async def _look(self) -> None:
+    async def _look(self, tasks: Tasks) -> None:
         try:
             waiting = await self._store.read(_open)
             self._asked = {
@@ -106,16 +107,32 @@ class Evidence:
                 for one in waiting
             }
             now_us = self._clock.now_us()
-            due = [one for one in waiting if self._asked[one.attempt_id][1] <= now_us]
-            for one in due[:_MOST]:
-                await self._ask(one)
+            due: dict[ConnectionId, list[_Open]] = {}
+            for one in waiting:
+                if self._asked[one.attempt_id][1] <= now_us and one.connection_id not in self._asking:
+                    due.setdefault(one.connection_id, []).append(one)
+            for connection_id, some in due.items():
+                self._asking.add(connection_id)
+                tasks.spawn(self._ask_about(connection_id, some[:_MOST]))
         except PostroomError as error:
             log.warning("evidence could not be looked for", error=str(error))
         finally:
             self._looking = False
 
+    async def _ask_about(self, connection_id: ConnectionId, some: Sequence[_Open]) -> None:
+        try:
+            for one in some:
+                await self._ask(one)
+        except PostroomError as error:
+            log.warning("evidence could not be stored", connection=connection_id, error=str(error))
+        finally:
+            self._asking.discard(connection_id)
+
     async def _ask(self, one: _Open) -> None:
-        times, _ = self._asked[one.attempt_id]
+        known = self._asked.get(one.attempt_id)
+        if known is None:  # it is unknown no more
+            return
+        times, _ = known
         wait_s = min(FIRST_S * 2.0 ** min(times, 20), LONGEST_S)
         self._asked[one.attempt_id] = (times + 1, self._clock.now_us() + int(wait_s * MICROS))
         try:

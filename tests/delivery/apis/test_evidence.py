@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -105,6 +106,33 @@ async def test_bulk_the_vendor_does_not_have_waits_for_a_day_and_is_never_sent_a
         post.time.advance(3600.0)
         await post.until_settled()
         assert await play.state_of(post, message) is UNVERIFIED
+        assert len(emails(peer)) == 1
+
+
+async def test_a_vendor_that_does_not_answer_keeps_no_other_from_being_asked(
+    post: FaultBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = asyncio.Event()
+
+    async def hang(*_: object, **__: object) -> None:
+        over.set()
+        await asyncio.Event().wait()
+
+    async with postmark_peer() as silent, postmark_peer() as peer:
+        first, waits = await unknown_at(post, silent, BROADCAST, taken=True)
+        monkeypatch.setattr(post.transports[first], "find", hang)
+        await post.do("UPDATE connections SET enabled = 0 WHERE connection_id = :c", c=first)
+        post.engine.connection_changed(first)
+        post.time.advance(6.0)
+        await asyncio.wait_for(over.wait(), 10)
+        _, message = await unknown_at(post, peer, TRANSACTIONAL, taken=True)
+        post.time.advance(6.0)
+
+        async def is_sent() -> bool:
+            return await play.state_of(post, message) is SENT
+
+        await play.until(is_sent)
+        assert await play.state_of(post, waits) is UNKNOWN
         assert len(emails(peer)) == 1
 
 
