@@ -48,7 +48,7 @@ class Pace:
     rotate_s: float | None = None
     backup_s: float | None = None
     pause_s: float | None = None
-    paused_s: float = 0.3
+    paused_s: float = 0.2
     cancel_s: float | None = None
     reset_s: float | None = None
     tidy_s: float | None = None
@@ -56,7 +56,9 @@ class Pace:
 
 
 ROTATING = Pace(rotate_s=0.5)
-AT_WORK = Pace(rotate_s=2.0, backup_s=1.5, pause_s=1.0, cancel_s=0.1, reset_s=2.0, tidy_s=3.0, by_command=0.2)
+AT_WORK = Pace(
+    rotate_s=1.0, backup_s=1.0, pause_s=0.4, cancel_s=0.02, reset_s=1.0, tidy_s=1.0, by_command=0.1
+)
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Notes:
 
     done: Counter[str] = field(default_factory=Counter)
     unclear: int = 0
-    again: int = 0  # backups that met a rotation
+    again: int = 0  # backups that met a rotation and had to be made again
     wrong: list[str] = field(default_factory=list)
     asked: set[str] = field(default_factory=set)
     cancelled: set[str] = field(default_factory=set)
@@ -199,15 +201,16 @@ class Hand:
             await asyncio.sleep(AGAIN_S)
 
     async def _cancel(self) -> None:
-        """A message of the newest, or of those that wait."""
+        """A few at once of those that wait, are on their way, or are the newest."""
         state = self._chance.choice(("ready", "claimed", None))
         try:
             found = (await self.post.ask("message.list", state=state, limit=50))["data"]
         except (NotListening, Unavailable):
             return
-        if not found:
-            return
-        message = self._chance.choice(found)
+        some = self._chance.sample(found, min(len(found), self._chance.randrange(1, 4)))
+        await asyncio.gather(*(self._cancel_one(message) for message in some))
+
+    async def _cancel_one(self, message: Any) -> None:  # Any: JSON values
         recipients = {one["delivery_id"]: one["recipient"] for one in message["deliveries"]}
         self.notes.asked |= set(recipients.values())
         number = str(message["message_id"])
@@ -255,10 +258,13 @@ class Hand:
         if not with_key_file:
             key_files.insert(0, self._copied_key_file(f"{name}.after"))
         self.notes.done["backup"] += 1
-        return await self._verified(Backup(target, None, accepted), key_files)
+        return await self._verified(Backup(target, None, accepted), key_files, list(made["keys"]))
 
-    async def _verified(self, backup: Backup, key_files: list[Path]) -> Backup | None:
-        """With the key file that opens it: a rotation may have ended since, or begun."""
+    async def _verified(self, backup: Backup, key_files: list[Path], keys: list[str]) -> Backup | None:
+        """With the key file that opens it: a rotation may have ended since, or begun.
+
+        keys: that it was sealed with. One alone, in no copy, came and went between two of them.
+        """
         seen: Any = None  # JSON values
         tried: list[Path | None] = [*key_files] or [None]
         for key_file in tried:
@@ -266,6 +272,10 @@ class Hand:
             code, seen = await self.post.command("backup", "verify", str(backup.target), *given)
             if code == OK and seen["opened"]:
                 return replace(backup, key_file=key_file)
+        if len(keys) == 1 and key_files and not any(keys[0] in _opening(one) for one in key_files):
+            self.notes.again += 1
+            _delete(backup.target)
+            return None
         self.notes.wrong.append(f"{backup.target.name} does not verify: {seen}")
         return None
 
@@ -275,6 +285,13 @@ class Hand:
 
 def _now_us() -> int:
     return time.time_ns() // 1000
+
+
+def _opening(key_file: Path) -> set[str]:
+    """The keys of a key file that open."""
+    return {
+        key_id for key_id, state in KeyRing.load(key_file).states.items() if state is not KeyState.RETIRED
+    }
 
 
 def _delete(target: Path) -> None:

@@ -32,6 +32,7 @@ SETTLED_WITHIN_S = LEASE_S + 60.0
 SENDER = "drill@example.com"
 LOGIN = {"smtp_username": "drill", "smtp_password": "drill"}
 SETTINGS = {"api_rate_per_minute": "0", "unknown_wait": "1s", "log_level": "info"}
+SLOW_MS = 40.0  # of the sink beside an operator: what they do meets mail on its way
 _LOOK_S = 0.002
 _AHEAD = 400  # accepted and not yet at the sink: kills find mail coming in and going out
 
@@ -208,7 +209,7 @@ async def run(folder: Path, course: Course) -> Verdict:
         failed_logins=post.failed_connections(),
         paused=post.paused(),
         hand=wrong,
-        done=notes.done,
+        done=dict(notes.done),
         beside=notes.line() if course.beside is not None else "",
     )
 
@@ -317,11 +318,19 @@ def courses(messages: int, kills: int, seed: int) -> Sequence[Course]:
             Course(purpose, few, kills=kills // 5, drop_every=50, seed=seed),
             Course(purpose, few, kills=kills // 5, hourly_cap=few // 2, seed=seed),
             Course(purpose, few, kills=kills // 5, beside=ROTATING, seed=seed),
-            Course(purpose, messages, kills=kills, beside=AT_WORK, seed=seed),
+            Course(purpose, messages, kills=kills, beside=AT_WORK, seed=seed, reply_ms=SLOW_MS),
         ]
     found += [
         Course(Purpose.TRANSACTIONAL, messages, kills=kills, seed=seed, by_smtp=True),
         Course(Purpose.TRANSACTIONAL, max(100, messages // 5), seed=seed, by_smtp=True),
-        Course(Purpose.TRANSACTIONAL, messages, kills=kills, beside=AT_WORK, seed=seed, by_smtp=True),
+        Course(
+            Purpose.TRANSACTIONAL,
+            messages,
+            kills=kills,
+            beside=AT_WORK,
+            seed=seed,
+            reply_ms=SLOW_MS,
+            by_smtp=True,
+        ),
     ]
     return found

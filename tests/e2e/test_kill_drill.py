@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,7 @@ async def test_z3_an_operator_at_work_beside_the_kills_costs_nothing(tmp_path: P
     verdict = await kills.run(tmp_path, course)
     assert verdict.problems() == [], verdict.line()
     assert verdict.counts.cancelled > 0
+    assert '"backup"' in json.dumps(asdict(verdict), default=str)  # as `--json` writes it
     for one in ("backup", "queue.pause", "queue.resume", "connection.reset_window", "housekeeping"):
         assert verdict.done[one] > 0, verdict.line()
 
