@@ -34,7 +34,7 @@ from postroom.tracking.links import MailLinks
 from postroom.transports.interface import Envelope
 
 log = logger("engine")
-_CACHE_BYTES = 64 << 20
+_CACHE_BYTES = 16 << 20
 _ALONE_TIMEOUT_S = 60.0
 
 

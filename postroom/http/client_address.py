@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 
 from postroom.http.asgi import ASGIApp, RawHeaders, Receive, Scope, Send, header_values
 
@@ -25,7 +26,12 @@ def client_address(scope: Scope) -> str:
     "" where the server did not say. Behind `ClientAddress` it is the client of the outermost proxy.
     """
     client = scope.get("client")
-    found = _address(client[0]) if client else None
+    return _canonical(client[0]) if client else ""
+
+
+@lru_cache(maxsize=4096)  # each connection asks with every request
+def _canonical(text: str) -> str:
+    found = _address(text)
     return "" if found is None else str(found)
 
 
