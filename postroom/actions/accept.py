@@ -20,6 +20,7 @@ from postroom.ids import AccountId, DeliveryId, KeyId, LaneId, MessageId, Server
 from postroom.logs import logger
 from postroom.mail import compose, headers
 from postroom.mail.address import parse_address, parse_mailbox
+from postroom.mail.attachments import check_attachment
 from postroom.mail.content import Attachment, Content, Mailbox
 from postroom.mail.raw import raw_message_id
 from postroom.mail.trace import Arrival, received_field
@@ -190,6 +191,8 @@ def _check(ctx: Context, submission: Submission) -> list[_Recipient]:
         most=limits.max_mail_headers,
         most_bytes=limits.max_mail_header_bytes,
     )
+    for file in submission.attachments:
+        check_attachment(file.name, file.content_type, file.content_id, "attachments")
     if submission.raw is None and submission.text is None and submission.html is None:
         raise Invalid("body", "can't be blank")
     return recipients

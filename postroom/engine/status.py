@@ -12,7 +12,7 @@ from enum import StrEnum
 from postroom.engine.dispatcher import Dispatcher
 from postroom.engine.lanes import LaneState
 from postroom.engine.runner import Runner
-from postroom.ids import AccountId, ConnectionId, LaneId, ServerId
+from postroom.ids import AccountId, ConnectionId, ServerId
 
 
 class Off(StrEnum):
@@ -123,9 +123,3 @@ def waits_for(lane: LaneState, now_us: int) -> tuple[str, ...]:
     if lane.stale and lane.decided is None:
         return ("being decided",)
     return tuple(sorted(lane.reasons)) or ("no_connection",)
-
-
-def reasons_of(engine: Dispatcher, lane_id: LaneId) -> tuple[str, ...]:
-    """The same for a lane by its id; empty where this process does not know it."""
-    lane = engine.lanes.get(lane_id)
-    return () if lane is None else waits_for(lane, engine.clock.now_us())

@@ -147,6 +147,9 @@ LONG = "x" * 100
         ({"sender": Mailbox("ceo@else.example")}, Denied, ""),
         ({"stream": "nowhere"}, Invalid, "stream"),
         ({"attachments": (Attachment("a", "text/plain", b"x" * (26 << 20)),)}, TooLarge, ""),
+        ({"attachments": (Attachment("a\r\nX: y", "text/plain", b"x"),)}, Invalid, "attachments"),  # H1
+        ({"attachments": (Attachment("a.txt", "text/plain\r\nX: y", b"x"),)}, Invalid, "attachments"),
+        ({"attachments": (Attachment("a.png", "image/png", b"x", "a> <b"),)}, Invalid, "attachments"),
     ],
 )
 async def test_what_is_refused_leaves_nothing(
