@@ -26,7 +26,7 @@ from postroom.backup.placing import finish
 from postroom.clock import Clock, SystemClock
 from postroom.config import ConfigError, Settings
 from postroom.control.desk import Desk
-from postroom.control.lock import COMMAND, SERVE, FolderLock
+from postroom.control.lock import COMMAND, SERVE, FolderLock, Locked
 from postroom.core.connection import Connection
 from postroom.core.server import Owner
 from postroom.engine.dispatcher import Dispatcher
@@ -55,6 +55,7 @@ from postroom.transports.dialer import Dialer, DialPrivate
 if TYPE_CHECKING:  # the HTTP side takes a while to import, and a command without `serve` needs none of it
     from postroom.http.app import Mount
     from postroom.http.surface import ApiSettings
+    from postroom.storage.postgres import PostgresStore
 
 _HOST_NAME_S = 3.0
 _HELO_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
@@ -68,7 +69,7 @@ class PostRoom:
     instance: str
     fresh: bool  # the database was made just now
     ctx: Context
-    store: SqliteStore
+    store: SqliteStore | PostgresStore
     dispatcher: Dispatcher
     desk: Desk
     dialer: Dialer
@@ -112,11 +113,23 @@ async def open_post_room(
     Raises control.lock.Locked, KeyringError when the key file is missing or not ours, Unavailable.
     """
     clock = clock or SystemClock()
-    held = await asyncio.to_thread(take_folder, settings.data, role) if lock else None
+    on_postgres = bool(settings.database)
+    held = None
+    if lock:
+        try:
+            held = await asyncio.to_thread(take_folder, settings.data, role)
+        except Locked:
+            if not on_postgres:
+                raise
     try:
-        found = await asyncio.to_thread(_prepare, settings, clock)
-        traces = _traces(settings, found.instance) if role == SERVE else None
-        return _join(settings, clock, found, held, traces)
+        store, fresh, ring = await (_postgres if on_postgres else _sqlite)(settings, clock)
+        try:
+            found = await _prepare(settings, store, ring, fresh=fresh)
+            traces = _traces(settings, found.instance) if role == SERVE else None
+            return _join(settings, clock, store, found, held, traces)
+        except BaseException:
+            await store.close()
+            raise
     except BaseException:
         if held is not None:
             held.release()
@@ -163,47 +176,94 @@ class _Found:
     ssl_context: ssl.SSLContext | None
 
 
-def _prepare(settings: Settings, clock: Clock) -> _Found:
-    """Key file, schema, instance id: what blocks, done once before anything runs."""
-    database_path, ring_path = settings.data / DATABASE_NAME, settings.data / KEY_RING_NAME
-    fresh = not database_path.exists()
-    # The ring comes first, so a database without one has lost it: a new one would open nothing in it.
-    if fresh and not ring_path.exists():
-        ring = KeyRing.create(ring_path)
-    elif not ring_path.exists():
-        raise KeyringError(
-            f"there is no key file at {ring_path}, and {database_path} holds secrets sealed with one: put a "
-            "copy of it there; without it no stored password can be read again"
-        )
-    else:
-        ring = KeyRing.load(ring_path)
-    try:
+async def _sqlite(settings: Settings, clock: Clock) -> tuple[SqliteStore, bool, KeyRing]:
+    """The database in the data folder, up to date; whether it is new; the key file that goes with it."""
+    path = settings.data / DATABASE_NAME
+    fresh = not path.exists()
+    ring = await asyncio.to_thread(_key_ring, settings.data / KEY_RING_NAME, str(path), fresh=fresh)
+
+    def prepare() -> None:
         if fresh:
-            database_path.touch(mode=0o600)
-        database = Database(database_path, clock)
+            path.touch(mode=0o600)
+        database = Database(path, clock)
         try:
             migrations.upgrade(database)
-            instance = database.transact(_instance_id)
-            database.transact(lambda: instance_keys.check(ring))
-            unsubscribe_keys = _signing_keys(database, ring, TokenKind.UNSUBSCRIBE)
         finally:
             database.close()
+
+    try:
+        await asyncio.to_thread(prepare)
+        store = SqliteStore(
+            path,
+            clock,
+            queue_units=settings.queue_units,
+            queue_bytes=settings.queue_bytes,
+            group_commit_max=settings.group_commit_max,
+        )
     except (sqlite3.Error, OSError) as error:
-        raise Unavailable(f"the database {database_path} cannot be opened: {error}") from error
-    context = None
-    if settings.tls_ca_file is not None:
-        try:
-            context = ssl.create_default_context(cafile=str(settings.tls_ca_file))
-        except OSError as error:
-            raise Unavailable(f"tls_ca_file {settings.tls_ca_file} cannot be read: {error}") from error
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return _Found(ring, instance, fresh, unsubscribe_keys, settings.helo_name or helo_name(), context)
+        raise Unavailable(f"the database {path} cannot be opened: {error}") from error
+    return store, fresh, ring
 
 
-def _signing_keys(database: Database, ring: KeyRing, kind: TokenKind) -> SigningKeys:
-    """The instance's keys of one kind, made at its first start. Raises KeyringError."""
-    active, keys = database.transact(lambda: instance_keys.load(ring, kind.name.lower()))
-    return SigningKeys(kind, active, keys)
+async def _postgres(settings: Settings, clock: Clock) -> tuple[PostgresStore, bool, KeyRing]:
+    """The same where the setting `database` names PostgreSQL."""
+    from postroom.storage.migrations import postgres as on_postgres
+    from postroom.storage.postgres import PostgresStore
+
+    url = settings.database.reveal()
+    direct = settings.database_direct_url.reveal()
+    fresh = await on_postgres.upgrade(
+        direct or url,
+        pooler=settings.database_pooler and not direct,
+        unsafe=settings.database_may_forget,
+    )
+    ring = await asyncio.to_thread(_key_ring, settings.data / KEY_RING_NAME, "the database", fresh=fresh)
+    store = PostgresStore(
+        url,
+        pooler=settings.database_pooler,
+        connections=settings.database_connections,
+        queue_units=settings.queue_units,
+        queue_bytes=settings.queue_bytes,
+        group_commit_max=settings.group_commit_max,
+    )
+    return store, fresh, ring
+
+
+def _key_ring(path: Path, database: str, *, fresh: bool) -> KeyRing:
+    """Raises KeyringError."""
+    # The ring comes first, so a database without one has lost it: a new one would open nothing in it.
+    if fresh and not path.exists():
+        return KeyRing.create(path)
+    if not path.exists():
+        raise KeyringError(
+            f"there is no key file at {path}, and {database} holds secrets sealed with one: put a "
+            "copy of it there; without it no stored password can be read again"
+        )
+    return KeyRing.load(path)
+
+
+async def _prepare(
+    settings: Settings, store: SqliteStore | PostgresStore, ring: KeyRing, *, fresh: bool
+) -> _Found:
+    """Instance id, signing keys, names: done once before anything runs."""
+    instance = await store.write(_instance_id)
+    await store.write(lambda: instance_keys.check(ring))
+    kind = TokenKind.UNSUBSCRIBE
+    active, keys = await store.write(lambda: instance_keys.load(ring, kind.name.lower()))
+    host_name = settings.helo_name or await asyncio.to_thread(helo_name)
+    context = await asyncio.to_thread(_tls_context, settings)
+    return _Found(ring, instance, fresh, SigningKeys(kind, active, keys), host_name, context)
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_ca_file is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=str(settings.tls_ca_file))
+    except OSError as error:
+        raise Unavailable(f"tls_ca_file {settings.tls_ca_file} cannot be read: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def _instance_id() -> Work[str]:
@@ -218,15 +278,13 @@ def _instance_id() -> Work[str]:
 
 
 def _join(
-    settings: Settings, clock: Clock, found: _Found, lock: FolderLock | None, traces: Traces | None
+    settings: Settings,
+    clock: Clock,
+    store: SqliteStore | PostgresStore,
+    found: _Found,
+    lock: FolderLock | None,
+    traces: Traces | None,
 ) -> PostRoom:
-    store = SqliteStore(
-        settings.data / DATABASE_NAME,
-        clock,
-        queue_units=settings.queue_units,
-        queue_bytes=settings.queue_bytes,
-        group_commit_max=settings.group_commit_max,
-    )
     dialer = Dialer(DialPrivate(settings.dial_private))
     roads = Roads(settings, dialer, found.host_name, found.ssl_context)
     tally = Tally()
@@ -383,13 +441,23 @@ def api_mounts(ctx: Context, settings: ApiSettings) -> list[Mount]:
     ]
 
 
-async def _database_facts(store: SqliteStore) -> Mapping[str, object]:
+async def _database_facts(store: SqliteStore | PostgresStore) -> Mapping[str, object]:
     """What the writer's own connection says; another connection's settings would prove nothing."""
 
-    def work() -> Work[tuple[str, int]]:
+    def on_sqlite() -> Work[Mapping[str, object]]:
         mode = yield Sql("PRAGMA journal_mode")
         synchronous = yield Sql("PRAGMA synchronous")
-        return mode[0][0], synchronous[0][0]
+        return {"kind": "sqlite", "journal_mode": mode[0][0], "synchronous": synchronous[0][0]}
 
-    mode, synchronous = await store.write(work)
-    return {"kind": "sqlite", "journal_mode": mode, "synchronous": synchronous}
+    def on_postgres() -> Work[Mapping[str, object]]:
+        version = yield Sql("SHOW server_version")
+        synchronous = yield Sql("SHOW synchronous_commit")
+        fsync = yield Sql("SHOW fsync")
+        return {
+            "kind": "postgresql",
+            "version": version[0][0],
+            "synchronous_commit": synchronous[0][0],
+            "fsync": fsync[0][0],
+        }
+
+    return await store.write(on_sqlite if isinstance(store, SqliteStore) else on_postgres)

@@ -54,7 +54,7 @@ async def _here(settings: Settings, operation: str, args: Mapping[str, object]) 
     from postroom.control.operations import run
     from postroom.control.peer import this_user
 
-    async with wiring.opened(settings) as room:
+    async with wiring.opened(settings, lock=not settings.database) as room:
         # Through JSON, so that it looks the same as what comes over the socket.
         return json.loads(json.dumps(await run(room.desk, operation, args, this_user())))
 
@@ -68,6 +68,8 @@ def must_serve(settings: Settings) -> None:
 
 def require_data(settings: Settings) -> None:
     """Raises NoData where there is no database."""
+    if settings.database:
+        return  # whether it is there shows when it is asked
     if not (settings.data / DATABASE_NAME).exists():
         raise NoData(
             f"there is no Postroom data in {settings.data}; `postroom serve` or `postroom bootstrap` makes it"

@@ -82,6 +82,23 @@ class Settings:
     data: Path = row(
         kinds.PATH, "./postroom-data", "Folder of the database, the key file and the outcome journals."
     )
+    database: Secret = row(
+        kinds.DATABASE, "", "PostgreSQL as postgresql://user:password@host/name; empty: SQLite in `data`."
+    )
+    database_direct_url: Secret = row(
+        kinds.DATABASE,
+        "",
+        "The same database past a pooler, for listening and schema changes; empty: as `database`.",
+    )
+    database_pooler: bool = row(
+        kinds.FLAG, "false", "Whether `database` is a pooler like pgbouncer in transaction mode."
+    )
+    database_connections: int = row(
+        count("connections", 2, 1000), "10", "Most connections of one process to PostgreSQL."
+    )
+    database_may_forget: bool = row(
+        kinds.FLAG, "false", "Whether a PostgreSQL with fsync or synchronous_commit off is taken."
+    )
     http: Endpoint = row(
         kinds.ENDPOINT, "127.0.0.1:8080", "Where the APIs, the dashboard and tracking listen."
     )

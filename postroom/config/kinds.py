@@ -228,6 +228,16 @@ def _url(raw: object) -> str:
     return text
 
 
+def _database(raw: object) -> str:
+    """As libpq takes it: https://www.postgresql.org/docs/current/libpq-connect.html, "Connection URIs"."""
+    text = _text(raw)
+    if text and not re.fullmatch(r"postgres(ql)?://[^\s\x00-\x1f\x7f]*", text):
+        raise Unfit("must be like postgresql://user:password@host:5432/name")
+    if len(text) > _MOST_URL_CHARACTERS:
+        raise Unfit(f"is longer than {_MOST_URL_CHARACTERS} characters")
+    return text
+
+
 def _host_name(raw: object) -> str:
     text = _text(raw)
     if text.startswith("[") and text.endswith("]"):  # RFC 5321 4.1.3
@@ -261,4 +271,5 @@ URL = Kind("URL, or empty", "", _url)
 HOST_NAME = Kind("host name, or empty", "", _host_name)
 NETWORKS = Kind("list of networks", "", _networks, lambda networks: ", ".join(map(str, networks)))
 FLAG = Kind("true or false", "", _flag, lambda flag: "true" if flag else "false")
+DATABASE = Kind("postgresql URL, or empty", "", lambda raw: Secret(_database(raw)))
 SECRET = Kind("secret, or empty", "", lambda raw: Secret(_text(raw)))

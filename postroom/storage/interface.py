@@ -34,17 +34,22 @@ class Sql:
 
     With a sequence of parameter sets the statement runs once per set, and the rows of all runs come
     back in that order.
+
+    lock: what a writing unit adds on PostgreSQL, where others write at the same time: `FOR UPDATE`,
+    `FOR UPDATE OF r SKIP LOCKED`. On SQLite, and in a unit that only reads, it is left out.
     """
 
     text: str
     params: Mapping[str, object] | Sequence[Mapping[str, object]] = field(default_factory=dict)
+    lock: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
     """Asks for the database's clock: one row, one column, microseconds since 1970.
 
-    The only place where SQL learns the time; on SQLite it is the process's clock, which tests move.
+    The only place where SQL learns the time. On SQLite it is the process's clock, on PostgreSQL the
+    server's, so that all machines mean the same by it; tests move either.
     """
 
 
@@ -58,12 +63,15 @@ class Store(Protocol):
     async def read(self, work: Callable[[], Work[T]]) -> T:
         """Run a unit that only reads, on one snapshot of what is committed."""
 
-    async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0) -> T:
+    async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0, *, share: bool = False) -> T:
         """Run a unit and make it durable; returns only after the commit.
 
         size_bytes: what the unit carries, roughly, for the bound of the waiting room.
+        share: the unit locks nothing that others wait for, so on PostgreSQL it may share its commit with
+        others of its kind; on SQLite every unit does.
         What the unit raises reaches this caller only, and nothing of the unit stays.
-        Raises errors.Unavailable when the waiting room is full or the commit failed.
+        Raises errors.Unavailable when the waiting room is full or the commit failed; a commit whose
+        answer was lost may have been made all the same.
         """
 
     async def close(self) -> None:

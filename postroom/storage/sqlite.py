@@ -255,7 +255,7 @@ class SqliteStore:
         finally:
             self._read_dbs.put(database)
 
-    async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0) -> T:
+    async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0, *, share: bool = False) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
         with self._wake:
             if self._closing:

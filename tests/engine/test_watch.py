@@ -271,7 +271,7 @@ class Full:
     async def read(self, work: Callable[[], Work[T]]) -> T:
         return await self._store.read(work)
 
-    async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0) -> T:
+    async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0, *, share: bool = False) -> T:
         if self.full:
             raise Unavailable("the disk is full")
         return await self._store.write(work, size_bytes)

@@ -20,7 +20,7 @@ class DirectStore:
     async def read(self, work: Callable[[], Work[T]]) -> T:
         return self._database.snapshot(work)
 
-    async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0) -> T:
+    async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0, *, share: bool = False) -> T:
         return self._database.transact(work)
 
     async def close(self) -> None:

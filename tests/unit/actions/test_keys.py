@@ -40,7 +40,7 @@ class CountingStore:
             await self.release.wait()
         return value
 
-    async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0) -> T:
+    async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0, *, share: bool = False) -> T:
         self.writes += 1
         if self.broken:
             raise Unavailable("full")
