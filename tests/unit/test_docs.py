@@ -25,7 +25,7 @@ _NAMED_SETTING = re.compile(r"[Ss]ettings?\s+`([a-z_]+)`|`([a-z_]+)`\s+\([0-9]")
 _VARIABLE = re.compile(r"\bPOSTROOM_([A-Z_]+)")
 _COMMAND = re.compile(r"(?:^|[\s`])(?:postroom|-m postroom)((?: [a-z][a-z-]*)+)")
 _SOURCE = re.compile(r"(?:postroom|tests|docs|scripts|requirements)/[\w./*-]*[\w*]")
-_NOT_SETTINGS = {"CONFIG"}
+_NOT_SETTINGS = {"CONFIG", "TEST_DATABASE"}
 
 
 def ids(page: Path) -> str:
