@@ -1,4 +1,4 @@
-"""How a command is made: its own parameters, then those every command has (--data, --config, --json).
+"""How a command is made: its own parameters, then those each has (--data, --database, --config, --json).
 
     @command(app, "create")
     def create(terminal: Terminal, name: Annotated[str, Argument(help="…")]) -> None: ...
@@ -39,6 +39,7 @@ Limit = Annotated[int, typer.Option("--limit", help="Most of them to show.", min
 Offset = Annotated[int, typer.Option("--offset", help="How many to leave out first.", min=0)]
 
 _SETTING = "setting_"
+_WHERE = ("data", "database")
 _COMMON: tuple[tuple[str, Any, Any], ...] = (  # Any: annotations, as typer reads them
     (
         "config_file",
@@ -73,11 +74,11 @@ def appearance() -> dict[str, Any]:  # Any: typer's keyword arguments
 def command(
     app: typer.Typer, name: str, *, all_settings: bool = False
 ) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
-    """Add a function to a group. all_settings: a flag for every setting, not for --data alone."""
+    """Add a function to a group. all_settings: a flag for each setting, not only for those that say where."""
 
     def register(run: Callable[..., int | None]) -> Callable[..., int | None]:
         own = list(inspect.signature(run, eval_str=True).parameters.values())[1:]
-        flags = [_flag(row) for row in rows() if all_settings or row.name == "data"]
+        flags = [_flag(row) for row in rows() if all_settings or row.name in _WHERE]
         common = [
             inspect.Parameter(one, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
             for one, annotation, default in _COMMON

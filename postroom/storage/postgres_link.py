@@ -106,7 +106,8 @@ class Link:
             core = await engine.connect()
         except DBAPIError as error:
             raise _cause(error) from None
-        driver: Any = (await core.get_raw_connection()).driver_connection
+        raw = await core.get_raw_connection()
+        driver: Any = raw.driver_connection
         await driver.set_type_codec(
             "numeric", schema="pg_catalog", encoder=str, decoder=_number, format="text"
         )
@@ -186,10 +187,19 @@ class Link:
             await self.driver.close(timeout=1.0)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             self.driver.terminate()
+        self._forget()
 
     def abort(self) -> None:
         """Drop it as it is."""
         self.driver.terminate()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Tell SQLAlchemy, which has no part in how it ended."""
+        raw = self._core.sync_connection
+        if raw is not None and not raw.closed:
+            raw.detach()
+            raw.invalidate()
 
 
 def _number(text: str) -> int | float:
