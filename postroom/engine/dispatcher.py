@@ -14,7 +14,7 @@ from pathlib import Path
 
 from postroom.clock import Clock
 from postroom.core.connection import Connection, DeliveryMethod
-from postroom.engine import health, unknowns, waiting
+from postroom.engine import health, waiting
 from postroom.engine.attempt import Attempt
 from postroom.engine.claim import Claimed, Claims, Pick, Refusal, Worker, claim
 from postroom.engine.clock_guard import ClockGuard
@@ -23,7 +23,8 @@ from postroom.engine.composer import CannotCompose, Composer
 from postroom.engine.evidence import Evidence
 from postroom.engine.host import Deliver
 from postroom.engine.journal import Journal
-from postroom.engine.lanes import MANY, LaneBook, LaneState
+from postroom.engine.lanes import LaneBook, LaneState
+from postroom.engine.looking import Looking
 from postroom.engine.pauses import Pausing
 from postroom.engine.recover import Recovery, end_cleanly, take_over
 from postroom.engine.router import FRESH, Health, Router
@@ -37,20 +38,16 @@ from postroom.engine.under_way import UnderWay
 from postroom.errors import PostroomError, Unavailable
 from postroom.ids import AccountId, ConnectionId, DecisionId, DeliveryId, LaneId, WorkerId
 from postroom.logs import Trouble, logger
-from postroom.storage import lanes as lane_rows
-from postroom.storage import queue, quotas, routes
 from postroom.storage.interface import Store
 from postroom.storage.pauses import Pause
-from postroom.storage.quotas import Mark
 from postroom.storage.routes import Route
 from postroom.tally import Tally
 from postroom.tracking.links import MailLinks
-from postroom.transports.interface import Fault, Outcome, Phase, Quota, Result, Transport
+from postroom.transports.interface import Fault, Outcome, Phase, Result, Transport
 
 log = logger("engine")
 WORKER = WorkerId(1)  # on SQLite there is one
 _HINDERED_WAIT_S = 1.0
-_REREAD_EVERY_S = 30.0
 _SPEAKS = frozenset(DeliveryMethod)
 
 
@@ -76,8 +73,7 @@ class Dispatcher:
     ) -> None:
         self.clock, self.settings = clock, settings
         self._telling = telling or Telling(clock, Tally())
-        self._store = store
-        self._transport_for, self._load_connection = transport_for, load_connection
+        self.store = store
         self._folder, self._instance = journal_folder, instance
         self._book = LaneBook()
         self._runners: dict[ConnectionId, Runner] = {}
@@ -87,13 +83,20 @@ class Dispatcher:
         self._trouble = Trouble(log)
         self._clock_steps = ClockSteps(store, clock, self._guard, settings)
         self._attempts = UnderWay(clock)
-        self._evidence = Evidence(store, clock, self._transport_of)
         self._pausing = Pausing(store, self._book, self._runners, self._attempts)
         self._deciding: set[LaneId] = set()
         self._tasks = Tasks("dispatcher")
+        self.looking = Looking(
+            self,
+            self._book,
+            self._runners,
+            lambda route: Runner(self, route, transport_for, load_connection),
+            self._pausing,
+            self._clock_steps,
+            Evidence(store, clock, self._transport_of),
+            self._tasks,
+        )
         self._pumping = False
-        self._next_unknown_us: int | None = None
-        self._reread_s = 0.0
         self._claims_again_s = 0.0
         self._worker: Worker | None = None
         self._journal: Journal
@@ -110,16 +113,16 @@ class Dispatcher:
         await self._clock_steps.at_start()
         try:
             self._worker, self._journal, recovery = await take_over(
-                self._store, self._folder, self._instance, WORKER, policy
+                self.store, self._folder, self._instance, WORKER, policy
             )
         except OSError as error:
             raise Unavailable(f"the outcome journal cannot be used: {error.strerror}") from error
         log.info("worker started", epoch=self._worker.epoch, **vars(recovery))
-        self._settler = Settler(self._store, policy, self._journal, self._settled)
+        self._settler = Settler(self.store, policy, self._journal, self._settled)
         self._settler.start()
         self.running = True
-        await self._reread()
-        self._tasks.spawn(self._tick())
+        await self.looking.reread()
+        self._tasks.spawn(self.looking.tick())
         self.pump()
         return recovery
 
@@ -136,7 +139,7 @@ class Dispatcher:
                 await self._settler.flush()
             if self._worker is not None:
                 worker = self._worker
-                clean = await self._store.write(lambda: end_cleanly(worker))
+                clean = await self.store.write(lambda: end_cleanly(worker))
         except (TimeoutError, Unavailable) as error:
             log.error("stopped with outcomes unwritten; the journal has them", error=str(error))
         await self._settler.stop()
@@ -152,7 +155,7 @@ class Dispatcher:
         for lane_id, count in lanes:
             state = self._book.lanes.get(lane_id)
             if state is None:
-                self._tasks.spawn(self._learn_lane(lane_id, now_us, count))
+                self._tasks.spawn(self.looking.learn_lane(lane_id, now_us, count))
             else:
                 self._book.wake(state, now_us, count)
         self.pump()
@@ -160,7 +163,7 @@ class Dispatcher:
     def connection_changed(self, connection_id: ConnectionId) -> None:
         """A connection was made, changed, tested, switched or deleted."""
         if self.running:
-            self._tasks.spawn(self._refresh(connection_id))
+            self._tasks.spawn(self.looking.refresh(connection_id))
 
     def room_changed(self, connection_id: ConnectionId) -> None:
         """Its counters were set back."""
@@ -196,7 +199,7 @@ class Dispatcher:
         """Give back what this connection holds; returns what is still on its way after half a minute."""
         if not self.running:
             return frozenset()
-        await self._refresh(connection_id)
+        await self.looking.refresh(connection_id)
         return await self._attempts.give_back(connection_id)
 
     # --- Host: what runners need -----------------------------------------------------------------------
@@ -260,12 +263,12 @@ class Dispatcher:
         ]
         seen = {s.lane.lane_id: s.changes for s, _ in picked}
         worker, route, known = self._worker, runner.route, self._composer.known
-        claims = await self._store.write(
+        claims = await self.store.write(
             lambda: claim(worker, route.account_id, route.connection_id, route.version, picks, wanted, known)
         )
         self._account_for(claims, seen)
         for lane_id, count in claims.moved.items():
-            self._tasks.spawn(self._learn_lane(lane_id, now_us, count))
+            self._tasks.spawn(self.looking.learn_lane(lane_id, now_us, count))
         for one in claims.claimed:
             attempt = Attempt(one, self.clock, self._journal, lambda: self.fenced)
             self._attempts[one.attempt_id] = attempt
@@ -278,7 +281,7 @@ class Dispatcher:
         elif claims.refusal is Refusal.PAUSED:
             await self._look_at_pauses()  # other lanes may have been claimed from, which must not get lost
         elif claims.refusal is not None:
-            await self._refresh(runner.connection_id)
+            await self.looking.refresh(runner.connection_id)
         self._composer.keep(claims.bodies)
         return claims
 
@@ -328,19 +331,6 @@ class Dispatcher:
         """Routing has to look again at every lane of the account that this connection may serve."""
         self.facts_changed(runner.route.account_id)
 
-    async def quota_mark(self, runner: Runner) -> Mark:
-        """How things stand right before the vendor is asked."""
-        return await self._store.read(lambda: quotas.mark(runner.connection_id))
-
-    async def quota_read(self, runner: Runner, quota: Quota, mark: Mark | None) -> None:
-        """Store what the vendor behind this connection allows by itself."""
-        route = runner.route
-        await self._store.write(
-            lambda: quotas.save(
-                route.account_id, route.connection_id, quota.per_day, quota.used, quota.per_second, mark
-            )
-        )
-
     async def judged(self, runner: Runner, verdict: health.Verdict) -> None:
         """Store what became of a connection: failed, held, or well again."""
         route = runner.route
@@ -348,25 +338,25 @@ class Dispatcher:
         if verdict is health.Verdict.FAIL:
             text = runner.troubles.last_text
             log.info("connection failed", connection=route.connection_id, cause=text)
-            await self._store.write(lambda: health.record_failed(*who, route.version, text))
+            await self.store.write(lambda: health.record_failed(*who, route.version, text))
             runner.failed_now()
         elif verdict is health.Verdict.HOLD:
             text = runner.troubles.last_text
             log.info("connection held", connection=route.connection_id, cause=text)
-            await self._store.write(lambda: health.record_held(*who, self.settings.probe_every_s, text))
+            await self.store.write(lambda: health.record_held(*who, self.settings.probe_every_s, text))
         else:
             log.info("connection recovered", connection=route.connection_id)
-            await self._store.write(lambda: health.record_recovered(*who, route.version))
-        await self._refresh(route.connection_id)
+            await self.store.write(lambda: health.record_recovered(*who, route.version))
+        await self.looking.refresh(route.connection_id)
 
     def backed_off(self, runner: Runner) -> None:
         """Note that trouble began."""
         route, text = runner.route, runner.troubles.last_text
         self._tasks.spawn(
-            self._store.write(lambda: health.note_back_off(route.account_id, route.connection_id, text))
+            self.store.write(lambda: health.note_back_off(route.account_id, route.connection_id, text))
         )
 
-    # --- looking ---------------------------------------------------------------------------------------
+    # --- whose turn it is -------------------------------------------------------------------------------
 
     def pump(self) -> None:
         """Look soon whose turn it is; many calls are one look."""
@@ -408,7 +398,7 @@ class Dispatcher:
         for lane_id, dues in settled.woken.items():
             state = self._book.lanes.get(lane_id)
             if state is None:
-                self._tasks.spawn(self._learn_lane(lane_id, min(dues), len(dues)))
+                self._tasks.spawn(self.looking.learn_lane(lane_id, min(dues), len(dues)))
             else:
                 self._book.wake(state, min(dues), len(dues))
         for lane_id in settled.moved:
@@ -423,102 +413,12 @@ class Dispatcher:
                     state.refused_by(connection_id)
         self.news_of_held.extend(settled.held)
         if settled.unknown:
-            self._tasks.spawn(self._look_at_unknowns())
+            self._tasks.spawn(self.looking.look_at_unknowns())
         self.pump()
-
-    async def _tick(self) -> None:
-        """What no call tells: due times, waits that are over, idle sessions, probes."""
-        while True:
-            await asyncio.sleep(self.settings.look_every_s)
-            try:
-                await self._look()
-                self._trouble.over("the engine looks again")
-            except PostroomError as error:
-                self._trouble.met("a look failed", error=str(error))
-            except Exception:
-                log.exception("a look failed unexpectedly")
-
-    async def _look(self) -> None:
-        moved_us = await self._clock_steps.look()
-        if moved_us:
-            await self._clock_set_back(moved_us)
-        now_us = self.clock.now_us()
-        for runner in list(self._runners.values()):  # others may come while something here is awaited
-            runner.care()
-        for state in list(self._book.lanes.values()):
-            if state.until_us is not None and state.until_us <= now_us:
-                state.until_us, state.stale = None, True
-            if waiting.notice(state, now_us):
-                log.warning("mail waits", lane=state.lane.lane_id, reasons=sorted(state.reasons))
-                lane, reasons = state.lane, sorted(state.reasons) or ["no_connection"]
-                await self._store.write(lambda lane=lane, reasons=reasons: waiting.tell(lane, reasons))  # type: ignore[misc]  # bound at once
-        if self._next_unknown_us is not None:
-            self._evidence.look(self._tasks)
-        if self._next_unknown_us is not None and self._next_unknown_us <= now_us:
-            policy = self.settings.policy
-            woken = await self._store.write(lambda: unknowns.end_due(policy))
-            for lane_id, dues in woken.items():
-                await self._learn_lane(lane_id, min(dues), len(dues))
-            await self._look_at_unknowns()
-        if self.clock.steady_s() - self._reread_s >= _REREAD_EVERY_S:
-            await self._reread()
-        self.pump()
-
-    async def _clock_set_back(self, by_us: int) -> None:
-        """What waits in memory by the wall clock waits as long as before; `clock_steps` moved the rows."""
-        for runner in self._runners.values():
-            runner.clock_set_back(by_us)
-        for state in self._book.lanes.values():
-            state.clock_set_back(by_us)
-        await self._reread()
 
     async def _transport_of(self, connection_id: ConnectionId) -> Transport | None:
         runner = self._runners.get(connection_id)
-        return None if runner is None else await runner.transport()
-
-    async def _look_at_unknowns(self) -> None:
-        self._next_unknown_us = await self._store.read(unknowns.next_due)
-
-    async def _learn_lane(self, lane_id: LaneId, due_us: int, count: int) -> None:
-        lane = await self._store.read(lambda: lane_rows.get(lane_id))
-        if lane is not None:
-            self._book.wake(self._book.add(lane), due_us, count)
-            self.pump()
-
-    async def _refresh(self, connection_id: ConnectionId) -> None:
-        route = await self._store.read(lambda: routes.route(connection_id))
-        if route is None:
-            return
-        self._see(route)
-        self.facts_changed(route.account_id)
-
-    def _see(self, route: Route) -> None:
-        runner = self._runners.get(route.connection_id)
-        if runner is None:
-            runner = Runner(self, route, self._transport_for, self._load_connection)
-            runner.pause(paused=self._pausing.now.stop_connection(route))
-            self._runners[route.connection_id] = runner
-        elif runner.route != route:
-            runner.changed(route)
-
-    async def _reread(self) -> None:
-        """Everything a missed call could have told."""
-        self._reread_s = self.clock.steady_s()
-        await self._pausing.look()
-        for route in await self._store.read(routes.all_routes):
-            self._see(route)
-        while orphan := await self._store.read(queue.orphaned):
-            account_id, server_id = orphan
-            if not await self._store.write(lambda a=account_id, s=server_id: queue.cancel_waiting(a, s)):  # type: ignore[misc]  # bound at once
-                break
-        now_us = self.clock.now_us()
-        for lane, due in await self._store.read(lane_rows.with_mail):
-            state = self._book.add(lane)
-            known = state.next_due_us
-            if known is None or (due < known and known > now_us):
-                self._book.wake(state, due, MANY if due <= now_us else 1)
-            state.stale = True
-        await self._look_at_unknowns()
+        return None if runner is None else await runner.way.transport()
 
     # --- for the operator ------------------------------------------------------------------------------
 
@@ -530,7 +430,7 @@ class Dispatcher:
     @property
     def open_sessions(self) -> int:
         """Sessions open in this process."""
-        return sum(runner.sessions for runner in self._runners.values())
+        return sum(len(runner.sessions) for runner in self._runners.values())
 
     @property
     def runners(self) -> Mapping[ConnectionId, Runner]:

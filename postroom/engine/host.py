@@ -10,8 +10,8 @@ from postroom.engine.attempt import Attempt
 from postroom.engine.claim import Claimed, Claims
 from postroom.engine.health import Verdict
 from postroom.engine.settings import EngineSettings
-from postroom.storage.quotas import Mark
-from postroom.transports.interface import Outcome, Quota
+from postroom.storage.interface import Store
+from postroom.transports.interface import Outcome
 
 if TYPE_CHECKING:
     from postroom.engine.runner import Runner
@@ -22,6 +22,7 @@ class Host(Protocol):
 
     clock: Clock
     settings: EngineSettings
+    store: Store
 
     @property
     def fenced(self) -> bool:
@@ -44,12 +45,6 @@ class Host(Protocol):
 
     def health_changed(self, runner: Runner) -> None:
         """Routing has to look again."""
-
-    async def quota_mark(self, runner: Runner) -> Mark:
-        """How things stand right before the vendor is asked."""
-
-    async def quota_read(self, runner: Runner, quota: Quota, mark: Mark | None) -> None:
-        """Store what the vendor allows."""
 
     async def judged(self, runner: Runner, verdict: Verdict) -> None:
         """Store what became of the connection."""

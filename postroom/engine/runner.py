@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from postroom.clock import MICROS
 from postroom.core.connection import Connection
@@ -19,51 +18,33 @@ from postroom.engine.attempt import Attempt
 from postroom.engine.claim import Claimed, Refusal
 from postroom.engine.health import Troubles, Verdict
 from postroom.engine.host import Host
-from postroom.engine.room import QUOTA_AGAIN_S, Room
+from postroom.engine.probing import Probing
+from postroom.engine.room import Room
 from postroom.engine.router import Health
+from postroom.engine.sessions import PER_SESSION, Sessions, Slot
 from postroom.engine.tasks import Tasks
 from postroom.engine.transitions import uses_room
+from postroom.engine.trying import try_on
+from postroom.engine.way_out import WayOut
 from postroom.errors import PostroomError
 from postroom.ids import AccountId, ConnectionId
 from postroom.logs import Trouble, logger
-from postroom.storage.quotas import Mark
 from postroom.storage.routes import Route
 from postroom.transports.interface import (
-    Account,
     Fault,
     OpenFailed,
     Outcome,
     Phase,
-    Quota,
     Result,
     Session,
     Transport,
 )
 
 log = logger("engine")
-PER_SESSION = 2
-QUOTA_EVERY_S = 300.0
 GIVEN_BACK = Outcome(
     Result.RETURNED, Fault.OURS, Phase.CONNECT, text="given back before it was tried", session_usable=False
 )
 _CUT_S = 5.0  # for a session that was cut to say what became of its message
-_SLOW_S = 1.0  # a delivery that takes longer holds up what was claimed to follow it
-_RESTED_S = 1.0  # a session that waited for longer may have been closed by its peer meanwhile
-
-
-@dataclass(eq=False)
-class _Slot:
-    """One open session and its task."""
-
-    session: Session
-    version: int
-    idle_since_s: float
-    waiting: asyncio.Future[Claimed | None] | None = None
-    used: int = 0
-    bulk: bool = False  # what it delivers now
-    stopping: bool = False
-    busy_since_s: float | None = None
-    slow: bool = False  # its last delivery took long
 
 
 class Runner:
@@ -77,26 +58,19 @@ class Runner:
         load_connection: Callable[[AccountId, ConnectionId], Awaitable[Connection]],
     ) -> None:
         self._host, self.route = host, route
-        self._transport_for, self._load_connection = transport_for, load_connection
+        self.way = WayOut(host.store, host.clock, lambda: self.route, transport_for, load_connection)
         self.troubles = Troubles(host.clock, host.settings)
         self.outstanding = 0  # claimed and not yet settled
         self.outstanding_bulk = 0
         self.room = Room()
         self.opening_since_s: float | None = None
         self._opening = 0
-        self._slots: set[_Slot] = set()
-        self._inbox: deque[Claimed] = deque()
-        self._idle: deque[_Slot] = deque()
+        self.sessions = Sessions(host.clock, lambda: self._most_sessions(transactional=False))
         self._claim_trouble = Trouble(log)
         self._claiming = False
         self._claim_again = False
-        self._transport: tuple[int, Transport] | None = None
         self._tasks = Tasks(f"connection {route.connection_id}")
-        self._probed_s = host.clock.steady_s() - host.settings.probe_every_s  # one found failed: at once
-        self._handed_s = host.clock.steady_s()
-        self._quota: Quota | None = None  # as the transport said it last, stored
-        self._quota_s = host.clock.steady_s()
-        self._reading_quota = False
+        self.probing = Probing(host.clock, self.way, host.settings.probe_every_s)
         self._waits_to_probe = False
         self._condemned = False  # found failed or to be held, which is being stored
         self._paused = False  # by a person: it, its server or everything
@@ -107,16 +81,6 @@ class Runner:
     @property
     def connection_id(self) -> ConnectionId:
         return self.route.connection_id
-
-    @property
-    def sessions(self) -> int:
-        """Sessions open now."""
-        return len(self._slots)
-
-    @property
-    def busy(self) -> int:
-        """Of these, how many deliver now."""
-        return sum(slot.busy_since_s is not None for slot in self._slots)
 
     @property
     def paused(self) -> bool:
@@ -137,7 +101,7 @@ class Runner:
             room.bulk_until,
             room.all_until,
             room.day_full,
-            self._next_probe_us(),
+            self.probing.next_us(self.route),
             room.quota_full,
             self.troubles.last_text,
         )
@@ -145,12 +109,7 @@ class Runner:
     @property
     def free(self) -> int:
         """Deliveries that may be claimed now."""
-        most = sum(1 if slot.slow or self._hangs(slot) else PER_SESSION for slot in self._slots)
-        return max(0, most - self.outstanding)
-
-    def _hangs(self, slot: _Slot) -> bool:
-        since_s = slot.busy_since_s
-        return since_s is not None and self._host.clock.steady_s() - since_s > _SLOW_S
+        return max(0, self.sessions.room - self.outstanding)
 
     def blocked(self, *, transactional: bool) -> bool:
         """No room under the caps for this kind of mail."""
@@ -174,8 +133,8 @@ class Runner:
         opening = self.opening_since_s
         if opening is not None and self._host.clock.steady_s() - opening >= 1.0:
             return False  # it knocks and nobody answers
-        if self._slots or self._opening == 0:
-            return len(self._slots) + self._opening < self._most_sessions(transactional=transactional)
+        if self.sessions or self._opening == 0:
+            return len(self.sessions) + self._opening < self._most_sessions(transactional=transactional)
         return True
 
     # --- looking for work ------------------------------------------------------------------------------
@@ -197,12 +156,12 @@ class Runner:
 
     def _open_more(self, waiting: int, transactional: bool) -> None:
         most = 1 if self.troubles.probing else self._most_sessions(transactional=transactional)
-        hang = sum(self._hangs(slot) for slot in self._slots)
+        hang = self.sessions.hanging
         others = max(0, waiting + self.outstanding - hang)
         wanted = min(most, hang + -(-others // PER_SESSION) + transactional)
         # No more at once than are open: a dead peer sees one knock, a good one is soon at full strength.
-        ramp = max(1, len(self._slots)) - self._opening
-        for _ in range(min(wanted - len(self._slots) - self._opening, ramp)):
+        ramp = max(1, len(self.sessions)) - self._opening
+        for _ in range(min(wanted - len(self.sessions) - self._opening, ramp)):
             self._open_one()
 
     def _open_one(self) -> None:
@@ -225,13 +184,13 @@ class Runner:
                 for claimed in claims.claimed:
                     self.outstanding += 1
                     self.outstanding_bulk += claimed.purpose is not Purpose.TRANSACTIONAL
-                    self._put(claimed)
+                    self.sessions.put(claimed)
                 self._give_back_withdrawn()
-                self._feed()
-                if not self._slots:  # the last session ended meanwhile: nobody is there to take it
+                self.sessions.feed()
+                if not self.sessions:  # the last session ended meanwhile: nobody is there to take it
                     self._give_back()
                 if claims.refusal is Refusal.CONNECTION_CHANGED:
-                    self.close_idle()
+                    self.sessions.close_idle()
                 if not claims.claimed and not claims.ended:
                     return
         except PostroomError as error:
@@ -242,14 +201,6 @@ class Runner:
                 self._claim_again = False
                 self._host.pump()
 
-    def _put(self, claimed: Claimed) -> None:
-        """Transactional mail goes before bulk, and each in the order it was claimed."""
-        if claimed.purpose is Purpose.TRANSACTIONAL:
-            urgent = sum(one.purpose is Purpose.TRANSACTIONAL for one in self._inbox)
-            self._inbox.insert(urgent, claimed)
-        else:
-            self._inbox.append(claimed)
-
     def _most_sessions(self, *, transactional: bool) -> int:
         """Sessions this kind of mail may use: one is kept from bulk where transactional mail may come."""
         most = self._host.settings.sessions_per_connection
@@ -258,7 +209,7 @@ class Runner:
 
     def _bulk_room(self) -> int:
         """Bulk that may be claimed now."""
-        alone = sum(slot.bulk and (slot.slow or self._hangs(slot)) for slot in self._slots)
+        alone = self.sessions.slow_with_bulk
         limit = PER_SESSION * self._most_sessions(transactional=False) - (PER_SESSION - 1) * alone
         return max(0, min(self.free, limit - self.outstanding_bulk))
 
@@ -268,8 +219,8 @@ class Runner:
         session: Session | None = None
         version = self.route.version
         try:
-            session = await self._new_session()
-            await self._note_quota()
+            session = await self.way.open()
+            await self.way.note_quota()
         except OpenFailed as failed:
             await self._judge(failed.outcome)
         except PostroomError as error:
@@ -282,38 +233,19 @@ class Runner:
         if session is None:
             return
         self.troubles.opened()
-        slot = _Slot(session, version, self._host.clock.steady_s())
-        self._slots.add(slot)
+        slot = Slot(session, version, self._host.clock.steady_s())
+        self.sessions.slots.add(slot)
         try:
             await self._run(slot)
         finally:
-            self._slots.discard(slot)
-            if not self._slots:
+            self.sessions.slots.discard(slot)
+            if not self.sessions:
                 self._give_back()
-            self._feed()
+            self.sessions.feed()
             await slot.session.close()
             self._host.pump()
 
-    async def _new_session(self) -> Session:
-        """Raises OpenFailed."""
-        return await (await self.transport()).open()
-
-    async def transport(self) -> Transport:
-        """How its mail goes out, with the settings of now. Raises OpenFailed when there is no way."""
-        version = self.route.version
-        if self._transport is None or self._transport[0] != version:
-            connection = await self._load_connection(self.route.account_id, self.connection_id)
-            transport = self._transport_for(connection)
-            if transport is None:
-                raise OpenFailed(
-                    Outcome(
-                        Result.RETURNED, Fault.CONNECTION, Phase.CONNECT, text="no transport for its method"
-                    )
-                )
-            self._transport = (connection.version, transport)
-        return self._transport[1]
-
-    async def _run(self, slot: _Slot) -> None:
+    async def _run(self, slot: Slot) -> None:
         """Deliver what comes until the session ends."""
         while True:
             claimed = await self._next(slot)
@@ -324,87 +256,22 @@ class Runner:
                 self._end(attempt, GIVEN_BACK)
                 continue
             slot.busy_since_s = self._host.clock.steady_s()
-            outcome = await self._try(slot, attempt)
-            slot.slow, slot.busy_since_s = self._hangs(slot), None
+            outcome = await try_on(self._host, self.way, slot, attempt)
+            slot.slow, slot.busy_since_s = self.sessions.hangs(slot), None
             self._end(attempt, outcome)
             await self._judge(outcome)
             if not slot.session.usable or slot.used >= self._host.settings.session_max_deliveries:
                 return
 
-    async def _try(self, slot: _Slot, attempt: Attempt) -> Outcome:
-        """One attempt; a fault of ours in it ends this session and nothing else."""
-        try:
-            return await self._host.envelope_outcome(attempt, lambda a: self._deliver(slot, a))
-        except Exception as error:
-            log.exception("an attempt failed unexpectedly", delivery=attempt.claimed.delivery_id)
-            slot.session.abort()
-            text = f"a fault of ours: {type(error).__name__}"
-            if attempt.past_dot:
-                return Outcome(Result.UNKNOWN, Fault.OURS, Phase.DOT, text=text, begun=True)
-            return Outcome(Result.DEFERRED, Fault.OURS, Phase.CONNECT, text=text, begun=attempt.on_its_way)
-
-    async def _deliver(self, slot: _Slot, attempt: Attempt) -> Outcome:
-        # A spare session that was never used goes stale as well.
-        rested = self._host.clock.steady_s() - slot.idle_since_s >= _RESTED_S
-        outcome = await slot.session.deliver(attempt.envelope, attempt)
-        slot.used += 1
-        reused = slot.used > 1 or rested
-        stale = reused and outcome.before_mail_reply and outcome.fault is Fault.CONNECTION
-        if outcome.result is not Result.RETURNED or not stale or attempt.stopped:
-            return outcome
-        await slot.session.close()
-        try:
-            slot.session = await self._new_session()
-        except OpenFailed as failed:
-            return failed.outcome
-        except PostroomError as error:  # deleted, or unreadable now: no step of the delivery's schedule
-            return Outcome(
-                Result.RETURNED, Fault.CONNECTION, Phase.CONNECT, text=str(error), session_usable=False
-            )
-        slot.used = 1
-        return await slot.session.deliver(attempt.envelope, attempt)
-
-    async def _next(self, slot: _Slot) -> Claimed | None:
+    async def _next(self, slot: Slot) -> Claimed | None:
         """What this session delivers next; None when it is to end."""
         slot.bulk = False
-        if (
-            slot.stopping
-            or self.draining
-            or slot.version != self.route.version
-            or (self.off and not self._inbox)
-        ):
+        changed = slot.version != self.route.version
+        if slot.stopping or self.draining or changed or (self.off and not self.sessions.inbox):
             return None
-        if self._may_start():
-            return self._hand(slot)
-        slot.waiting = asyncio.get_running_loop().create_future()
-        slot.idle_since_s = self._host.clock.steady_s()
-        self._idle.append(slot)
-        self._host.pump()
-        try:
-            return await slot.waiting
-        finally:
-            slot.waiting = None
-            if slot in self._idle:
-                self._idle.remove(slot)
-
-    def _feed(self) -> None:
-        """Give what was claimed to the sessions that wait."""
-        while self._idle and self._may_start():
-            slot = self._idle.popleft()
-            if slot.waiting is not None and not slot.waiting.done():
-                slot.waiting.set_result(self._hand(slot))
-
-    def _may_start(self) -> bool:
-        """Whether what comes next may go out now: bulk leaves one session to transactional mail."""
-        if not self._inbox or self._inbox[0].purpose is Purpose.TRANSACTIONAL:
-            return bool(self._inbox)
-        return sum(slot.bulk for slot in self._slots) < self._most_sessions(transactional=False)
-
-    def _hand(self, slot: _Slot) -> Claimed:
-        claimed = self._inbox.popleft()
-        self._handed_s = self._host.clock.steady_s()
-        slot.bulk = claimed.purpose is not Purpose.TRANSACTIONAL
-        return claimed
+        if self.sessions.may_start():
+            return self.sessions.hand(slot)
+        return await self.sessions.wait(slot, self._host.pump)
 
     def _end(self, attempt: Attempt, outcome: Outcome) -> None:
         bulk = attempt.claimed.purpose is not Purpose.TRANSACTIONAL
@@ -419,18 +286,18 @@ class Runner:
         self._host.ended(attempt, outcome, done)
 
     def _give_back(self) -> None:
-        while self._inbox:
-            self._end(self._host.attempt(self._inbox.popleft()), GIVEN_BACK)
+        while self.sessions.inbox:
+            self._end(self._host.attempt(self.sessions.inbox.popleft()), GIVEN_BACK)
 
     def _give_back_withdrawn(self) -> None:
         """What a pause stopped after it was claimed, and nobody took yet."""
-        inbox, self._inbox = self._inbox, deque()
+        inbox, self.sessions.inbox = self.sessions.inbox, deque()
         for claimed in inbox:
             attempt = self._host.attempt(claimed)
             if attempt.withdrawn:
                 self._end(attempt, GIVEN_BACK)
             else:
-                self._inbox.append(claimed)
+                self.sessions.inbox.append(claimed)
 
     async def _judge(self, outcome: Outcome) -> None:
         before = self.troubles.backoff_until_us
@@ -475,21 +342,14 @@ class Runner:
         self.route = route
         if self.off or route.version != self.route.version:
             self._give_back()
-        self.close_idle()
+        self.sessions.close_idle()
 
     def pause(self, *, paused: bool) -> None:
         """What people paused has changed; `paused`: this connection may claim nothing."""
         self._paused = paused
         self._give_back_withdrawn()
         if paused:
-            self.close_idle()
-
-    def close_idle(self, older_than_s: float = 0.0) -> None:
-        """End the sessions that have waited for longer than this."""
-        now_s = self._host.clock.steady_s()
-        for slot in list(self._idle):
-            if now_s - slot.idle_since_s >= older_than_s and slot.waiting and not slot.waiting.done():
-                slot.waiting.set_result(None)
+            self.sessions.close_idle()
 
     def clock_set_back(self, by_us: int) -> None:
         """The wall clock was moved by `by_us`, which is negative: waits stay as long as they were."""
@@ -500,103 +360,53 @@ class Runner:
         """Called about every second: idle sessions, room that came back, and probing where it has failed."""
         if self.room.look(self._host.clock.now_us()):
             self._host.health_changed(self)
-        self.close_idle(self._host.settings.session_idle_s)
-        busy = [slot for slot in self._slots if slot.busy_since_s is not None]
-        if self._inbox and busy and all(self._hangs(slot) for slot in busy):
+        self.sessions.close_idle(self._host.settings.session_idle_s)
+        if self.sessions.all_hang:
             self._give_back()  # to a new session or another connection, not to wait for these
         self._end_wait()
-        now_s = self._host.clock.steady_s()
-        self._pass_by(now_s)
-        self._mind_quota(now_s)
-        failed = self.route.failed_at is not None and self.route.enabled and not self.route.deleted
-        if failed and now_s - self._probed_s >= self._host.settings.probe_every_s and not self.draining:
-            self._probed_s = now_s
+        self._pass_by()
+        self._mind_quota()
+        if not self.draining and self.probing.begin(self.route):
             self._tasks.spawn(self._probe())
 
-    def _pass_by(self, now_s: float) -> None:
+    def _pass_by(self) -> None:
         """What was claimed and waits behind slow mail gets a session of its own."""
         if self.draining or self._host.fenced or self.off or self.troubles.backoff_until_us is not None:
             return
-        if not self._may_start() or now_s - self._handed_s < _SLOW_S or self._opening:
+        if not self.sessions.waits_long() or self._opening:
             return
-        urgent = self._inbox[0].purpose is Purpose.TRANSACTIONAL
-        if len(self._slots) < self._most_sessions(transactional=urgent):
+        urgent = self.sessions.inbox[0].purpose is Purpose.TRANSACTIONAL
+        if len(self.sessions) < self._most_sessions(transactional=urgent):
             self._open_one()
 
-    def _next_probe_us(self) -> int | None:
-        if self.route.failed_at is None or not self.route.enabled or self.route.deleted:
-            return None
-        clock = self._host.clock
-        left_s = self._probed_s + self._host.settings.probe_every_s - clock.steady_s()
-        return clock.now_us() + int(max(0.0, left_s) * MICROS)
-
-    def _mind_quota(self, now_s: float) -> None:
-        """What the vendor allows, where it says so: read now and then, more often while it is used up."""
-        account = self._transport[1] if self._transport is not None else None
-        if not isinstance(account, Account) or self._reading_quota or self.off or self.draining:
+    def _mind_quota(self) -> None:
+        if self.off or self.draining:
             return
-        every_s = QUOTA_AGAIN_S if self.room.quota_full else QUOTA_EVERY_S
-        ask = now_s - self._quota_s >= every_s and self.troubles.backoff_until_us is None
-        if ask or account.quota is not self._quota:
-            self._reading_quota = True
-            self._tasks.spawn(self._read_quota(account, ask=ask))
+        used_up, may_ask = self.room.quota_full, self.troubles.backoff_until_us is None
+        if self.way.quota_due(used_up=used_up, may_ask=may_ask):
+            self._tasks.spawn(self._read_quota(used_up=used_up, may_ask=may_ask))
 
-    async def _read_quota(self, account: Account, *, ask: bool) -> None:
-        try:
-            mark = await self._host.quota_mark(self) if ask else None
-            before = account.quota
-            if ask:
-                await account.check()
-            if ask and account.quota is before:  # nothing new was said: what was granted since counts on
-                self._quota_s = self._host.clock.steady_s()
-            else:
-                await self._keep_quota(account, mark)
-        except PostroomError as error:
-            log.warning("a quota could not be stored", connection=self.connection_id, error=str(error))
-        finally:
-            self._reading_quota = False
+    async def _read_quota(self, *, used_up: bool, may_ask: bool) -> None:
+        await self.way.read_quota(used_up=used_up, may_ask=may_ask)
         if self.room.came_back():
             self._host.health_changed(self)
 
-    async def _note_quota(self) -> None:
-        """What was said at a session's login, before anything is claimed for it."""
-        account = self._transport[1] if self._transport is not None else None
-        if not isinstance(account, Account) or account.quota is self._quota:
-            return
-        try:
-            await self._keep_quota(account, None)
-        except PostroomError as error:  # no trouble of the connection's; `_mind_quota` tries again
-            log.warning("a quota could not be stored", connection=self.connection_id, error=str(error))
-
-    async def _keep_quota(self, account: Account, mark: Mark | None) -> None:
-        quota, self._quota_s = account.quota, self._host.clock.steady_s()
-        if quota is not None:
-            await self._host.quota_read(self, quota, mark)
-        self._quota = quota
-
     async def _probe(self) -> None:
-        """Does it work again? Opens a session and closes it."""
-        try:
-            session = await self._new_session()
-        except (OpenFailed, PostroomError) as error:
-            log.info("probe failed", connection=self.connection_id, cause=str(error))
-            return
-        await session.close()
-        await self._host.judged(self, Verdict.FINE)
+        if await self.probing.try_it(self.connection_id):
+            await self._host.judged(self, Verdict.FINE)
 
     def failed_now(self) -> None:
-        """It was found failed: the first probe comes after a whole interval."""
-        self._probed_s = self._host.clock.steady_s()
+        """It was found failed."""
+        self.probing.failed_now()
         self._give_back()
 
     async def stop(self, drain_s: float) -> None:
         """Give back what was not begun, let what is on its way end, then cut."""
         self.draining = True
         self._give_back()
-        self.close_idle()
+        self.sessions.close_idle()
         await self._tasks.wait(drain_s)
-        for slot in self._slots:
-            slot.session.abort()
+        self.sessions.abort()
         await self._tasks.wait(_CUT_S)
         await self._tasks.cancel()
         self._give_back()  # what a claim under way brought meanwhile

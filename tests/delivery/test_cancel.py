@@ -75,7 +75,7 @@ async def test_what_was_past_its_dot_and_then_unknown_is_not_sent_again(
         await post.until(lambda _: len(seen) == 1)
         done = await cancel_message(context(post), ACTOR, OWNER, str(message))
         assert (done.cancelled, done.past_dot) == ((), (1,))
-        for slot in post.engine._runners[connection]._slots:
+        for slot in post.engine._runners[connection].sessions:
             slot.session.abort()
         assert await post.until_settled() == {"unverified": 1}
         assert len(seen) == 1

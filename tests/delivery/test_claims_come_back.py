@@ -23,7 +23,7 @@ async def test_the_last_session_ends_while_it_claims(tmp_path: Path) -> None:
         await post.send(Purpose.BROADCAST, ["first@example.net"])
         assert await post.until_settled() == {"sent": 1}
         only = post.engine._runners[connection]
-        await post.until(lambda _: len(only._idle) == 1)
+        await post.until(lambda _: len(only.sessions._idle) == 1)
         claim = post.engine.claim
 
         async def claim_slowly(runner: Runner, wanted: int, wanted_bulk: int) -> Claims | None:
@@ -32,7 +32,7 @@ async def test_the_last_session_ends_while_it_claims(tmp_path: Path) -> None:
                 post.engine.claim = claim  # type: ignore[method-assign]  # once
                 async with asyncio.timeout(5):
                     while runner.sessions:
-                        runner.close_idle()
+                        runner.sessions.close_idle()
                         await asyncio.sleep(0.001)
             return claims
 

@@ -28,7 +28,7 @@ def context(post: Bench) -> Context:
 @pytest.fixture(autouse=True)
 def slow_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits behind a slow delivery does not come back for that."""
-    monkeypatch.setattr("postroom.engine.runner._SLOW_S", 60.0)
+    monkeypatch.setattr("postroom.engine.sessions.SLOW_S", 60.0)
 
 
 async def test_what_it_holds_is_settled_before_the_answer(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ async def test_what_is_late_is_named_in_the_answer_and_in_the_audit_trail(
         assert await delete_connection(context(post), ACTOR, OWNER, made) == {1}
         rows = await post.rows("SELECT action, detail FROM audit ORDER BY audit_id")
         assert rows[1] == ("connection.delete", '{"past_dot": [1]}')
-        for slot in post.engine._runners[made]._slots:
+        for slot in post.engine._runners[made].sessions:
             slot.session.abort()
 
 
@@ -83,8 +83,8 @@ async def test_q8_1000_queued_wait_for_another_connection_and_never_take_another
         await post.do("UPDATE connections SET enabled = 0 WHERE connection_id = :c", c=again)
         post.engine.connection_changed(again)
         for _ in range(3):
-            post.engine._reread_s = -1e9
-            await post.engine._look()
+            post.engine.looking.reread_s = -1e9
+            await post.engine.looking.look()
         await post.until(lambda s: s["claimed"] == 0)
         sent = (await post.states())["sent"]
         assert sent + (await post.states())["ready"] == 1000

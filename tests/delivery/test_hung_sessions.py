@@ -16,7 +16,7 @@ from tests.support.engine import QUICK, Bench, bench, sink
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Peers are waited for as long as in life; what counts as slow is shorter."""
     monkeypatch.setattr("tests.support.engine._TIMEOUTS", Timeouts(quit_s=0.2))
-    monkeypatch.setattr("postroom.engine.runner._SLOW_S", 0.2)
+    monkeypatch.setattr("postroom.engine.sessions.SLOW_S", 0.2)
 
 
 @pytest.mark.parametrize("purpose", [Purpose.BROADCAST, Purpose.TRANSACTIONAL])
@@ -42,7 +42,7 @@ async def test_where_all_sessions_hang_another_connection_takes_the_rest(tmp_pat
         for number in range(2):
             await post.send(Purpose.TRANSACTIONAL, [f"hang+dot+{number}@example.net"])
             await post.until(lambda s, n=number: s["claimed"] == n + 1)  # type: ignore[misc]  # bound at once
-        await post.until(lambda _: runner[first].sessions == 2)
+        await post.until(lambda _: len(runner[first].sessions) == 2)
         await post.connection(fine.port)
         for number in range(6):
             await post.send(Purpose.TRANSACTIONAL, [f"fine{number}@example.net"])
@@ -67,5 +67,5 @@ async def test_bulk_does_not_wait_beside_the_session_kept_for_transactional_mail
 def cut(post: Bench) -> None:
     """End what hangs, so that the engine need not wait for it."""
     for runner in post.engine._runners.values():
-        for slot in runner._slots:
+        for slot in runner.sessions:
             slot.session.abort()

@@ -15,16 +15,16 @@ from tests.support.engine import Bench, bench, sink
 async def thirty_looks(post: Bench) -> int:
     """How many attempts there are when the engine has looked thirty times by itself."""
     looked = 0
-    look = post.engine._look
+    look = post.engine.looking.look
 
     async def count_looks() -> None:
         nonlocal looked
         looked += 1
         await look()
 
-    post.engine._look = count_looks  # type: ignore[method-assign]
+    post.engine.looking.look = count_looks  # type: ignore[method-assign]
     await post.until(lambda _: looked >= 30)
-    post.engine._look = look  # type: ignore[method-assign]
+    post.engine.looking.look = look  # type: ignore[method-assign]
     rows = await post.rows("SELECT COUNT(*) FROM attempts")
     found: int = rows[0][0]
     return found

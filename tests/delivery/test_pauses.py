@@ -53,8 +53,8 @@ async def paused(folder: Path, scope: str) -> AsyncIterator[tuple[Bench, Sink, C
 async def looks(post: Bench, count: int = 5) -> None:
     """The engine looks at everything, again and again."""
     for _ in range(count):
-        post.engine._reread_s = -1e9
-        await post.engine._look()
+        post.engine.looking.reread_s = -1e9
+        await post.engine.looking.look()
 
 
 @pytest.mark.parametrize("scope", ["all", "server", "connection"])
@@ -132,7 +132,7 @@ async def test_what_was_claimed_and_not_begun_goes_back_and_uses_no_room(
     tmp_path: Path, scope: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One session hangs at its dot and holds the next one too: that comes back, and only that."""
-    monkeypatch.setattr("postroom.engine.runner._SLOW_S", 60.0)  # else it comes back for being slow
+    monkeypatch.setattr("postroom.engine.sessions.SLOW_S", 60.0)  # else it comes back for being slow
     settings = replace(QUICK, sessions_per_connection=1)
     async with sink(tmp_path) as out, bench(tmp_path, settings=settings) as post:
         connection = await post.connection(out.port, hourly_cap=100)
@@ -143,7 +143,7 @@ async def test_what_was_claimed_and_not_begun_goes_back_and_uses_no_room(
         assert done.on_their_way == 1
         await post.until(lambda s: s == {"claimed": 1, "ready": 1}, 1.5)
         assert await post.rows("SELECT held FROM cap") == [(1,)]
-        for slot in post.engine._runners[connection]._slots:
+        for slot in post.engine._runners[connection].sessions:
             slot.session.abort()
 
 

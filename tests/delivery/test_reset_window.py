@@ -65,7 +65,7 @@ async def test_what_is_under_way_stays_counted_and_is_settled_from_there(tmp_pat
         done = await reset_window(context(post), ACTOR, OWNER, connection)
         assert (done.before.hour, done.before.under_way, done.before.day) == (3, 2, 3)
         assert await counters(post) == (2, 0, 0, 2)
-        for slot in post.engine._runners[connection]._slots:
+        for slot in post.engine._runners[connection].sessions:
             slot.session.abort()
         await post.until(lambda s: s["unverified"] == 1 and s["claimed"] == 0)
         await post.engine.stop(5.0)

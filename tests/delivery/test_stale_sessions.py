@@ -19,7 +19,7 @@ async def test_the_delivery_goes_back_unchanged(tmp_path: Path) -> None:
             await post.send(Purpose.TRANSACTIONAL, ["first@example.net"])
             assert await post.until_settled() == {"sent": 1}
         runner = post.engine._runners[connection]
-        load, asked = runner._load_connection, 0
+        load, asked = runner.way._load_connection, 0
 
         async def gone_once(account_id: AccountId, connection_id: ConnectionId) -> Connection:
             nonlocal asked
@@ -28,7 +28,7 @@ async def test_the_delivery_goes_back_unchanged(tmp_path: Path) -> None:
                 raise NotFound("connection")
             return await load(account_id, connection_id)
 
-        runner._load_connection, runner._transport = gone_once, None
+        runner.way._load_connection, runner.way._made = gone_once, None
         async with sink(tmp_path, port=port):
             await post.send(Purpose.TRANSACTIONAL, ["second@example.net"])
             assert await post.until_settled(5.0) == {"sent": 2}

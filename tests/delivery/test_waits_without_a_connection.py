@@ -28,7 +28,7 @@ async def test_one_event_tells_after_a_minute_why_mail_waits(tmp_path: Path) -> 
             while not await post.rows("SELECT 1 FROM events WHERE kind = 'waiting'"):
                 await asyncio.sleep(0.01)
         for _ in range(3):
-            await post.engine._look()  # whatever is to be written is written by the end of a look
+            await post.engine.looking.look()  # whatever is to be written is written by the end of a look
         rows = await post.rows("SELECT data FROM events WHERE kind = 'waiting'")
         assert [json.loads(row[0])["reasons"] for row in rows] == [["switched_off"]]
         assert await post.states() == {"ready": 2}
@@ -60,5 +60,5 @@ async def test_a_connection_that_is_tried_again_and_again_is_no_end_of_waiting(t
             while not await post.rows("SELECT 1 FROM events WHERE kind = 'waiting'"):
                 await asyncio.sleep(0.01)
         for _ in range(3):
-            await post.engine._look()
+            await post.engine.looking.look()
         assert len(await post.rows("SELECT 1 FROM events WHERE kind = 'waiting'")) == 1

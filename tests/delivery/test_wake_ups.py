@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 async def look_by_itself(post: Bench) -> None:
     """The look it takes now and then, without waiting for its turn."""
-    await post.engine._reread()
+    await post.engine.looking.reread()
     post.engine.pump()
 
 
@@ -75,7 +75,7 @@ async def test_lanes_that_cannot_be_decided_are_not_tried_without_a_pause(tmp_pa
                 raise Unavailable("the database cannot be read")
             return await read(work)
 
-        look = post.engine._look
+        look = post.engine.looking.look
 
         async def count_looks() -> None:
             nonlocal looked
@@ -83,7 +83,7 @@ async def test_lanes_that_cannot_be_decided_are_not_tried_without_a_pause(tmp_pa
             await look()
 
         post.store.read = read_badly  # type: ignore[method-assign]
-        post.engine._look = count_looks  # type: ignore[method-assign]
+        post.engine.looking.look = count_looks  # type: ignore[method-assign]
         await post.send(Purpose.BROADCAST, ["someone@example.net"])
         assert await post.until_settled(5.0) == {"sent": 1}
         assert 1 <= failed <= 10

@@ -47,7 +47,7 @@ async def test_a_connection_with_a_cap_waits(tmp_path: Path) -> None:
         clock.step(1800)
         await post.send(Purpose.TRANSACTIONAL, ["someone@example.net"])
         runner = post.engine._runners
-        await post.until(lambda _: connection in runner and runner[connection].sessions > 0)
+        await post.until(lambda _: connection in runner and len(runner[connection].sessions) > 0)
         assert await post.states() == {"ready": 1}
         clock.advance(1801)
         assert await post.until_settled(5.0) == {"sent": 1}

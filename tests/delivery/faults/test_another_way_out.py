@@ -117,7 +117,7 @@ async def test_a_refused_from_stops_no_other_from(tmp_path: Path) -> None:
         assert await _sent_by(post) == {second: 1, first: 1}
         assert [one.sender for one in picky.messages] == [OTHER_SENDER]
         post.time.advance(3601.0)  # the pair is tried again after an hour
-        await post.engine._look()
+        await post.engine.looking.look()
         for number in range(2):  # the first one brings the lane's decision up to date, and may go before it
             again = await post.mail(TRANSACTIONAL, [f"again{number}@example.net"])
             await play.until(lambda: _is_final(post, again))  # noqa: B023  # waited for here
@@ -146,7 +146,7 @@ async def test_a_login_refused_twice_fails_once_and_comes_back_by_a_probe(
         assert (await _reasons(post))[first] == "failed"
 
         post.time.advance(590.0)
-        await post.engine._look()
+        await post.engine.looking.look()
         assert locked.met.count(Stage.AUTH) == 2, "it was probed too early"
         post.time.advance(20.0)
         await locked.until(lambda s: s.met.count(Stage.AUTH) == 3)
@@ -199,10 +199,10 @@ async def test_a_failed_connection_that_is_switched_off_is_not_probed(
         await play.until(lambda: _has_failed(post, first))
         await play.until(lambda: _nothing_opens(post))
         await post.do("UPDATE connections SET enabled = 0 WHERE connection_id = :c", c=first)
-        await post.engine._refresh(first)
+        await post.engine.looking.refresh(first)
         met = locked.met.count(Stage.AUTH)
         post.time.advance(1300.0)
-        await post.engine._look()
+        await post.engine.looking.look()
         assert not post.runner(first)._tasks
         assert locked.met.count(Stage.AUTH) == met
 
@@ -260,7 +260,7 @@ async def test_a_held_connection_comes_back_by_itself(tmp_path: Path) -> None:
         await play.until(lambda: _all_final(post))
         assert (await post.states())["sent"] == waiting
         await play.check_it_works(post, first, BROADCAST)
-        await post.engine._look()
+        await post.engine.looking.look()
         lanes = post.engine._book.lanes.values()
         assert not any(lane.stale for lane in lanes), "a hold that is over is looked at again and again"
 

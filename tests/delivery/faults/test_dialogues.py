@@ -178,7 +178,7 @@ async def _run_out(post: FaultBench) -> None:
         if set(states) <= FINAL_STATES:
             return
         post.time.advance(61.0 if step % 3 else 1200.0)
-        await post.engine._look()
+        await post.engine.looking.look()
     raise AssertionError(f"not ended: {await post.states()}")
 
 
@@ -189,7 +189,7 @@ async def _quiet(post: FaultBench) -> bool:
     runners = engine._runners
     if engine.open_attempts or len(runners) < 2:
         return False
-    if any(len(one._tasks) > len(one._slots) for one in runners.values()):  # opens, claims, probes, closes
+    if any(len(one._tasks) > len(one.sessions) for one in runners.values()):  # opens, claims, probes, closes
         return False
     for lane in engine._book.lanes.values():
         if lane.has_work(now_us):

@@ -216,4 +216,4 @@ async def test_a_stale_session_is_replaced_silently(name: str, tmp_path: Path) -
 
 
 async def _waiting(post: FaultBench, connection: ConnectionId, sessions: int) -> bool:
-    return len(post.runner(connection)._idle) == sessions
+    return len(post.runner(connection).sessions._idle) == sessions
