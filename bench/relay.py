@@ -25,7 +25,7 @@ from bench.peers import postfix
 from bench.peers.celery_mail import Celery
 from bench.peers.interface import Fed, Load, Peer
 from bench.peers.post_office import PostOffice
-from bench.peers.postroom import Postroom
+from bench.peers.postroom import Postroom, PostroomOnPostgres
 from bench.sink import Sink, running_sink
 
 WARM_UP = 200
@@ -35,7 +35,12 @@ POSTFIX = ("postfix, default", "postfix, tuned")
 
 def peers(names: str) -> list[Peer]:
     """Postroom and Postfix twice; with `all` the Python peers too."""
-    found: list[Peer] = [Postroom(), postfix.Postfix(POSTFIX[0]), postfix.Postfix(POSTFIX[1], postfix.TUNED)]
+    found: list[Peer] = [
+        Postroom(),
+        PostroomOnPostgres(),
+        postfix.Postfix(POSTFIX[0]),
+        postfix.Postfix(POSTFIX[1], postfix.TUNED),
+    ]
     if names == "all":
         found += [PostOffice(), Celery()]
     return found
@@ -119,19 +124,22 @@ def main() -> None:
     wanted = peers("relays" if given.quick else given.peers)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         results = asyncio.run(measure(wanted, load, rounds, Path(folder)))
-    line = {
-        "database": "sqlite",
-        "postroom": round(statistics.median(results["postroom"].per_second), 1),
-        "postfix": round(best_postfix(results), 1),
-    }
+    lines = [
+        {
+            "database": database,
+            "postroom": round(statistics.median(results[name].per_second), 1),
+            "postfix": round(best_postfix(results), 1),
+        }
+        for database, name in (("sqlite", "postroom"), ("postgresql", "postroom, postgresql"))
+    ]
     if given.quick:
-        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.write("".join(json.dumps(line) + "\n" for line in lines))
         return
     _report(results)
     if given.json:
         told = {name: {**one.medians(), "rounds": one.per_second} for name, one in results.items()}
         given.json.write_text(
-            json.dumps({**line, "load": vars(load), "peers": told}, indent=2) + "\n", "utf-8"
+            json.dumps({"databases": lines, "load": vars(load), "peers": told}, indent=2) + "\n", "utf-8"
         )
 
 

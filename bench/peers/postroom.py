@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.peers.interface import SENDER, Fed, Load
 from bench.sink import Sink, free_port, listening
+from tests.support.postgres import PostgresServer
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -20,6 +21,7 @@ class Postroom:
 
     def __init__(self, name: str = "postroom", *, paused: bool = False) -> None:
         self.name, self._paused = name, paused
+        self._flags: tuple[str, ...] = ()
         self._process: asyncio.subprocess.Process | None = None
         self._fed = 0
 
@@ -31,7 +33,7 @@ class Postroom:
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "postroom", "serve", "--data", str(folder / "data")),
             *("--http", self._url.removeprefix("http://"), "--smtp", smtp, "--api-rate-per-minute", "0"),
-            *("--log-level", "warning"),
+            *("--log-level", "warning", *self._flags),
             stdout=asyncio.subprocess.DEVNULL,
         )
         await listening(int(self._url.rsplit(":", 1)[1]))
@@ -83,9 +85,38 @@ class Postroom:
     async def _cli(self, *arguments: str) -> Any:  # Any: a JSON document
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "postroom", *arguments, "--data", str(self._folder / "data"), "--json"),
+            *self._flags[:2],
             stdout=asyncio.subprocess.PIPE,
         )
         told, _ = await process.communicate()
         if process.returncode:
             raise SystemExit(f"postroom {arguments[0]} failed")
         return json.loads(told)
+
+
+# As a careful owner runs it; what is left out is as PostgreSQL ships it, durability above all.
+_SERVER = {"shared_buffers": "256MB", "max_wal_size": "4GB", "checkpoint_timeout": "15min"}
+
+
+class PostroomOnPostgres(Postroom):
+    """The same on a PostgreSQL server of its own, which syncs each commit."""
+
+    def __init__(self, name: str = "postroom, postgresql", *, processes: int = 1, paused: bool = False) -> None:
+        super().__init__(name, paused=paused)
+        self._processes = processes
+        self.server: PostgresServer | None = None
+
+    async def start(self, folder: Path, sink: Sink) -> None:
+        """Start a server, and `serve` on a fresh database of it."""
+        self.server = await asyncio.to_thread(PostgresServer, _SERVER)
+        database = self.server.of(await asyncio.to_thread(self.server.create))
+        self._flags = ("--database", database)
+        if self._processes > 1:
+            self._flags = (*self._flags, "--processes", str(self._processes))
+        await super().start(folder, sink)
+
+    async def stop(self) -> None:
+        """End both."""
+        await super().stop()
+        if self.server is not None:
+            await asyncio.to_thread(self.server.close)
