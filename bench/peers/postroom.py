@@ -101,7 +101,9 @@ _SERVER = {"shared_buffers": "256MB", "max_wal_size": "4GB", "checkpoint_timeout
 class PostroomOnPostgres(Postroom):
     """The same on a PostgreSQL server of its own, which syncs each commit."""
 
-    def __init__(self, name: str = "postroom, postgresql", *, processes: int = 1, paused: bool = False) -> None:
+    def __init__(
+        self, name: str = "postroom, postgresql", *, processes: int = 1, paused: bool = False
+    ) -> None:
         super().__init__(name, paused=paused)
         self._processes = processes
         self.server: PostgresServer | None = None

@@ -137,7 +137,7 @@ async def accept_message(ctx: Context, submission: Submission) -> Accepted:
     )
     try:
         accepted, lane = await ctx.store.write(
-            lambda: _store(ctx, submission, recipients, public_id), size_bytes=size
+            lambda: _store(ctx, submission, recipients, public_id), size_bytes=size, share=True
         )
     finally:
         if running is not None:

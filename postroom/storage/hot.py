@@ -132,3 +132,8 @@ BUSIEST_HOUR = """
 SELECT COALESCE(MAX(transactional), 0) FROM cap_hour
 WHERE connection_id = :connection_id AND hour > :since
 """
+
+# Many of these in one call never name one row twice, so that on PostgreSQL they can be one statement.
+NAMES_A_ROW_ONCE = frozenset(
+    {DELETE_READY, CLAIM_DELIVERY, END_ATTEMPT, SETTLE_DELIVERY, MOVE_DELIVERY, RETURN_HELD, SETTLE_DAY}
+)

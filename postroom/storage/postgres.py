@@ -5,8 +5,9 @@ deadlock, a lost serialisation, a lock that was not to be had) and what a broken
 its COMMIT is run again from its beginning, within the time a caller is made to wait; a COMMIT whose answer
 is lost is an error, since nobody here knows whether it was made.
 
-Units that share (`write(share=True)`) gather while others commit and go together in one transaction. If one
-of them raises, the transaction is given up and each is run alone, so what one raises reaches its caller only.
+Units that share (`write(share=True)`) gather while others commit and go together in one transaction, side by
+side: a statement at which several are runs once for all of them. If one raises after it changed something,
+the transaction is given up and each is run alone, so what one raises reaches its caller only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ from postroom.clock import Clock
 from postroom.errors import Unavailable
 from postroom.logs import Trouble, logger
 from postroom.storage.interface import Work
-from postroom.storage.postgres_link import Link, engine_for
+from postroom.storage.postgres_link import Link, Raised, engine_for
 from postroom.tally import COMMIT_BOUNDS_S, Histogram
 
 T = TypeVar("T")
@@ -37,7 +38,8 @@ _SHARERS = 2  # groups under way at once: while one commits the next one gathers
 
 # The server called it off because of others, or ended the session: the same again may well succeed.
 _CALLED_OFF = ("40001", "40P01", "55P03")
-_ENDED = ("08", "57P", "53", "25006", "58", "XX")
+_ENDED = ("08", "57P", "53", "58", "XX")
+_READ_ONLY = "25006"
 _LOST = (asyncpg.InterfaceError, OSError, EOFError)
 
 
@@ -153,8 +155,9 @@ class PostgresStore:
             task.exception()  # a caller that went away is no unhandled error
 
     async def _alone(self, work: Callable[[], Work[T]]) -> T:
-        found: list[T] = await self._patiently(lambda link: self._transaction(link, [work]), "written")
-        return found[0]
+        return await self._patiently(
+            lambda link: self._transaction(link, 1, lambda: link.run(work(), write=True)), "written"
+        )
 
     def _shared(self, work: Callable[[], Work[T]]) -> asyncio.Future[T]:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -174,19 +177,22 @@ class PostgresStore:
 
     async def _together(self, group: Sequence[_Unit]) -> None:
         if len(group) > 1:
-            works = [unit.work for unit in group]
             try:
-                values = await self._patiently(lambda link: self._transaction(link, works), "written")
+                values = await self._patiently(
+                    lambda link: self._transaction(
+                        link, len(group), lambda: link.run_together([unit.work() for unit in group])
+                    ),
+                    "written",
+                )
             except Unavailable as error:
                 for unit in group:
                     _answer(unit, error)
                 return
-            except Exception:  # whose it is shows when each runs alone
-                log.debug("a shared commit is taken apart", units=len(group))
+            except Exception as error:  # whose it is shows when each runs alone
+                log.debug("a shared commit is taken apart", units=len(group), cause=type(error).__name__)
             else:
                 for unit, value in zip(group, values, strict=True):
-                    if not unit.future.done():
-                        unit.future.set_result(value)
+                    _answer(unit, value)
                 return
         for unit in group:
             try:
@@ -194,8 +200,7 @@ class PostgresStore:
             except Exception as error:
                 _answer(unit, error)
             else:
-                if not unit.future.done():
-                    unit.future.set_result(value)
+                _answer(unit, value)
 
     async def _snapshot(self, link: Link, work: Callable[[], Work[T]]) -> T:
         await link.begin(write=False)
@@ -207,13 +212,16 @@ class PostgresStore:
         await link.rollback()
         return value
 
-    async def _transaction(self, link: Link, works: Sequence[Callable[[], Work[T]]]) -> list[T]:
+    async def _transaction(self, link: Link, units: int, run: Callable[[], Awaitable[T]]) -> T:
         begun_s = time.perf_counter()
         try:
             await link.begin(write=True)
-            values = [await link.run(work(), write=True) for work in works]
-        except Exception:
+            value = await run()
+        except Exception as error:
             await link.rollback()
+            if getattr(error, "sqlstate", None) == _READ_ONLY:
+                link.abort()  # a primary that became a standby: perhaps another one is found
+                raise ConnectionError("the server takes no writes") from error
             raise
         try:
             await link.commit()
@@ -226,9 +234,9 @@ class PostgresStore:
         except (*_LOST, asyncio.CancelledError) as error:
             raise _InDoubt from error
         self.commits += 1
-        self.units += len(works)
+        self.units += units
         self.commit_s.observe(time.perf_counter() - begun_s)
-        return values
+        return value
 
     # --- patience --------------------------------------------------------------------------------------
 
@@ -342,10 +350,16 @@ class PostgresStore:
                 return
 
 
-def _answer(unit: _Unit, error: Exception) -> None:
-    if not unit.future.done():
+def _answer(unit: _Unit, value: object) -> None:
+    """Hand a unit's caller what it returned or raised."""
+    if unit.future.done():
+        return
+    error = value.error if isinstance(value, Raised) else value
+    if isinstance(error, Exception):
         unit.future.set_exception(error)
         unit.future.exception()  # a caller that went away is no unhandled error
+    else:
+        unit.future.set_result(value)
 
 
 def _words(error: BaseException | None) -> str:

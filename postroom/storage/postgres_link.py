@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
@@ -19,12 +20,14 @@ from sqlalchemy.pool import NullPool
 
 from postroom.clock import Clock
 from postroom.storage.interface import Now, Rows, Sql, Statement, Work
+from postroom.storage.postgres_batch import PARAMETER, Batch, batch, is_select, shape
 
 T = TypeVar("T")
 CONNECT_S = 5.0
 _CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-# A literal, which is left as it is, or a parameter; `::bigint` is a cast.
-_PARAMETER = re.compile(r"'(?:[^']|'')*'|(?<!:):([A-Za-z_][A-Za-z0-9_]*)")
+_MOST_BATCHES = 2000
+_UNKNOWN = Batch("", (), False)
+_BATCHES: dict[tuple[str, str], Batch | None] = {}
 _NUL, _NUL_SHOWN = "\x00", "\u2400"
 
 
@@ -37,7 +40,7 @@ def numbered(text: str) -> tuple[str, tuple[str, ...]]:
         name = found.group(1)
         return found.group(0) if name is None else f"${names.setdefault(name, len(names) + 1)}"
 
-    replaced = _PARAMETER.sub(replace, text)
+    replaced = PARAMETER.sub(replace, text)
     return replaced, tuple(names)
 
 
@@ -64,6 +67,8 @@ _SETTINGS = {
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
     "jit": "off",
+    # Every table is looked into by a key; a plan made while one was small must not stay when it is not.
+    "enable_seqscan": "off",
 }
 
 
@@ -89,6 +94,13 @@ def engine_for(url: str, *, pooler: bool) -> AsyncEngine:
         isolation_level="AUTOCOMMIT",  # we say BEGIN and COMMIT ourselves
         connect_args={"prepared_statement_cache_size": 0} if pooler else {},
     )
+
+
+@dataclass(frozen=True)
+class Raised:
+    """What a unit raised instead of returning."""
+
+    error: Exception
 
 
 class Link:
@@ -145,26 +157,78 @@ class Link:
             value: T = stop.value
             return value
 
+    async def run_together(self, works: Sequence[Work[T]]) -> list[T | Raised]:
+        """Drive units side by side in the open transaction: where several are at the same statement, it runs
+        once for all of them. What one raises that has changed nothing yet is its own; later it ends all."""
+        values: dict[int, T | Raised] = {}
+        waiting: dict[int, Statement] = {}
+        wrote: set[int] = set()
+
+        def go_on(number: int, rows: Rows | None) -> None:
+            work = works[number]
+            try:
+                statement = next(work) if rows is None else work.send(rows)
+            except StopIteration as stop:
+                values[number] = stop.value
+            except Exception as error:
+                if number in wrote:
+                    raise
+                values[number] = Raised(error)
+            else:
+                waiting[number] = statement
+                if not isinstance(statement, Now) and not (
+                    isinstance(statement, Sql) and is_select(statement.text)
+                ):
+                    wrote.add(number)
+
+        for number in range(len(works)):
+            go_on(number, None)
+        while waiting:
+            first = next(iter(waiting.values()))
+            together = [number for number, one in waiting.items() if _same(first, one)]
+            statements = [waiting.pop(number) for number in together]
+            for number, rows in zip(together, await self._once_for(statements), strict=True):
+                go_on(number, rows)
+        return [values[number] for number in range(len(works))]
+
+    async def _once_for(self, statements: Sequence[Statement]) -> Sequence[Rows]:
+        """The rows each gets of one statement that several wait for."""
+        first = statements[0]
+        if len(statements) == 1:
+            return [await self.execute(first)]
+        if isinstance(first, Now):
+            rows = await self.execute(first)
+            return [rows] * len(statements)
+        self.statements += 1
+        sets: list[Mapping[str, object]] = []
+        counts: list[int] = []
+        for one in statements:
+            assert isinstance(one, Sql)
+            own = [one.params] if isinstance(one.params, Mapping) else one.params
+            sets += own
+            counts.append(len(own))
+        assert isinstance(first, Sql)
+        runs = await self.runs(first, sets, write=True)
+        if runs is None:
+            return [[]] * len(statements)
+        shared: list[Rows] = []
+        at = 0
+        for count in counts:
+            shared.append([row for found in runs[at : at + count] for row in found])
+            at += count
+        return shared
+
     async def execute(self, statement: Statement, *, write: bool = True) -> Rows:
         """Run one statement."""
         self.statements += 1
         if isinstance(statement, Sql):
-            text, names = numbered(statement.text + statement.lock if write else statement.text)
             params = statement.params
             if isinstance(params, Mapping):
+                text, names = numbered(statement.text + statement.lock if write else statement.text)
                 rows: Rows = await self.driver.fetch(text, *arguments(names, params))
                 return rows
-            if not params:
-                return []
-            sets = [arguments(names, one) for one in params]
-            if len(sets) == 1:
-                rows = await self.driver.fetch(text, *sets[0])
-            elif "RETURNING" in text:
-                rows = await self.driver.fetchmany(text, sets)
-            else:
-                await self.driver.executemany(text, sets)
-                rows = []
-            return rows
+            runs = await self.runs(statement, params, write=write)
+            return [row for found in runs for row in found] if runs else []
         if isinstance(statement, Now):
             if self._clock is not None:
                 return [(self._clock.now_us(),)]
@@ -175,6 +239,49 @@ class Link:
             return result.all() if result.returns_rows else []
         except DBAPIError as error:
             _raise_cause(error)
+
+    async def runs(
+        self, statement: Sql, params: Sequence[Mapping[str, object]], *, write: bool
+    ) -> list[Rows] | None:
+        """Run a statement once for each set of parameters, as one statement where it can be.
+
+        Returns the rows of each run; None: it has none.
+        """
+        if not params:
+            return []
+        lock = statement.lock if write else ""
+        text, names = numbered(statement.text + lock)
+        sets = [arguments(names, one) for one in params]
+        if len(sets) == 1:
+            return [await self.driver.fetch(text, *sets[0])]
+        made = await self._batch(statement.text, lock)
+        if made is None:
+            if "RETURNING" not in text and not is_select(text):
+                await self.driver.executemany(text, sets)
+                return None
+            return [await self.driver.fetch(text, *one) for one in sets]
+        found = await self.driver.fetch(made.text, *made.arguments(sets))
+        if not made.numbered:
+            return [[row] for row in found] if found else None
+        shared: list[list[Any]] = [[] for _ in sets]
+        for row in found:
+            shared[row[0] - 1].append(row[1:])
+        return list(shared)
+
+    async def _batch(self, text: str, lock: str) -> Batch | None:
+        """Made once for all connections; the server says of what type the parameters are."""
+        known = _BATCHES.get((text, lock), _UNKNOWN)
+        if known is not _UNKNOWN:
+            return known
+        made = None
+        if shape(text):
+            plain, names = numbered(text + lock)
+            prepared = await self.driver.prepare(plain)
+            types = [one.name for one in prepared.get_parameters()]
+            made = batch(text, lock, dict(zip(names, types, strict=True)))
+        if len(_BATCHES) < _MOST_BATCHES:
+            _BATCHES[text, lock] = made
+        return made
 
     @property
     def core(self) -> AsyncConnection:
@@ -197,9 +304,18 @@ class Link:
     def _forget(self) -> None:
         """Tell SQLAlchemy, which has no part in how it ended."""
         raw = self._core.sync_connection
-        if raw is not None and not raw.closed:
+        if raw is not None and not raw.closed and not raw.invalidated:
             raw.detach()
             raw.invalidate()
+
+
+def _same(first: Statement, other: Statement) -> bool:
+    """Whether both may run as one."""
+    if first is other:
+        return True
+    if isinstance(first, Sql):
+        return isinstance(other, Sql) and (first.text, first.lock) == (other.text, other.lock)
+    return isinstance(first, Now) and isinstance(other, Now)
 
 
 def _number(text: str) -> int | float:

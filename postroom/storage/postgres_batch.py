@@ -1,0 +1,89 @@
+"""Many runs of one statement as one statement: its parameters come as arrays, one row of them a run.
+
+    INSERT INTO t (a, b) VALUES (:a, :b) RETURNING id
+    INSERT INTO t (a, b) SELECT q.p1, q.p2 FROM unnest($1::int8[], $2::text[]) … ORDER BY q.run RETURNING id
+
+    SELECT x FROM t WHERE a = :a
+    SELECT q.run, s.* FROM unnest(…) AS q CROSS JOIN LATERAL (SELECT x FROM t WHERE a = q.p1) s ORDER BY q.run
+
+One round trip and one plan instead of many. What is not of a shape that surely means the same is left alone.
+"""
+
+# ruff: noqa: S608 - only statements of our own are rewritten
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from postroom.storage import hot
+
+PARAMETER = re.compile(r"'(?:[^']|'')*'|(?<!:):([A-Za-z_][A-Za-z0-9_]*)")
+_INSERT = re.compile(
+    r"INSERT INTO (\w+)\s*\(([\w\s,]+)\)\s*VALUES\s*\(([^()]*)\)(\s+RETURNING\s+\w+)?\s*", re.DOTALL
+)
+_UPDATE = re.compile(
+    r"UPDATE (\w+)\s+SET\s+((?:(?!\bWHERE\b|\bFROM\b).)*)\s+WHERE\s+((?:(?!\bRETURNING\b).)*)", re.DOTALL
+)
+_DELETE = re.compile(r"DELETE FROM (\w+)\s+WHERE\s+((?:(?!\bRETURNING\b).)*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A statement over arrays. names: of the parameters, in order. numbered: rows begin with their run."""
+
+    text: str
+    names: tuple[str, ...]
+    numbered: bool
+
+    def arguments(self, runs: Sequence[Sequence[object]]) -> list[list[object]]:
+        """One array a parameter, out of one list of values a run."""
+        return [list(column) for column in zip(*runs, strict=True)]
+
+
+def shape(text: str) -> str:
+    """`insert`, `select`, `change` where many runs may be one statement, else nothing."""
+    if _INSERT.fullmatch(text.strip()):
+        return "insert"
+    if text in hot.NAMES_A_ROW_ONCE:
+        return "change"
+    return "select" if is_select(text) else ""
+
+
+def is_select(text: str) -> bool:
+    """Whether it only looks."""
+    return text.lstrip().startswith("SELECT")
+
+
+def batch(text: str, lock: str, types: Mapping[str, str]) -> Batch | None:
+    """The statement over arrays; None where there is none. types: of its parameters, as PostgreSQL says."""
+    kind = shape(text)
+    names = tuple(types)
+    if not kind or not names:
+        return None
+    arrays = ", ".join(f"${number}::{types[name]}[]" for number, name in enumerate(names, 1))
+    columns = ", ".join(f"p{number}" for number in range(1, len(names) + 1))
+    source = f"unnest({arrays}) WITH ORDINALITY AS q({columns}, run)"
+    column_of = {name: f"q.p{number}" for number, name in enumerate(names, 1)}
+
+    def filled(part: str) -> str:
+        return PARAMETER.sub(lambda one: column_of[one[1]] if one[1] else one[0], part)
+
+    text = text.strip()
+    if kind == "insert":
+        found = _INSERT.fullmatch(text)
+        assert found is not None
+        table, into, values, returning = found.groups()
+        made = f"INSERT INTO {table} ({into}) SELECT {filled(values)} FROM {source} ORDER BY q.run"
+        return Batch(made + (returning or ""), names, False)
+    if kind == "select":
+        made = f"SELECT q.run, s.* FROM {source} CROSS JOIN LATERAL ({filled(text)}{lock}) s ORDER BY q.run"
+        return Batch(made, names, True)
+    if found := _UPDATE.fullmatch(text):
+        table, values, where = found.groups()
+        return Batch(f"UPDATE {table} SET {filled(values)} FROM {source} WHERE {filled(where)}", names, False)
+    if found := _DELETE.fullmatch(text):
+        table, where = found.groups()
+        return Batch(f"DELETE FROM {table} USING {source} WHERE {filled(where)}", names, False)
+    return None
