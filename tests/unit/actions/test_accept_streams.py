@@ -97,9 +97,9 @@ async def test_a_complete_message_of_the_clients_counts_in_full(
     sizes: list[int] = []
     write = ctx.store.write
 
-    async def watch(work: Callable[[], Work[T]], size_bytes: int = 0) -> T:
+    async def watch(work: Callable[[], Work[T]], size_bytes: int = 0, *, share: bool = False) -> T:
         sizes.append(size_bytes)
-        return await write(work, size_bytes)
+        return await write(work, size_bytes, share=share)
 
     monkeypatch.setattr(ctx.store, "write", watch)
     await accept_message(ctx, asked)
