@@ -30,6 +30,7 @@ RANKS = {
     "tracing": 0,
     "otel": 1,
     "mail": 1,
+    "templates": 1,
     "core": 2,
     "storage": 3,
     "transports": 3,
