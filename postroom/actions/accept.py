@@ -34,7 +34,7 @@ from postroom.storage import (
     servers,
     suppressions,
 )
-from postroom.storage.interface import Work, now
+from postroom.storage.interface import Compute, Work, now
 from postroom.storage.messages import NewDelivery, NewMessage, pack_content
 from postroom.storage.servers import Accepting
 from postroom.tracing import Received
@@ -221,6 +221,7 @@ def _store(
     if size_bytes > ctx.limits.max_message_bytes:
         raise TooLarge(ctx.limits.max_message_bytes)
     suppressed = yield from suppressions.check(account_id, server_id, stream, [r.key for r in recipients])
+    rows = yield Compute(lambda: pack_content(content), size_bytes)
     message = NewMessage(
         account_id=account_id,
         server_id=server_id,
@@ -231,7 +232,7 @@ def _store(
         sender=key,
         subject=submission.subject,
         rfc_message_id=_rfc_message_id(submission, public_id, domain),
-        body=pack_content(content),
+        body=rows[0][0],
         size_bytes=size_bytes,
         captured=captured,
         origin=submission.origin,

@@ -53,7 +53,18 @@ class Now:
     """
 
 
-Statement: TypeAlias = Sql | Now | Executable
+@dataclass(frozen=True)
+class Compute:
+    """Asks for a value that takes a while to make: one row, one column.
+
+    Where units run on the event loop, what is large (size_bytes, roughly) is made in a thread meanwhile.
+    """
+
+    make: Callable[[], object]
+    size_bytes: int
+
+
+Statement: TypeAlias = Sql | Now | Compute | Executable
 Work: TypeAlias = Generator[Statement, Rows, T]
 
 

@@ -6,6 +6,7 @@ connection, so both are in one transaction. A unit of work never sees which.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,12 +20,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from postroom.clock import Clock
-from postroom.storage.interface import Now, Rows, Sql, Statement, Work
+from postroom.storage.interface import Compute, Now, Rows, Sql, Statement, Work
 from postroom.storage.postgres_batch import PARAMETER, Batch, batch, is_select, shape
 
 T = TypeVar("T")
 CONNECT_S = 5.0
 _CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_LARGE_BYTES = 100_000
 _MOST_BATCHES = 2000
 _UNKNOWN = Batch("", (), False)
 _BATCHES: dict[tuple[str, str], Batch | None] = {}
@@ -176,7 +178,7 @@ class Link:
                 values[number] = Raised(error)
             else:
                 waiting[number] = statement
-                if not isinstance(statement, Now) and not (
+                if not isinstance(statement, Now | Compute) and not (
                     isinstance(statement, Sql) and is_select(statement.text)
                 ):
                     wrote.add(number)
@@ -234,6 +236,9 @@ class Link:
                 return [(self._clock.now_us(),)]
             found: Rows = await self.driver.fetch(_CLOCK)
             return found
+        if isinstance(statement, Compute):
+            large = statement.size_bytes > _LARGE_BYTES
+            return [(await asyncio.to_thread(statement.make) if large else statement.make(),)]
         try:
             result = await self._core.execute(statement)
             return result.all() if result.returns_rows else []

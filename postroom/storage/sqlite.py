@@ -30,7 +30,7 @@ from sqlalchemy.pool import NullPool
 from postroom.clock import Clock
 from postroom.errors import Unavailable
 from postroom.logs import Trouble, logger
-from postroom.storage.interface import Now, Rows, Sql, Statement, Work
+from postroom.storage.interface import Compute, Now, Rows, Sql, Statement, Work
 from postroom.tally import COMMIT_BOUNDS_S, Histogram
 
 T = TypeVar("T")
@@ -97,6 +97,8 @@ class Database:
             return self._execute_many(statement.text, params)
         if isinstance(statement, Now):
             return [(self._clock.now_us(),)]
+        if isinstance(statement, Compute):
+            return [(statement.make(),)]
         try:
             result = self._core.execute(statement)
             return result.all() if result.returns_rows else []
