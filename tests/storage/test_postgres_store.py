@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 import asyncpg
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from postroom.errors import Invalid, Unavailable
 from postroom.storage import hot
-from postroom.storage.interface import Rows, Sql, Work, now
+from postroom.storage.interface import Compute, Rows, Sql, Work, now
 from postroom.storage.postgres import PostgresStore
 from postroom.storage.postgres_batch import batch, shape
 from postroom.storage.postgres_link import numbered
@@ -214,3 +215,22 @@ async def test_what_waits_is_bounded(store: PostgresStore) -> None:
         await made.close()
         with pytest.raises(Unavailable):
             await made.write(slow)
+
+
+async def test_what_takes_a_while_is_made_beside_the_loop(store: PostgresStore) -> None:
+    """Small values at once, large ones in a thread; what making them raises is the unit's."""
+    here = threading.get_ident()
+
+    def work(size_bytes: int) -> Work[object]:
+        rows = yield Compute(threading.get_ident, size_bytes)
+        made: object = rows[0][0]
+        return made
+
+    assert await store.write(lambda: work(10)) == here
+    assert await store.write(lambda: work(10_000_000)) != here
+
+    def broken() -> Work[object]:
+        return (yield Compute(lambda: int("x"), 10_000_000))
+
+    with pytest.raises(ValueError, match="invalid literal"):
+        await store.write(broken)
