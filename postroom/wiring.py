@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from postroom.actions.connections import load_connection
 from postroom.actions.context import Context, Limits
+from postroom.actions.generations import Generation
 from postroom.backup.placing import finish
 from postroom.clock import Clock, SystemClock
 from postroom.config import ConfigError, Settings
@@ -43,7 +44,7 @@ from postroom.ids import AccountId, ConnectionId
 from postroom.inbound.smtp_server import SessionLimits
 from postroom.keyring import KeyRing, KeyringError
 from postroom.roads import Roads
-from postroom.storage import instance_keys, migrations
+from postroom.storage import generations, instance_keys, migrations
 from postroom.storage.interface import Sql, Work
 from postroom.storage.sqlite import Database, SqliteStore
 from postroom.tally import Tally
@@ -305,7 +306,15 @@ def _join(
         links=links,
     )
     ctx = Context(
-        store, clock, found.ring, dispatcher, roads, limits_of(settings), traces=traces, tally=tally
+        store,
+        clock,
+        found.ring,
+        dispatcher,
+        roads,
+        limits_of(settings),
+        key_generation=Generation(store, clock, generations.KEYS) if settings.database else None,
+        traces=traces,
+        tally=tally,
     )
 
     async def explain_message(owner: Owner, text: str) -> Mapping[str, object]:

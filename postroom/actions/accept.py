@@ -245,7 +245,7 @@ def _store(
     message_id, deliveries, stored_us = yield from messages.insert(message, lane)
     named = submission.idempotency
     if named is not None:
-        yield from idempotency.put(account_id, named.key_id, named.name, named.fingerprint, message_id, at_us)
+        yield from idempotency.finish(account_id, named.key_id, named.name, message_id)
     told = tuple(
         (delivery, one.recipient, one.state)
         for delivery, one in zip(deliveries, message.deliveries, strict=True)
@@ -254,7 +254,7 @@ def _store(
 
 
 def _accepted_before(ctx: Context, submission: Submission, at_us: int) -> Work[Accepted | None]:
-    """This very request's message, if it was accepted within a day.
+    """This very request's message, if it was accepted within a day; else its name is taken for this one.
 
     Raises Invalid when its name was used for another request.
     """
@@ -263,7 +263,9 @@ def _accepted_before(ctx: Context, submission: Submission, at_us: int) -> Work[A
         return None
     steps = yield from clock_steps.forward_steps()
     oldest = clock_steps.reach_back(steps, at_us - int(ctx.limits.idempotency_keep_s * MICROS))
-    known = yield from idempotency.get(submission.account_id, named.key_id, named.name, oldest)
+    known = yield from idempotency.begin(
+        submission.account_id, named.key_id, named.name, named.fingerprint, at_us, oldest
+    )
     if known is None:
         return None
     stored = yield from messages.get(submission.account_id, None, known.message_id)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from postroom.actions.generations import Generation
 from postroom.actions.key_cache import KeyCache
 from postroom.clock import Clock
 from postroom.core.actor import Actor as Actor  # every action takes both
@@ -78,7 +79,9 @@ class Context:
     prober: Prober
     limits: Limits = Limits()
     keys: KeyCache = field(default_factory=KeyCache, compare=False, repr=False)
-    # Idempotent requests that are running now: (key, name). Known in memory, never by a row.
+    # Of `keys`, where other processes use the database as well.
+    key_generation: Generation | None = field(default=None, compare=False, repr=False)
+    # Idempotent requests that are running in this process: (key, name). Those of others are waited for.
     running: set[tuple[int, str]] = field(default_factory=set, compare=False, repr=False)
     traces: Traces | None = field(default=None, compare=False, repr=False)
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)

@@ -1,7 +1,8 @@
 """Keys that were asked for lately, so that a request needs no read to know who sent it.
 
-An entry is believed for a few seconds only: another process may have revoked the key. In this process a
-revocation forgets it at once; a read that began before the revocation cannot bring it back.
+In this process a revocation forgets its key at once; a read that began before the revocation cannot bring it
+back. Where other processes write as well, `as_of` is told a generation that each revocation raises, and
+forgets everything when it was. Besides, an entry is believed for a few seconds only.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class KeyCache:
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self.generation = 0  # raised by each forgetting; whoever reads notes it first
+        self._as_of = 0
 
     def get(self, hash: bytes, now_s: float) -> Key | None:
         """The key, if it was read within `fresh_s`; now_s: steady seconds."""
@@ -61,6 +63,12 @@ class KeyCache:
             return False
         entry.touched_at_us = now_us
         return True
+
+    def as_of(self, generation: int) -> None:
+        """The generation of keys in the database: another one than before, and nothing is remembered."""
+        if generation != self._as_of:
+            self._as_of = generation
+            self._forget(list(self._entries))
 
     def forget(self, key_id: KeyId) -> None:
         """This key was revoked."""

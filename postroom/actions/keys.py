@@ -16,7 +16,7 @@ from postroom.errors import FieldError, Invalid, NotFound, Unauthenticated, Unav
 from postroom.ids import KeyId
 from postroom.logs import logger
 from postroom.secret import Secret
-from postroom.storage import accounts, audit, keys, servers
+from postroom.storage import accounts, audit, generations, keys, servers
 from postroom.storage.interface import Work, now
 
 KIND = "key"
@@ -77,7 +77,8 @@ async def list_keys(ctx: Context, owner: Owner) -> list[Key]:
 
 
 async def revoke_key(ctx: Context, actor: Actor, owner: Owner, key_id: KeyId) -> None:
-    """The key opens nothing any more, in this process from the moment this returns. Raises NotFound."""
+    """The key opens nothing any more: in this process from the moment this returns, in others that share the
+    database within a second. Raises NotFound."""
 
     def work() -> Work[None]:
         key = (yield from keys.get(owner.account_id, key_id)) if is_id(key_id) else None
@@ -85,6 +86,7 @@ async def revoke_key(ctx: Context, actor: Actor, owner: Owner, key_id: KeyId) ->
             raise NotFound(KIND)
         at = yield from now()
         yield from keys.revoke(owner.account_id, key_id, at)
+        yield from generations.advance(generations.KEYS)
         yield from audit.add(
             owner.account_id,
             at,
@@ -106,6 +108,8 @@ async def authenticate(ctx: Context, text: str, client: str = "") -> Key:
     if len(text) > MOST_CHARACTERS:
         raise Unauthenticated
     hash = hash_key(text)
+    if ctx.key_generation is not None:
+        ctx.keys.as_of(await ctx.key_generation.now())
     now_s = ctx.clock.steady_s()
     key = ctx.keys.get(hash, now_s)
     if key is None:

@@ -16,7 +16,17 @@ from postroom.core.stream import Stream
 from postroom.errors import FieldError, Invalid, NotFound
 from postroom.ids import AccountId, DeliveryId, ServerId
 from postroom.mail.address import parse_mailbox
-from postroom.storage import accounts, audit, connections, identities, keys, pauses, queue, servers
+from postroom.storage import (
+    accounts,
+    audit,
+    connections,
+    generations,
+    identities,
+    keys,
+    pauses,
+    queue,
+    servers,
+)
 from postroom.storage.interface import Work, now
 from postroom.storage.pauses import PauseScope
 
@@ -150,6 +160,7 @@ async def delete_server(ctx: Context, actor: Actor, owner: Owner, server_id: Ser
             yield from connections.mark_deleted(connection, at)
             yield from pauses.remove(account_id, PauseScope.CONNECTION, connection.connection_id)
         yield from keys.revoke_of_server(account_id, server_id, at)
+        yield from generations.advance(generations.KEYS)
         yield from identities.remove_of_server(account_id, server_id)
         first = yield from queue.cancel_waiting(account_id, server_id)
         held = yield from servers.claimed(account_id, server_id)

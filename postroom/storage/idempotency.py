@@ -1,4 +1,8 @@
-"""Idempotency rows: written in the commit of the message they name, kept for a day."""
+"""Idempotency rows: written in the commit of the message they name, kept for a day.
+
+The row comes first. Where several processes write, whoever inserts second waits at it for the first one's
+commit, and then finds what was accepted; if that one gave up, the name is free and the second goes on.
+"""
 
 from __future__ import annotations
 
@@ -16,31 +20,38 @@ class Remembered:
     message_id: MessageId
 
 
-def get(account_id: AccountId, key_id: KeyId, name: str, oldest_us: int) -> Work[Remembered | None]:
-    """The request of this name that is not older than `oldest_us`."""
-    rows = yield Sql(
-        "SELECT fingerprint, message_id FROM idempotency WHERE account_id = :account_id"
-        " AND key_id = :key_id AND name = :name AND created_at > :oldest",
-        {"account_id": account_id, "key_id": key_id, "name": name, "oldest": oldest_us},
-    )
-    return Remembered(rows[0][0], rows[0][1]) if rows else None
+def begin(
+    account_id: AccountId, key_id: KeyId, name: str, fingerprint: bytes, at_us: int, oldest_us: int
+) -> Work[Remembered | None]:
+    """Take this name for the message that the unit goes on to store; `finish` says which.
+
+    Returns the request that has the name already and is newer than `oldest_us`.
+    """
+    which = {"account_id": account_id, "key_id": key_id, "name": name}
+    while True:
+        mine = yield Sql(
+            "INSERT INTO idempotency (account_id, key_id, name, fingerprint, message_id, created_at)"
+            " VALUES (:account_id, :key_id, :name, :fingerprint, 0, :at)"
+            " ON CONFLICT (account_id, key_id, name) DO UPDATE SET fingerprint = excluded.fingerprint,"
+            " message_id = 0, created_at = excluded.created_at WHERE idempotency.created_at <= :oldest"
+            " RETURNING message_id",
+            {**which, "fingerprint": fingerprint, "at": at_us, "oldest": oldest_us},
+        )
+        if mine:
+            return None
+        rows = yield Sql(
+            "SELECT fingerprint, message_id FROM idempotency"
+            " WHERE account_id = :account_id AND key_id = :key_id AND name = :name",
+            which,
+        )
+        if rows:  # else housekeeping took it away between the two
+            return Remembered(rows[0][0], rows[0][1])
 
 
-def put(
-    account_id: AccountId, key_id: KeyId, name: str, fingerprint: bytes, message_id: MessageId, at_us: int
-) -> Work[None]:
-    """Remember a request; one of the same name that is too old is replaced."""
+def finish(account_id: AccountId, key_id: KeyId, name: str, message_id: MessageId) -> Work[None]:
+    """This is the message that the name stands for."""
     yield Sql(
-        "INSERT INTO idempotency (account_id, key_id, name, fingerprint, message_id, created_at)"
-        " VALUES (:account_id, :key_id, :name, :fingerprint, :message_id, :at)"
-        " ON CONFLICT (account_id, key_id, name) DO UPDATE SET fingerprint = excluded.fingerprint,"
-        " message_id = excluded.message_id, created_at = excluded.created_at",
-        {
-            "account_id": account_id,
-            "key_id": key_id,
-            "name": name,
-            "fingerprint": fingerprint,
-            "message_id": message_id,
-            "at": at_us,
-        },
+        "UPDATE idempotency SET message_id = :message_id"
+        " WHERE account_id = :account_id AND key_id = :key_id AND name = :name",
+        {"account_id": account_id, "key_id": key_id, "name": name, "message_id": message_id},
     )

@@ -84,6 +84,9 @@ workers = Table(
     _maybe_int("ended_at"),  # ended by itself with nothing claimed
 )
 
+# Raised in the unit that changes what some process may remember, so that each sees that it must look anew.
+generations = Table("generations", metadata, _text("name", key=True), _int("n"))
+
 # The wall clock was set forward, so that an age can be told from a jump.
 clock_steps = Table(
     "clock_steps",

@@ -382,9 +382,14 @@ async def test_a_refused_sender_is_forgotten_when_it_may_be_tried_again(house: H
     assert [row[0] for row in rows] == ["later@example.com"]
 
 
+def remembered(name: str, message_id: MessageId, at_us: int) -> Work[None]:
+    assert (yield from idempotency.begin(AccountId(1), KeyId(1), name, b"f", at_us, 0)) is None
+    yield from idempotency.finish(AccountId(1), KeyId(1), name, message_id)
+
+
 async def test_idempotency_rows_go_after_a_day(house: House) -> None:
     def remember(name: str) -> Callable[[], Work[None]]:
-        return lambda: idempotency.put(AccountId(1), KeyId(1), name, b"f", MessageId(1), house.clock.now_us())
+        return lambda: remembered(name, MessageId(1), house.clock.now_us())
 
     await house.store.write(remember("old"))
     house.clock.advance(DAY_S - 1)
@@ -512,7 +517,7 @@ async def test_a_dry_run_says_what_a_run_then_does_and_changes_nothing(house: Ho
     for message in (done, waiting):
         await house.attempt(message, old)
     await house.attempt(done, young)
-    await house.store.write(lambda: idempotency.put(AccountId(1), KeyId(1), "x", b"f", done, began))
+    await house.store.write(lambda: remembered("x", done, began))
     for text in (
         "INSERT INTO refused_senders VALUES (1, 1, 'a@example.com', :now, 'no')",
         "INSERT INTO lacks VALUES (1, 1, 'smtputf8', :now, 'no')",

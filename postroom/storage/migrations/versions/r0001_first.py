@@ -234,6 +234,12 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_table(
+        "generations",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("n", _INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_generations")),
+    )
+    op.create_table(
         "idempotency",
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
         sa.Column("key_id", _INT, autoincrement=False, nullable=False),
