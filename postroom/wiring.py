@@ -218,7 +218,6 @@ async def _postgres(settings: Settings, clock: Clock) -> tuple[PostgresStore, bo
         pooler=settings.database_pooler and not direct,
         unsafe=settings.database_may_forget,
     )
-    ring = await asyncio.to_thread(_key_ring, settings.data / KEY_RING_NAME, "the database", fresh=fresh)
     store = PostgresStore(
         url,
         pooler=settings.database_pooler,
@@ -227,14 +226,24 @@ async def _postgres(settings: Settings, clock: Clock) -> tuple[PostgresStore, bo
         queue_bytes=settings.queue_bytes,
         group_commit_max=settings.group_commit_max,
     )
-    return store, fresh, ring
+    try:
+        unused = not await store.read(instance_keys.exist)  # of several first starts each may make the ring
+        path = settings.data / KEY_RING_NAME
+        return store, fresh, await asyncio.to_thread(_key_ring, path, "the database", fresh=unused)
+    except BaseException:
+        await store.close()
+        raise
 
 
 def _key_ring(path: Path, database: str, *, fresh: bool) -> KeyRing:
     """Raises KeyringError."""
     # The ring comes first, so a database without one has lost it: a new one would open nothing in it.
     if fresh and not path.exists():
-        return KeyRing.create(path)
+        try:
+            return KeyRing.create(path)
+        except KeyringError:
+            if not path.exists():
+                raise
     if not path.exists():
         raise KeyringError(
             f"there is no key file at {path}, and {database} holds secrets sealed with one: put a "

@@ -13,21 +13,27 @@ CHECK = "check"  # signs nothing: whether it opens says whether the key file is 
 KEY_BYTES = 32
 
 
+_OF_KIND = "SELECT key_id, uid, sealed, retired_at FROM instance_keys WHERE kind = :kind ORDER BY key_id"
+
+
+def exist() -> Work[bool]:
+    """Whether anything was ever sealed for this database: the first start makes one."""
+    rows = yield Sql("SELECT 1 FROM instance_keys LIMIT 1")
+    return bool(rows)
+
+
 def load(ring: KeyRing, kind: str) -> Work[tuple[int, dict[int, bytes]]]:
     """The active key's id and all keys of a kind, opened; the first is made when there is none.
 
     Raises KeyringError when one was sealed with another key file.
     """
-    rows = yield Sql(
-        "SELECT key_id, uid, sealed, retired_at FROM instance_keys WHERE kind = :kind ORDER BY key_id",
-        {"kind": kind},
-    )
+    rows = yield Sql(_OF_KIND, {"kind": kind})
     if not rows:
-        key, uid = secrets.token_bytes(KEY_BYTES), secrets.token_bytes(16)
-        at_us = yield from now()
+        uid, at_us = secrets.token_bytes(16), (yield from now())
+        key = secrets.token_bytes(KEY_BYTES)
         yield Sql(
             "INSERT INTO instance_keys (kind, key_id, uid, sealed, created_at)"
-            " VALUES (:kind, 1, :uid, :sealed, :at)",
+            " VALUES (:kind, 1, :uid, :sealed, :at) ON CONFLICT (kind, key_id) DO NOTHING",
             {
                 "kind": kind,
                 "uid": uid,
@@ -35,7 +41,7 @@ def load(ring: KeyRing, kind: str) -> Work[tuple[int, dict[int, bytes]]]:
                 "at": at_us,
             },
         )
-        return 1, {1: key}
+        rows = yield Sql(_OF_KIND, {"kind": kind})  # another process may have been quicker
     keys = {
         row[0]: ring.open(row[2], uid=row[1], table=instance_keys.name, field=INSTANCE_KEY_FIELD)
         for row in rows

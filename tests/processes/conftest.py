@@ -1,0 +1,80 @@
+"""Several processes on one PostgreSQL: open post rooms in one test process, each as `serve` would have it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from postroom.clock import Clock
+from postroom.config import load
+from postroom.control.lock import SERVE
+from postroom.control.operations import run
+from postroom.storage.interface import Rows, Sql, Work
+from postroom.storage.migrations.postgres import upgrade
+from postroom.wiring import PostRoom, open_post_room
+from tests.support.postgres import shared_databases
+
+
+@dataclass
+class House:
+    """Rooms on one data folder and one database; what was opened is closed at the end."""
+
+    folder: Path
+    url: str
+    stack: AsyncExitStack
+
+    async def open(self, role: str = SERVE, clock: Clock | None = None, **flags: str) -> PostRoom:
+        """One more process. It delivers once its dispatcher is started."""
+        common = {"data": str(self.folder), "database": self.url, "database_may_forget": "true"}
+        room = await open_post_room(load({**common, **flags}, {}), role=role, clock=clock)
+        self.stack.push_async_callback(room.close)
+        return room
+
+    async def deliver(self, clock: Clock | None = None, **flags: str) -> PostRoom:
+        """One more process that delivers."""
+        room = await self.open(clock=clock, **flags)
+        await room.dispatcher.start()
+        self.stack.push_async_callback(room.dispatcher.stop, 1.0)
+        return room
+
+
+async def rows(room: PostRoom, text: str, **params: object) -> Rows:
+    """What this statement finds."""
+
+    def work() -> Work[Rows]:
+        return (yield Sql(text, params))
+
+    return await room.store.read(work)
+
+
+@pytest.fixture(scope="session")
+def template() -> Iterator[str]:
+    """A database with the schema, to be copied."""
+    databases = shared_databases()
+    name = databases.create()
+    asyncio.run(upgrade(databases.of(name), unsafe=True))
+    yield name
+    databases.drop(name)
+
+
+@pytest.fixture
+def database(template: str) -> Iterator[str]:
+    """The URL of a database of the test's own."""
+    with shared_databases().fresh(template) as url:
+        yield url
+
+
+@pytest.fixture
+async def house(tmp_path: Path, database: str) -> AsyncIterator[House]:
+    """With an account and a server called default, the sender post@example.com trusted."""
+    async with AsyncExitStack() as stack:
+        made = House(tmp_path, database, stack)
+        first = await made.open("command")
+        await run(first.desk, "bootstrap", {"sender": "post@example.com"})
+        await first.close()
+        yield made
