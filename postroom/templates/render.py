@@ -110,7 +110,7 @@ class _Rendering:
 
     def _write_value(self, value: Json, escaped: bool) -> None:
         text = printed(value)
-        if escaped and len(text) <= self._room:
+        if escaped:
             text = html.escape(text).replace("&#x27;", "&#39;")
         self._write(text)
 

@@ -104,11 +104,21 @@ def test_any_text_is_a_template_or_says_where_it_is_wrong(source: str, layout: b
             assert line[2 * (one.character - 1) :].decode("utf-16-le").startswith("{{")
 
 
-def test_levels_end() -> None:
-    deep: Any = {}
-    model = examine({"x": Source("{{" + ".".join("a" * 300) + "}}", escape=True)}, {}).model
+_LISTS = "{{#each .}}" * 99
+_LISTS_END = "{{/each}}" * 99
+
+
+@pytest.mark.parametrize(
+    ("layout", "content"),
+    [
+        ("{{{@content}}}", "{{" + ".".join("a" * 300) + "}}"),
+        ("{{#a}}" + _LISTS + "{{{@content}}}" + _LISTS_END + "{{/a}}", _LISTS + "{{.}}" + _LISTS_END),
+    ],
+)
+def test_levels_of_a_suggestion_end(layout: str, content: str) -> None:
+    source = Source(content, escape=True, layout=parse(layout, layout=True))
+    suggested: Any = examine({"x": source}, {}).model
     level = 0
-    deep = model
-    while isinstance(deep, dict) and deep:
-        deep, level = deep["a"], level + 1
+    while isinstance(suggested, dict | list) and suggested:
+        suggested, level = suggested["a"] if isinstance(suggested, dict) else suggested[0], level + 1
     assert level == MAX_LEVELS

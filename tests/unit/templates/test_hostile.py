@@ -85,6 +85,12 @@ def test_t2_a_million_loops_are_cut(body: str) -> None:
     assert caught.value.problem.line == 0
 
 
+def test_t2_every_name_of_a_path_is_a_step() -> None:
+    source = "{{#each a}}{{" + ".".join("b" * 400) + "}}{{/each}}"
+    with pytest.raises(RenderFailed, match="more than 200,000 steps"):
+        render(parse(source), {"a": [1] * 500}, escape=True)
+
+
 def test_t2_one_flat_list_of_a_million_is_cut() -> None:
     with pytest.raises(RenderFailed, match="steps"):
         render(parse("{{#each a}}{{/each}}"), {"a": [0] * 1_000_000}, escape=True)
