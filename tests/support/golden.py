@@ -17,7 +17,9 @@ import msgspec
 from postroom.engine.copies import Copies
 from postroom.mail.compose import compose
 from postroom.mail.content import Attachment, Content, Mailbox
+from postroom.mail.dkim import sign
 from postroom.mail.unsubscribe import Offer
+from tests.support.dkim_corpus import signers_of
 
 FOLDER = Path(__file__).resolve().parents[1] / "corpus" / "golden"
 MESSAGE_ID = "<0199aaaa-0000-7000-8000-000000000001@example.com>"
@@ -42,6 +44,10 @@ def _with(**changes: object) -> Content:
 
 def _composed(content: Content) -> bytes:
     return compose(content, message_id=MESSAGE_ID, date_us=DATE_US)
+
+
+def _signed(message: bytes, *rewritten: str) -> bytes:
+    return sign(message, signers_of("example.com"), at_us=DATE_US, rewritten=rewritten) + message
 
 
 def _copy(content: Content, number: int) -> bytes:
@@ -78,6 +84,10 @@ GOLDEN: Mapping[str, Callable[[], bytes]] = {
     "unsubscribe-3": lambda: _copy(_PAGE, 2),
     "raw": lambda: _composed(_with(raw=RAW)),
     "raw-bare": lambda: _composed(_with(raw=b"From: ann@example.com\nto: bob@example.org\n\nHi\r.\n")),
+    "signed": lambda: _signed(_composed(_PAGE)),
+    "signed-for-a-vendor-that-rewrites": lambda: _signed(_composed(SHORT), "date", "message-id"),
+    "signed-unsubscribe": lambda: _signed(_copy(_PAGE, 1)),
+    "signed-raw": lambda: _signed(_composed(_with(raw=RAW))),
 }
 
 
