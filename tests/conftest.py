@@ -1,7 +1,28 @@
-"""What holds for every test: asserts in these helpers say what they compared, whoever imports them first."""
+"""What holds for every test: which database it runs on; asserts in helpers say what they compared."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from tests.support import stores
+from tests.support.stores import Kind
+
 pytest.register_assert_rewrite("tests.delivery.faults.play", "tests.support.fault_bench")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--on",
+        choices=list(Kind),
+        default=Kind.SQLITE,
+        help="the database of the tests that do not choose one",
+    )
+
+
+@pytest.fixture(autouse=True)
+def database(request: pytest.FixtureRequest) -> Iterator[Kind]:
+    """Which one this test runs on; see tests.support.stores."""
+    with stores.on(Kind(getattr(request, "param", request.config.getoption("--on")))) as kind:
+        yield kind

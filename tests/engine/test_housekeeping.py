@@ -22,10 +22,9 @@ from postroom.ids import AccountId, KeyId, MessageId
 from postroom.storage import audit, idempotency
 from postroom.storage.audit import AuditLine, Wanted
 from postroom.storage.interface import Rows, Sql, Work
-from postroom.storage.migrations import upgrade
-from postroom.storage.sqlite import Database, SqliteStore
-from tests.support import seed_rows
+from tests.support import seed_rows, stores
 from tests.support.clock import FakeClock
+from tests.support.stores import OpenStore
 
 DAY_S = 86_400.0
 QUICK = HousekeepingSettings(every_s=0.001, pause_s=0.0)
@@ -41,7 +40,7 @@ class Counts(SimpleNamespace):
 class House:
     """A store with one account, a clock to move, and the housekeeping of both."""
 
-    def __init__(self, store: SqliteStore, clock: FakeClock) -> None:
+    def __init__(self, store: OpenStore, clock: FakeClock) -> None:
         self.store, self.clock = store, clock
         self.keeping = Housekeeping(store, clock, QUICK)
         self._names = 0
@@ -115,11 +114,7 @@ class House:
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     clock = FakeClock()
-    database = Database(tmp_path / "db", clock, durable=False)
-    upgrade(database)
-    database.transact(seed_rows.tenants)
-    database.close()
-    store = SqliteStore(tmp_path / "db", clock, durable=False)
+    store = await stores.make_store(tmp_path, clock, seed_rows.tenants)
     yield House(store, clock)
     await store.close()
 

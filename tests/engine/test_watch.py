@@ -18,9 +18,8 @@ from postroom.engine.runner import Runner
 from postroom.engine.watch import LINGERS_S, Watch, WatchSettings
 from postroom.errors import Unavailable
 from postroom.ids import ConnectionId
-from postroom.storage.interface import Work
+from postroom.storage.interface import Store, Work
 from postroom.storage.notices import StoredNotice, newest
-from postroom.storage.sqlite import SqliteStore
 from postroom.tally import Tally
 from tests.support.clock import FakeClock
 from tests.support.engine import QUICK, Bench, bench, sink
@@ -265,7 +264,7 @@ async def test_a_restart_tells_nothing_twice_and_ends_what_is_over(tmp_path: Pat
 class Full:
     """A store that takes nothing while it is full."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store, self.full = store, True
 
     async def read(self, work: Callable[[], Work[T]]) -> T:

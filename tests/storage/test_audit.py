@@ -10,6 +10,9 @@ from postroom.storage import audit
 from postroom.storage.audit import AuditLine
 from postroom.storage.interface import Work
 from tests.support.context import make_context
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 
 def _three() -> Work[None]:

@@ -8,6 +8,9 @@ from postroom.ids import AccountId, ConnectionId
 from postroom.storage import connections
 from tests.support import seed_rows
 from tests.support.context import make_context
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 
 async def test_get_names_the_account_and_skips_the_deleted(tmp_path: Path) -> None:

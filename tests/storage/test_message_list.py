@@ -18,6 +18,9 @@ from postroom.storage.interface import Sql, Work
 from postroom.storage.message_list import Wanted
 from tests.support import seed_rows
 from tests.support.context import make_harness
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 OWNER = Owner(seed_rows.ACCOUNT, whole_account=True)
 COUNT = 30

@@ -8,6 +8,9 @@ from postroom.ids import AccountId
 from postroom.storage import pauses
 from postroom.storage.pauses import Pause, PauseScope
 from tests.support.context import make_context
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 ONE = Pause(AccountId(1), PauseScope.SERVER, 7, 10, "command line", "moving house")
 

@@ -12,6 +12,9 @@ from postroom.core.suppression import Origin, Reason, Suppression
 from postroom.ids import AccountId, ServerId
 from postroom.storage import suppressions
 from tests.support.context import make_context
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 ACCOUNT, SERVER = AccountId(1), ServerId(1)
 

@@ -1,4 +1,4 @@
-"""A Context for tests of actions: a real SQLite file and key ring, and a hearer and prober that tell."""
+"""A Context for tests of actions: a real database and key ring, and a hearer and prober that tell."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from postroom.actions.context import Actor, Context
-from postroom.clock import Clock
 from postroom.core.connection import Connection
 from postroom.ids import AccountId, ConnectionId, DeliveryId, LaneId
 from postroom.keyring import KeyRing
 from postroom.storage.pauses import Pause
-from postroom.storage.sqlite import Database, SqliteStore
-from postroom.storage.tables import metadata
 from postroom.transports.interface import Fault, Outcome, Phase, Result
+from tests.support import stores
 from tests.support.clock import FakeClock
+from tests.support.stores import OpenStore
 
 ACTOR = Actor("test")
 PASSED = Outcome(Result.SENT, Fault.NONE, Phase.DONE, 221, text="2.0.0 Bye")
@@ -82,31 +81,21 @@ class Harness:
     """A Context and the fakes in it, by their own types."""
 
     ctx: Context
-    store: SqliteStore
+    store: OpenStore
     clock: FakeClock
     hearer: FakeHearer
     prober: FakeProber
-    path: Path
-
-
-def make_schema(path: Path, clock: Clock) -> None:
-    """A database file with the whole schema."""
-    database = Database(path, clock, durable=False)
-    metadata.create_all(database.core)
-    database.close()
 
 
 @asynccontextmanager
 async def make_harness(folder: Path) -> AsyncIterator[Harness]:
     """A context in `folder`; at its end key uses are written and the store is closed."""
     clock, hearer, prober = FakeClock(), FakeHearer(), FakeProber()
-    path = folder / "postroom.db"
-    make_schema(path, clock)
     ring = KeyRing.create(folder / "key")
-    store = SqliteStore(path, clock, durable=False)
+    store = await stores.make_store(folder, clock)
     ctx = Context(store, clock, ring, hearer, prober)
     try:
-        yield Harness(ctx, store, clock, hearer, prober, path)
+        yield Harness(ctx, store, clock, hearer, prober)
     finally:
         await ctx.keys.close()
         await store.close()

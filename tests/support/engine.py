@@ -1,4 +1,4 @@
-"""A running engine on a real SQLite file, real sockets and a real sink, for tests of delivery."""
+"""A running engine on a real database, real sockets and a real sink, for tests of delivery."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from postroom.engine.settings import EngineSettings
 from postroom.ids import AccountId, ConnectionId, MessageId
 from postroom.storage import routes
 from postroom.storage.interface import Rows, Sql, Work
-from postroom.storage.migrations import upgrade
-from postroom.storage.sqlite import Database, SqliteStore
 from postroom.tracking.links import MailLinks
 from postroom.tracking.tokens import SigningKeys, TokenKind
 from postroom.transports.dialer import Dialer
 from postroom.transports.interface import SmtpTarget, StartTls, Timeouts, Transport
 from postroom.transports.smtp import SmtpTransport
-from tests.support import seed_rows
+from tests.support import seed_rows, stores
 from tests.support.sink import Received, Sink, SinkOptions
+from tests.support.stores import OpenStore
 
 QUICK = EngineSettings(
     policy=Policy(unknown_wait_s=0.2),
@@ -49,7 +48,7 @@ class Bench:
     folder: Path
     clock: Clock
     settings: EngineSettings
-    store: SqliteStore
+    store: OpenStore
     engine: Dispatcher
     tls: ssl.SSLContext | None = None
     timeouts: Timeouts = _TIMEOUTS
@@ -110,7 +109,7 @@ class Bench:
         """A clean stop and a new engine on a store opened again."""
         await self.engine.stop(5.0)
         await self.store.close()
-        self.store = SqliteStore(self.folder / "db", self.clock, durable=False)
+        self.store = stores.open_store(self.folder, self.clock)
         self.engine = self._engine()
         await self.engine.start()
 
@@ -176,13 +175,16 @@ async def bench(
     tls: ssl.SSLContext | None = None,
     timeouts: Timeouts = _TIMEOUTS,
 ) -> AsyncIterator[Bench]:
-    """An engine with one account and one server and no connection yet. durable: with fsync, as in life."""
+    (
+        """An engine with one account and one server and no connection yet.
+
+    durable: a SQLite file with fsync, as in life.
+    """
+        ""
+    )
     clock = clock or SystemClock()
-    database = Database(folder / "db", clock, durable=False)
-    upgrade(database)
-    database.transact(seed_rows.tenants)
-    database.close()
-    store = SqliteStore(folder / "db", clock, durable=durable)
+    await stores.make_database(folder, clock, seed_rows.tenants)
+    store = stores.open_store(folder, clock, durable=durable)
     # type: ignore: the engine is made from it, next line.
     made = Bench(folder, clock, settings, store, None, tls, timeouts)  # type: ignore[arg-type]
     made.engine = made._engine()

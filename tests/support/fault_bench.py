@@ -29,12 +29,10 @@ from postroom.mail.content import Content, Mailbox
 from postroom.storage import lanes, messages
 from postroom.storage.interface import Work
 from postroom.storage.messages import NewDelivery, NewMessage, pack_content
-from postroom.storage.sqlite import Database, SqliteStore
-from postroom.storage.tables import metadata
 from postroom.transports import dialer
 from postroom.transports.interface import AuthMethod, SmtpTarget, StartTls, Timeouts, Transport
 from postroom.transports.smtp import SmtpTransport
-from tests.support import seed_rows
+from tests.support import seed_rows, stores
 from tests.support.clock import FakeClock
 from tests.support.engine import Bench
 from tests.support.scripted_smtp import ScriptedServer
@@ -253,11 +251,7 @@ def _message(
 async def fault_bench(folder: Path, settings: EngineSettings = STILL) -> AsyncIterator[FaultBench]:
     """A running engine with one account, one server and no way out yet. What it logs is kept."""
     clock = FakeClock()
-    database = Database(folder / "db", clock, durable=False)
-    metadata.create_all(database.core)
-    database.transact(seed_rows.tenants)
-    database.close()
-    store = SqliteStore(folder / "db", clock, durable=False)
+    store = await stores.make_store(folder, clock, seed_rows.tenants)
     with structlog.testing.capture_logs() as logs:
         made = FaultBench(folder, clock, settings, store, None)  # type: ignore[arg-type]  # made from it, next line
         made.logs = logs

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from dataclasses import replace
+from functools import partial
 
 import pytest
+from sqlalchemy import Table, select
 
 from postroom.actions import connections, servers
 from postroom.actions.connection_draft import ConnectionChanges, ConnectionDraft
@@ -19,6 +20,7 @@ from postroom.errors import Conflict, Invalid, NotFound, Unavailable
 from postroom.ids import ConnectionId, ServerId
 from postroom.storage import audit
 from postroom.storage.interface import Rows, Sql, Work
+from postroom.storage.tables import metadata
 from postroom.transports.interface import Fault, Outcome, Phase, Result
 from tests.support.context import ACTOR, REFUSED_LOGIN, FakeProber, Harness
 
@@ -86,9 +88,14 @@ async def test_secrets_are_sealed_and_never_told(harness: Harness, owner: Owner)
     await connections.test_connection(ctx, ACTOR, owner, one.connection_id)
     assert PASSWORD not in repr(one)
     assert PASSWORD not in repr(DRAFT)
-    dump = "\n".join(sqlite3.connect(harness.path).iterdump())
-    assert PASSWORD not in dump
-    assert PASSWORD.encode().hex().upper() not in dump.upper()
+    stored = repr([await harness.store.read(partial(_all_of, table)) for table in metadata.sorted_tables])
+    assert "smtp_password" in stored
+    assert PASSWORD not in stored
+    assert PASSWORD.encode().hex() not in stored.lower()
+
+
+def _all_of(table: Table) -> Work[Rows]:
+    return (yield select(table))
 
 
 async def test_a_sealed_secret_moved_elsewhere_does_not_open(ctx: Context, owner: Owner) -> None:

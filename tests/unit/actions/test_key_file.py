@@ -29,7 +29,9 @@ from postroom.keyring import KeyRing, KeyState
 from postroom.storage import audit, instance_keys
 from postroom.storage.audit import Wanted
 from postroom.storage.interface import Sql, Work
+from postroom.storage.sqlite import SqliteStore
 from tests.support.context import ACTOR, Harness
+from tests.support.stores import on_sqlite
 
 
 def draft(number: int) -> ConnectionDraft:
@@ -188,17 +190,20 @@ async def test_a_secret_set_while_a_slice_is_under_way_stays(
     assert done.sealed_anew == 1  # the user name
 
 
+@on_sqlite
 async def test_what_was_being_written_when_the_new_key_came_is_not_overlooked(
     ctx: Context, harness: Harness
 ) -> None:
     """A secret sealed with the former key whose commit comes after the new key's activation."""
+    assert isinstance(harness.store, SqliteStore)
+    waiting = harness.store._waiting
     old, uid = ctx.ring.active_id, b"u" * 16
     sealed_it = threading.Event()
 
     def slow() -> Work[None]:
         value = ctx.ring.seal(b"k" * 32, uid=uid, table="instance_keys", field="key")
         sealed_it.set()
-        while not harness.store._waiting:  # until the rotation is behind its activation and waits for us
+        while not waiting:  # until the rotation is behind its activation and waits for us
             time.sleep(0.001)
         yield Sql(
             "INSERT INTO instance_keys (kind, key_id, uid, sealed, created_at) VALUES ('open', 1, :u, :v, 0)",
