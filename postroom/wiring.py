@@ -27,7 +27,7 @@ from postroom.backup.placing import finish
 from postroom.clock import Clock, SystemClock
 from postroom.config import ConfigError, Settings
 from postroom.control.desk import Desk
-from postroom.control.lock import COMMAND, SERVE, FolderLock, Locked
+from postroom.control.lock import COMMAND, SERVE, FolderLock
 from postroom.core.connection import Connection
 from postroom.core.server import Owner
 from postroom.engine.dispatcher import Dispatcher
@@ -108,7 +108,7 @@ async def opened(settings: Settings, *, role: str = COMMAND, lock: bool = True) 
 async def open_post_room(
     settings: Settings, *, role: str = COMMAND, lock: bool = True, clock: Clock | None = None
 ) -> PostRoom:
-    """Open the data folder, made if absent, for this process alone.
+    """Open the data folder, made if absent; with its database in it (SQLite), for this process alone.
 
     role: what others are told who find the folder locked. lock False: the caller holds the lock already.
     Raises control.lock.Locked, KeyringError when the key file is missing or not ours, Unavailable.
@@ -116,12 +116,10 @@ async def open_post_room(
     clock = clock or SystemClock()
     on_postgres = bool(settings.database)
     held = None
-    if lock:
-        try:
-            held = await asyncio.to_thread(take_folder, settings.data, role)
-        except Locked:
-            if not on_postgres:
-                raise
+    if on_postgres:
+        _make_folder(settings.data)
+    elif lock:
+        held = await asyncio.to_thread(take_folder, settings.data, role)
     try:
         store, fresh, ring = await (_postgres if on_postgres else _sqlite)(settings, clock)
         try:
@@ -154,10 +152,7 @@ def take_folder(folder: Path, role: str = COMMAND) -> FolderLock:
 
     Raises control.lock.Locked, Unavailable.
     """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Unavailable(f"the data folder {folder} cannot be made: {error.strerror}") from error
+    _make_folder(folder)
     held = FolderLock.take(folder, role)
     try:
         finish(folder)  # a restore that was cut off
@@ -165,6 +160,13 @@ def take_folder(folder: Path, role: str = COMMAND) -> FolderLock:
         held.release()
         raise
     return held
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"the data folder {folder} cannot be made: {error.strerror}") from error
 
 
 @dataclass(frozen=True)

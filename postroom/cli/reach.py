@@ -54,7 +54,7 @@ async def _here(settings: Settings, operation: str, args: Mapping[str, object]) 
     from postroom.control.operations import run
     from postroom.control.peer import this_user
 
-    async with wiring.opened(settings, lock=not settings.database) as room:
+    async with wiring.opened(settings) as room:
         # Through JSON, so that it looks the same as what comes over the socket.
         return json.loads(json.dumps(await run(room.desk, operation, args, this_user())))
 

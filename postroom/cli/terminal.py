@@ -24,16 +24,19 @@ from postroom.errors import Invalid
 
 
 class Terminal:
-    """Handed to every command. `as_json`: exactly one document on stdout, nothing for people."""
+    """Handed to every command. flags, config: where settings come from besides the environment.
+
+    `as_json`: exactly one document on stdout, nothing for people.
+    """
 
     def __init__(self, flags: Mapping[str, str | None], config: Path | None, as_json: bool) -> None:
-        self._flags, self._config = dict(flags), config
+        self.flags, self.config = dict(flags), config
         self.as_json = as_json
 
     @functools.cached_property
     def settings(self) -> Settings:
         """The settings in force for this command. Raises ConfigError."""
-        return load(self._flags, os.environ, self._config)
+        return load(self.flags, os.environ, self.config)
 
     def call(self, operation: str, /, **args: object) -> Any:  # Any: JSON values
         """Ask for an operation, of `serve` or done here. Raises PostroomError, ConfigError, KeyringError."""

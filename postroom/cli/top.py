@@ -25,7 +25,7 @@ from postroom.cli.terminal import Terminal, plain
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-Status = Mapping[str, Any]  # Any: JSON values, as `postroom.cli.seeing` makes them
+Status = Mapping[str, Any]  # Any: JSON values, as `postroom.serving.seeing` makes them
 _FIXED_LINES = 17  # all but the rows of connections and lanes
 _LEAST_ROWS = 3
 _WIDEST = 100

@@ -99,6 +99,14 @@ class Settings:
     database_may_forget: bool = row(
         kinds.FLAG, "false", "Whether a PostgreSQL with fsync or synchronous_commit off is taken."
     )
+    processes: int = row(
+        count("processes", 1, 256), "1", "Processes of `serve` on this machine; more than 1 needs PostgreSQL."
+    )
+    role: tuple[str, ...] = row(
+        kinds.SOME_ROLES,
+        "",
+        "What `serve` does here: some of http, smtp, deliver, inbound, housekeeping; empty: everything.",
+    )
     http: Endpoint = row(
         kinds.ENDPOINT, "127.0.0.1:8080", "Where the APIs, the dashboard and tracking listen."
     )
@@ -317,6 +325,11 @@ class Settings:
         default_factory=lambda: MappingProxyType({}), repr=False, compare=False
     )
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What `serve` does here, spelled out."""
+        return self.role or kinds.ROLES
+
     def explain(self) -> list[Explained]:
         """Every setting as it is in force, in the table's order, with where its value came from."""
         return [
@@ -433,6 +446,10 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             yield f"{small} is more than {large}: {reason}"
     if 3 * settings.lease_renew_s > settings.lease_s:
         yield "lease_renew is more than a third of lease: a worker needs more than one try to keep its lease"
+    if not settings.database:
+        for name, wanted in (("processes", settings.processes > 1), ("role", bool(settings.role))):
+            if wanted:
+                yield f"{name} needs PostgreSQL (`database`): on SQLite one process does everything"
     listeners = (settings.http, settings.smtp, settings.smtps, settings.inbox)
     listening = [at for at in listeners if at is not None and at.port]
     if len(set(listening)) < len(listening):

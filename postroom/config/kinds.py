@@ -252,6 +252,14 @@ def _host_name(raw: object) -> str:
     return text
 
 
+def _roles(raw: object) -> tuple[str, ...]:
+    words = raw if isinstance(raw, list) else re.split(r"[\s,]+", _text(raw))
+    given = {str(word).lower() for word in words if word != ""}
+    if unknown := sorted(given - set(ROLES)):
+        raise Unfit(f"must list some of {', '.join(ROLES)}, not {', '.join(unknown)[:80]!r}")
+    return tuple(role for role in ROLES if role in given)
+
+
 def _networks(raw: object) -> tuple[Network, ...]:
     words = raw if isinstance(raw, list) else re.split(r"[\s,]+", _text(raw))
     try:
@@ -263,6 +271,7 @@ def _networks(raw: object) -> tuple[Network, ...]:
         ) from None
 
 
+ROLES = ("http", "smtp", "deliver", "inbound", "housekeeping")
 PATH = Kind("path", "", _path)
 MAYBE_FILE = Kind("path, or empty", "", _maybe_file, lambda path: str(path or ""))
 ENDPOINT = Kind("host:port", "", _endpoint)
@@ -270,6 +279,7 @@ MAYBE_ENDPOINT = Kind("host:port, or empty", "", _maybe_endpoint, lambda endpoin
 URL = Kind("URL, or empty", "", _url)
 HOST_NAME = Kind("host name, or empty", "", _host_name)
 NETWORKS = Kind("list of networks", "", _networks, lambda networks: ", ".join(map(str, networks)))
+SOME_ROLES = Kind("list of roles, or empty", "", _roles, ", ".join)
 FLAG = Kind("true or false", "", _flag, lambda flag: "true" if flag else "false")
 DATABASE = Kind("postgresql URL, or empty", "", lambda raw: Secret(_database(raw)))
 SECRET = Kind("secret, or empty", "", lambda raw: Secret(_text(raw)))

@@ -10,8 +10,6 @@ The dialogue and its bounds are those of all our listeners (`smtp_session`).
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ipaddress
 import math
 import socket
 import sys
@@ -20,9 +18,10 @@ from pathlib import Path
 from aiosmtpd.smtp import Envelope
 
 from postroom.clock import Clock, SystemClock
-from postroom.errors import Conflict, Invalid
+from postroom.errors import Invalid
 from postroom.inbound import sasl
 from postroom.inbound.inbox_folder import InboxFolder, InboxMail, list_mails, read_mail
+from postroom.inbound.loopback import open_socket, require_loopback
 from postroom.inbound.smtp_server import SessionLimits, SmtpServer, TlsSource
 from postroom.inbound.smtp_session import SmtpSession
 from postroom.logs import Trouble, logger
@@ -33,27 +32,6 @@ SIZE_LIMIT_BYTES = 26 * 1024 * 1024
 MAX_RECIPIENTS = 1000
 
 log = logger("inbound")
-
-
-def open_socket(host: str, port: int) -> socket.socket:
-    """A bound TCP socket for `Inbox.start`; port 0 takes any free one.
-
-    Raises Invalid when `host` is not loopback or not known, Conflict when the port is taken.
-    """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise Invalid("inbox", f"cannot listen on {host}: {error.strerror}") from error
-    family, kind, protocol, _, address = found[0]
-    _require_loopback(str(address[0]))
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        raise Conflict(f"cannot listen on {host}:{port}: {error.strerror}") from error
-    return listener
 
 
 class Inbox(SmtpServer):
@@ -106,7 +84,7 @@ class Inbox(SmtpServer):
         """
         try:
             address = listener.getsockname()
-            _require_loopback(str(address[0]) if isinstance(address, tuple) else "a Unix socket")
+            require_loopback(str(address[0]) if isinstance(address, tuple) else "a Unix socket")
             await asyncio.to_thread(self.folder.open)
         except BaseException:
             listener.close()
@@ -155,10 +133,3 @@ class InboxSession(SmtpSession):
             return "452 4.3.1 The mail cannot be stored now"
         self.inbox.trouble.over("the inbox stores mail again")
         return f"250 2.0.0 Stored as {number}"
-
-
-def _require_loopback(host: str) -> None:
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(host.partition("%")[0]).is_loopback:
-            return
-    raise Invalid("inbox", f"must listen on a loopback address such as 127.0.0.1, not {host}")

@@ -65,6 +65,7 @@ class Serve:
     data: Path
     log: Path
     lines: list[str] = field(default_factory=list)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -78,11 +79,11 @@ class Serve:
 
     def answer(self, *arguments: str) -> Any:
         """The JSON document of a command on the same folder."""
-        return answer(*arguments, data=self.data)
+        return answer(*arguments, data=self.data, environment=self.environment)
 
     def ask(self, operation: str, /, **args: object) -> Any:
         """An operation on the same folder, without the price of a new process; also when it has ended."""
-        return asyncio.run(call(load({"data": str(self.data)}, {}), operation, args))
+        return asyncio.run(call(load({"data": str(self.data)}, self.environment), operation, args))
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Signal its process group, as a terminal or `make` does, and wait for its end; its exit code."""
@@ -104,7 +105,7 @@ def start_serve(
     data: Path,
     *flags: str,
     environment: Mapping[str, str] | None = None,
-    http: str = "127.0.0.1:0",
+    http: str | None = "127.0.0.1:0",
     smtp: str | None = "127.0.0.1:0",
     cwd: Path | None = None,
 ) -> Serve:
@@ -114,7 +115,9 @@ def start_serve(
         process = subprocess.Popen(
             [
                 *(sys.executable, "-u", "-m", "postroom", "serve", "--data", str(data)),
-                *("--http", http, *(() if smtp is None else ("--smtp", smtp)), *flags),
+                *(() if http is None else ("--http", http)),
+                *(() if smtp is None else ("--smtp", smtp)),
+                *flags,
             ],
             env=clean_environment(environment),
             stdout=subprocess.PIPE,
@@ -123,7 +126,7 @@ def start_serve(
             start_new_session=True,
             cwd=cwd,
         )
-    serve = Serve(process, data, log)
+    serve = Serve(process, data, log, environment=environment or {})
     try:
         _read_until_ready(serve)
     except BaseException:

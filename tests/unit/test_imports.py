@@ -47,7 +47,8 @@ RANKS = {
     "control": 8,
     "metrics": 8,
     "wiring": 9,
-    "cli": 10,
+    "serving": 10,
+    "cli": 11,
 }
 PARTS = {
     "__main__": "cli",  # `python -m postroom` is the command line

@@ -9,8 +9,8 @@ import pytest
 
 from postroom.cli.first_run import RECIPIENT, curl_lines, fresh_lines
 from postroom.cli.serve import _tell
-from postroom.cli.serving import Ready
 from postroom.cli.terminal import Terminal
+from postroom.serving.ready import Ready
 
 KEY = "prs_abcdefghijkmnpqrstuvwxyz23456789abcd"
 MADE = {"account_id": 1, "server_id": 1, "account_key": "pra_x", "server_key": KEY}

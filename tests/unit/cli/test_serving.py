@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from postroom.cli.serving import open_when_free
 from postroom.config import load
 from postroom.control.lock import COMMAND, SERVE, FolderLock, Locked
+from postroom.serving.process import open_when_free
 
 
 async def opened(folder: Path) -> None:

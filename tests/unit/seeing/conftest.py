@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from postroom import wiring
-from postroom.cli.seeing import Seeing
 from postroom.config import load
+from postroom.serving.seeing import Seeing
 from postroom.wiring import PostRoom
 from tests.support.clock import FakeClock
 

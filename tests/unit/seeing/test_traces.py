@@ -260,7 +260,7 @@ async def test_a_command_makes_no_traces_and_serve_without_the_packages_says_wha
 
 def test_without_the_setting_nothing_of_it_is_imported() -> None:
     code = (
-        "import sys, postroom.cli.serving; foreign = ('opentelemetry', 'requests', 'google.protobuf'); "
+        "import sys, postroom.serving.process; foreign = ('opentelemetry', 'requests', 'google.protobuf'); "
         "print([one for one in sys.modules if one.startswith(foreign)])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

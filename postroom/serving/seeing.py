@@ -31,7 +31,9 @@ SPANS_S = {"10s": 10.0, "1m": 60.0}
 class Seeing:
     """Of one `serve`. Between `start` and `stop` it looks; before and after it can be asked all the same."""
 
-    def __init__(self, room: PostRoom) -> None:
+    def __init__(self, room: PostRoom, *, watches: bool = True) -> None:
+        """watches: whether it gives notice of what the engine of this process sees."""
+        self._watches = watches
         self._room, self._clock = room, room.ctx.clock
         self._started_us = self._clock.now_us()
         self._figures = FigureBook(room.store, self._clock)
@@ -61,7 +63,8 @@ class Seeing:
     async def start(self) -> None:
         """Begin. Raises Unavailable."""
         self.pulse.start()
-        await self.watch.start()
+        if self._watches:
+            await self.watch.start()
 
     async def stop(self) -> None:
         """End."""
