@@ -66,6 +66,7 @@ _NASTY: tuple[object, ...] = (
     ),
     *([], {}, [[]], [None], {"": 0}, ["ann@example.net"] * 50),
 )
+_KEY_HEADERS = ("X-Postmark-Server-Token", "X-Postmark-Account-Token")
 _CONTENT_TYPES = (
     *(
         "application/json",
@@ -155,6 +156,7 @@ class Maker:
         lines = [f"{method} {path} HTTP/1.1", "Host: fuzz.example"]
         if chance.random() < 0.95:
             lines.append(f"Authorization: Bearer {chance.choice(self._keys)}")
+            lines += [f"{name}: {chance.choice(self._keys)}" for name in _KEY_HEADERS]
         lines.append(
             f"Content-Type: {chance.choice(_CONTENT_TYPES) if chance.random() < 0.2 else _CONTENT_TYPES[0]}"
         )
@@ -256,8 +258,9 @@ async def fuzz(
 
 
 def _documents(url: str, key: str) -> Iterator[str]:
+    headers = {"Authorization": f"Bearer {key}", "X-Postmark-Server-Token": key}
     for path in OPENAPI:
-        request = urllib.request.Request(url + path, headers={"Authorization": f"Bearer {key}"})
+        request = urllib.request.Request(url + path, headers=headers)
         with urllib.request.urlopen(request, timeout=10) as response:
             yield response.read().decode()
 
@@ -298,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if problems else 0
 
 
-OPENAPI = ("/api/v1/openapi", "/api/v2/mail/providers/openapi")
+OPENAPI = ("/api/v1/openapi", "/api/v2/mail/providers/openapi", "/servers/openapi")
 
 if __name__ == "__main__":
     sys.exit(main())

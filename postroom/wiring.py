@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import ipaddress
 import re
 import socket
 import sqlite3
@@ -19,6 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from postroom.actions.connections import load_connection
 from postroom.actions.context import Context, Limits
@@ -434,8 +436,10 @@ def http_application(
     from postroom.web import public
 
     settings = room.settings
+    reached = settings.public_url or url
     spoken = ApiSettings(
-        base_url=settings.public_url or url,
+        base_url=reached,
+        inbound_domain=settings.inbound_domain or mail_domain(reached),
         rate_per_minute=settings.api_rate_per_minute,
         most_body_bytes=settings.max_body_bytes,
     )
@@ -450,14 +454,25 @@ def http_application(
     )
 
 
+def mail_domain(url: str) -> str:
+    """The host of a URL as it may stand behind an @; a literal for an IP address (RFC 5321 4.1.3)."""
+    host = urlsplit(url).hostname or "localhost"
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"
+
+
 def api_mounts(ctx: Context, settings: ApiSettings) -> list[Mount]:
     """Every dialect at its paths."""
-    from postroom.dialects import b2core, broadcast
+    from postroom.dialects import b2core, broadcast, postmark
     from postroom.http.app import Mount
 
     return [
         Mount(broadcast.broadcast_app(ctx, settings), broadcast.PATHS, broadcast.PREFIX),
         Mount(b2core.b2core_app(ctx, settings), b2core.PATHS, b2core.PREFIX),
+        Mount(postmark.postmark_app(ctx, settings), postmark.PATHS, postmark.PREFIX, fold_case=True),
     ]
 
 

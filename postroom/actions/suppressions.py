@@ -20,7 +20,7 @@ from postroom.core.suppression import ALL_STREAMS, Origin, Reason, Suppression
 from postroom.errors import Invalid, NotFound
 from postroom.ids import ServerId
 from postroom.mail.address import parse_address
-from postroom.storage import audit, servers, suppressions
+from postroom.storage import audit, servers, streams, suppressions
 from postroom.storage.interface import Work, now
 
 MOST_AT_ONCE = 10_000
@@ -221,7 +221,7 @@ def _checked(owner: Owner, server_id: ServerId, stream: str) -> Work[None]:
     if server is None or not owner.sees_server(server_id):
         raise NotFound("server")
     if stream != ALL_STREAMS:
-        found = yield from servers.get_stream(owner.account_id, server_id, stream)
+        found = yield from streams.get(owner.account_id, server_id, stream)
         if found is None:
             raise Invalid("stream", "is not a stream of this server")
 

@@ -17,7 +17,7 @@ from postroom.core.stream import StreamType
 from postroom.core.suppression import ALL_STREAMS, Origin, Reason
 from postroom.errors import NotFound
 from postroom.ids import DeliveryId
-from postroom.storage import hot, messages, servers, suppressions
+from postroom.storage import hot, messages, streams, suppressions
 from postroom.storage.interface import Sql, Work, now
 from postroom.storage.messages import Addressed
 
@@ -111,8 +111,8 @@ def _about(delivery_id: DeliveryId) -> Work[Addressed]:
 
 
 def _broadcast_streams(about: Addressed) -> Work[list[str]]:
-    streams = yield from servers.list_streams(about.account_id, about.server_id)
-    return [one.stream for one in streams if one.type is StreamType.BROADCAST]
+    found = yield from streams.list_of(about.account_id, about.server_id)
+    return [one.stream for one in found if one.type is StreamType.BROADCAST]
 
 
 def _look_up(delivery_id: DeliveryId) -> Work[Subscription]:

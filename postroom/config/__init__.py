@@ -126,6 +126,11 @@ class Settings:
     public_url: str = row(
         kinds.URL, "", "How the world reaches `http`, for links in mail; empty: the address of `http`."
     )
+    inbound_domain: str = row(
+        kinds.HOST_NAME,
+        "",
+        "Domain of the addresses that mail for your servers comes to; empty: the host of `public_url`.",
+    )
     trusted_proxies: tuple[Network, ...] = row(
         kinds.NETWORKS, "", "Reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."
     )

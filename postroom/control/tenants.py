@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from postroom.actions import accounts, identities, keys, servers
+from postroom.actions import accounts, identities, keys, servers, streams
 from postroom.actions.changes import UNSET
 from postroom.actions.servers import ServerChanges
 from postroom.clock import to_iso
@@ -79,7 +79,7 @@ async def show_server(
 ) -> dict[str, object]:
     """One server with its streams."""
     found = await server_of(desk, account, server)
-    streams = await servers.list_streams(desk.ctx, Owner(found.account_id), found.server_id)
+    found_streams = await streams.list_streams(desk.ctx, Owner(found.account_id), found.server_id)
     return {
         **shown_server(found),
         "streams": [
@@ -89,7 +89,7 @@ async def show_server(
                 "type": one.type.value,
                 "archived_at": to_iso(one.archived_at_us),
             }
-            for one in streams
+            for one in found_streams
         ],
     }
 

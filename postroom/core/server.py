@@ -14,19 +14,27 @@ from postroom.ids import AccountId, ServerId
 
 @dataclass(frozen=True)
 class Account:
-    """A customer. `had_connection`: a shared connection was made once, so mail is never captured again."""
+    """A customer. `had_connection`: a shared connection was made once, so mail is never captured again.
+
+    max_servers: how many its plan allows, None: any number. may_delete_servers: whether its keys may.
+    """
 
     account_id: AccountId
     name: str
     had_connection: bool
     created_at_us: int
+    max_servers: int | None = None
+    may_delete_servers: bool = True
 
 
 @dataclass(frozen=True)
 class Server:
     """A container of one account. `default_sender` is a mailbox, used where a message names no From.
 
-    `sandbox`: its mail is captured, never sent. `options`: fields of a way in that are kept and shown.
+    `sandbox`: its mail is captured, never sent. `smtp_enabled`: whether its keys may submit by SMTP.
+    `inbound_hash`: local part of the address its inbound mail comes to; `inbound_domain`: a domain where any
+    local part is the server's, with `*.` before it all below, "" for none. `options`: fields of a way in that
+    are kept and shown.
     """
 
     account_id: AccountId
@@ -37,6 +45,9 @@ class Server:
     had_connection: bool
     created_at_us: int
     updated_at_us: int
+    smtp_enabled: bool = True
+    inbound_hash: str = ""
+    inbound_domain: str = ""
     options: Mapping[str, object] = field(default_factory=dict)
 
 

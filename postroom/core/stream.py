@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from postroom.core.message import Purpose
 from postroom.ids import AccountId, ServerId
 
 
@@ -16,9 +17,20 @@ class StreamType(StrEnum):
     INBOUND = "inbound"
 
 
+class Unsubscribing(StrEnum):
+    """Who offers the recipients of a stream to unsubscribe."""
+
+    NONE = "none"  # nobody; never on a broadcast stream
+    OURS = "ours"  # Postroom: header, link and page
+    CUSTOM = "custom"  # the sender, by his own means: Postroom adds nothing
+
+
 @dataclass(frozen=True)
 class Stream:
-    """One stream as stored. `stream` is its name in URLs and messages, unique within its server."""
+    """One stream as stored. `stream` is its name in URLs and messages, unique within its server.
+
+    updated_at_us: None until it is changed for the first time.
+    """
 
     account_id: AccountId
     server_id: ServerId
@@ -27,11 +39,18 @@ class Stream:
     type: StreamType
     created_at_us: int
     archived_at_us: int | None
+    description: str | None = None
+    unsubscribing: Unsubscribing = Unsubscribing.NONE
+    updated_at_us: int | None = None
 
 
-# (stream, name, type): what every server is born with, however it is made.
+PURPOSES = {StreamType.TRANSACTIONAL: Purpose.TRANSACTIONAL, StreamType.BROADCAST: Purpose.BROADCAST}
+"""What kind of mail a message is by the stream it is sent on; an inbound stream sends none."""
+
+
+# (stream, name, type, unsubscribing): what every server is born with, however it is made.
 BORN_WITH = (
-    ("outbound", "Transactional", StreamType.TRANSACTIONAL),
-    ("inbound", "Inbound", StreamType.INBOUND),
-    ("broadcast", "Broadcasts", StreamType.BROADCAST),
+    ("outbound", "Transactional", StreamType.TRANSACTIONAL, Unsubscribing.NONE),
+    ("inbound", "Inbound", StreamType.INBOUND, Unsubscribing.NONE),
+    ("broadcast", "Broadcasts", StreamType.BROADCAST, Unsubscribing.OURS),
 )

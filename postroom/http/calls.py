@@ -76,10 +76,11 @@ C = TypeVar("C", bound=Call)
 class Operation(Generic[C]):
     """One call.
 
-    path: below the product's base, `{id}` for a number. scope: None for any key. takes and gives name the
-    schemas of the OpenAPI document, gives "" for no body; `errors` the statuses it may answer besides 401,
-    429, 500 and 503, which all have. holds_message: its body may be as large as a message. most_texts: its
-    body may list so many short texts, such as addresses.
+    path: below the product's base, `{id}` for a number, another name for a text. scope: None for any key.
+    takes and gives name the schemas of the OpenAPI document, gives "" for no body; `errors` the statuses it
+    may answer besides 401, 429, 500 and 503, which all have. holds_message: its body may be as large as a
+    message. most_texts: its body may list so many short texts, such as addresses. most_tokens: it may have
+    so many values, where that is more than others may.
     takes_every_get: whether, being a GET, it takes the parameters all the product's GETs take.
     """
 
@@ -96,6 +97,7 @@ class Operation(Generic[C]):
     headers: Mapping[str, str] = field(default_factory=dict)
     holds_message: bool = False
     most_texts: int = 0
+    most_tokens: int = 0
     takes_every_get: bool = True
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +17,7 @@ Json = dict[str, Any]
 ALWAYS = (401, 429, 500, 503)
 YAML = "application/yaml"
 TEXTS = frozenset({"email"})  # parameters of queries that are no numbers
+BEARER: Mapping[str, Json] = {"key": {"type": "http", "scheme": "bearer"}}
 
 
 def text(meaning: str = "", *, null: bool = False, **more: object) -> Json:
@@ -38,22 +40,28 @@ def document(
     *,
     every_get: tuple[Json, ...] = (),
     fails: Mapping[tuple[str, int], str] | None = None,
+    keys: Mapping[str, Json] = BEARER,
+    key_of: Callable[[Operation[Any]], str] | None = None,
 ) -> Json:
     """The document without `servers`.
 
     every_get: parameters all GETs take that have a scope. fails: the schema of an error answer, by what the
-    operation gives and the status, where it is not `Error`.
+    operation gives and the status, where it is not `Error`. keys: the ways a key is sent, by name; key_of:
+    which of them an operation wants, where it is not the first.
     """
     paths: Json = {}
     for one in operations:
-        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, every_get, fails or {})
+        said = _operation(one, every_get, fails or {})
+        if key_of is not None:
+            said["security"] = [{key_of(one): []}]
+        paths.setdefault(one.path, {})[one.method.lower()] = said
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": __version__, "description": description},
-        "security": [{"key": []}],
+        "security": [{next(iter(keys)): []}],
         "paths": paths,
         "components": {
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": dict(keys),
             "schemas": dict(schemas),
         },
     }
@@ -71,8 +79,9 @@ def _operation(
 ) -> Json:
     told: Json = {"operationId": one.name, "summary": one.summary, "tags": [one.noun]}
     parameters: list[Json] = []
-    if "{id}" in one.path:
-        parameters.append({"name": "id", "in": "path", "required": True, "schema": {"type": "integer"}})
+    for name in re.findall(r"{(\w+)}", one.path):
+        kind = "integer" if name == "id" else "string"
+        parameters.append({"name": name, "in": "path", "required": True, "schema": {"type": kind}})
     for place, named in (("query", one.query), ("header", one.headers)):
         for name, meaning in named.items():
             kind = "integer" if place == "query" and name not in TEXTS else "string"

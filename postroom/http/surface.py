@@ -7,7 +7,7 @@ every answer, also where nothing is routed, has the product's own shape. What di
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, cast
 
@@ -16,8 +16,9 @@ from litestar import Litestar, Request, Response
 from litestar.handlers import HTTPRouteHandler
 
 from postroom.actions.context import Context
+from postroom.core.key import Key
 from postroom.errors import Limited, PostroomError
-from postroom.http.app import PREFIX_KEY
+from postroom.http.app import PATH_KEY, PREFIX_KEY
 from postroom.http.asgi import ASGIApp, RawHeaders, Receive, Scope, Send, answer, header_values
 from postroom.http.auth import authenticate
 from postroom.http.body_limits import read_body
@@ -30,6 +31,7 @@ from postroom.http.rate import RateLimiter, limiter
 MOST_SETTINGS_BYTES = 1 << 20  # of a body that holds no message
 MOST_TOKENS = 10_000  # strings, brackets and commas of a body; only a list of texts comes near
 MOST_TEXT_BYTES = 320  # of one listed text with its quotes and comma, on average
+_PARAMETER = re.compile(r"\{(\w+)\}")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 
 
@@ -37,12 +39,22 @@ _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}
 class ApiSettings:
     """base_url: how callers reach us, no trailing slash. rate_per_minute: None: the product's own figure.
 
-    most_body_bytes: of a request that holds a message; of any other at most 1 MiB.
+    most_body_bytes: of a request that holds a message; of any other at most 1 MiB. inbound_domain: where
+    mail for our servers arrives.
     """
 
     base_url: str
     rate_per_minute: int | None = None
     most_body_bytes: int = 35 << 20
+    inbound_domain: str = ""
+
+
+async def _bearer(ctx: Context, scope: Scope, operation: Operation[Any]) -> Key:
+    return await authenticate(ctx, scope)
+
+
+def _object(raw: bytes, most_tokens: int) -> Mapping[str, object]:
+    return {"body": parse_object(raw, most_tokens=most_tokens)}
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,9 @@ class Surface(Generic[C]):
 
     base: what its paths begin with. told: an error as it tells it, given the request's headers.
     refused: what a key without the scope is told. suffix: may follow any path, such as `.json`.
-    call: the product's kind of Call; `more` gives its further fields from the headers.
+    call: the product's kind of Call; `more` gives its further fields from the headers, `read` those that come
+    from a body, given the most values it may have. key_of: whose key a request carries; raises
+    Unauthenticated.
     """
 
     base: str
@@ -62,6 +76,9 @@ class Surface(Generic[C]):
     refused: PostroomError
     suffix: str = ""
     more: Callable[[RawHeaders], Mapping[str, object]] = field(default=lambda _: {})
+    read: Callable[[bytes, int], Mapping[str, object]] = _object
+    # Any: an operation of any product's table
+    key_of: Callable[[Context, Scope, Operation[Any]], Awaitable[Key]] = _bearer
 
     def paths_of(self, operation: Operation[C]) -> list[str]:
         """An operation's path, and that with the suffix; one that ends in an id takes the suffix with it."""
@@ -100,7 +117,7 @@ def surface_app(ctx: Context, settings: ApiSettings, surface: Surface[C]) -> ASG
         if operation is None:
             await routed(scope, receive, send)
             return
-        reply = await desk.reply(scope, receive, operation, {})
+        reply = await desk.reply(scope, receive, operation)
         more = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers.items()]
         await answer(send, reply.status, reply.body, reply.content_type.encode(), *more)
 
@@ -131,19 +148,17 @@ class _Desk(Generic[C]):
 
         async def handle(request: Request[Any, Any, Any]) -> Response[bytes]:
             scope, receive = cast(Scope, request.scope), cast(Receive, request.receive)
-            return _response(await self.reply(scope, receive, operation, request.path_params))
+            return _response(await self.reply(scope, receive, operation))
 
-        paths = [path.replace("{id}", "{id:str}") for path in self.surface.paths_of(operation)]
+        paths = [_PARAMETER.sub(r"{\1:str}", path) for path in self.surface.paths_of(operation)]
         named = f"{operation.method} {operation.path}"
         return HTTPRouteHandler(paths, http_method=operation.method, status_code=200, name=named)(handle)  # type: ignore[arg-type]  # a method's name
 
-    async def reply(
-        self, scope: Scope, receive: Receive, operation: Operation[C], params: Mapping[str, object]
-    ) -> _Reply:
+    async def reply(self, scope: Scope, receive: Receive, operation: Operation[C]) -> _Reply:
         """What to answer; never raises: whatever happens, the answer has the product's shape."""
         headers: dict[str, str] = {}
         try:
-            found = await self._answer(scope, receive, operation, params, headers)
+            found = await self._answer(scope, receive, operation, headers)
         except Exception as error:
             return _failed(self.surface.told(error, scope["headers"]), headers)
         return _answered(found, {**headers, **found.headers})
@@ -153,12 +168,11 @@ class _Desk(Generic[C]):
         scope: Scope,
         receive: Receive,
         operation: Operation[C],
-        params: Mapping[str, object],
         headers: dict[str, str],
     ) -> Answer:
         """Raises what the operation raises; `headers` then hold what is to be told all the same."""
         ctx, raw_headers, suffix = self.ctx, scope["headers"], self.surface.suffix
-        key = await authenticate(ctx, scope)
+        key = await self.surface.key_of(ctx, scope, operation)
         if self.limits is not None:
             allowance = self.limits.take(key.key_id)
             headers.update(allowance.headers())
@@ -174,12 +188,17 @@ class _Desk(Generic[C]):
             raw = await read_body(receive, most_bytes)
         names = header_values(raw_headers, b"idempotency-key")
         prefix = str(scope.get(PREFIX_KEY, ""))
+        # Any: arguments by name, of the product's own kind of Call
+        more: dict[str, Any] = {
+            **self.surface.read(raw, operation.most_tokens or MOST_TOKENS + 2 * operation.most_texts),
+            **self.surface.more(raw_headers),
+        }
         call = self.surface.call(
             ctx=ctx,
             key=key,
             method=scope["method"],
             path=scope["path"].removesuffix(suffix),
-            params={name: str(value).removesuffix(suffix) for name, value in params.items()},
+            params=_params(self.surface.base + operation.path, scope, suffix),
             query=parse_query(scope["query_string"]),
             idempotency_key=names[0] if names else "",
             raw_body=raw,
@@ -187,8 +206,7 @@ class _Desk(Generic[C]):
             origin=_origin(scope["scheme"], header_values(raw_headers, b"host"), prefix),
             rate_per_minute=self._rate,
             client=client_address(scope),
-            body=parse_object(raw, most_tokens=MOST_TOKENS + 2 * operation.most_texts),
-            **self.surface.more(raw_headers),
+            **more,
         )
         return await operation.run(call)
 
@@ -196,6 +214,15 @@ class _Desk(Generic[C]):
     def _rate(self) -> int:
         rate = self.settings.rate_per_minute
         return self.surface.documented_rate if rate is None else rate
+
+
+def _params(template: str, scope: Scope, suffix: str) -> dict[str, str]:
+    """What stands in the places of the template, with its letters as they were sent."""
+    if "{" not in template:
+        return {}
+    words = str(scope.get(PATH_KEY, scope["path"])).split("/")
+    places = zip(template.split("/"), words, strict=False)
+    return {place[1:-1]: word.removesuffix(suffix) for place, word in places if place.startswith("{")}
 
 
 def _origin(scheme: str, hosts: list[str], prefix: str) -> str:

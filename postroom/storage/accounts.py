@@ -8,7 +8,7 @@ from sqlalchemy import insert, select, update
 
 from postroom.core.server import Account
 from postroom.ids import AccountId
-from postroom.storage.interface import Work
+from postroom.storage.interface import Sql, Work
 from postroom.storage.tables import accounts
 
 
@@ -22,6 +22,29 @@ def get(account_id: AccountId) -> Work[Account | None]:
     """The account, or None when absent or deleted."""
     rows = yield select(accounts).where(accounts.c.account_id == account_id, accounts.c.deleted_at.is_(None))
     return _account(rows[0]) if rows else None
+
+
+def lock(account_id: AccountId) -> Work[Account | None]:
+    """The same, and nobody else who asks so goes on until this unit ends."""
+    yield Sql(
+        "SELECT account_id FROM accounts WHERE account_id = :account_id",
+        {"account_id": account_id},
+        lock=" FOR UPDATE",
+    )
+    return (yield from get(account_id))
+
+
+def change(account: Account) -> Work[None]:
+    """Store what of an account can change."""
+    yield (
+        update(accounts)
+        .where(accounts.c.account_id == account.account_id)
+        .values(
+            name=account.name,
+            max_servers=account.max_servers,
+            may_delete_servers=int(account.may_delete_servers),
+        )
+    )
 
 
 def list_all(*, limit: int, offset: int = 0) -> Work[list[Account]]:
@@ -56,4 +79,6 @@ def _account(row: Any) -> Account:  # Any: a driver's row carries no types
         name=row.name,
         had_connection=bool(row.had_connection),
         created_at_us=row.created_at,
+        max_servers=row.max_servers,
+        may_delete_servers=bool(row.may_delete_servers),
     )

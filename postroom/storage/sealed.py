@@ -15,7 +15,7 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.schema import Column, Table
 
 from postroom.storage.interface import Work
-from postroom.storage.tables import connection_secrets, connections, instance_keys
+from postroom.storage.tables import connection_secrets, connections, instance_keys, server_secrets
 
 INSTANCE_KEY_FIELD = "key"
 
@@ -49,6 +49,13 @@ COLUMNS = (
                 connections.c.connection_id == connection_secrets.c.connection_id,
             ),
         ),
+    ),
+    SealedColumn(
+        server_secrets.c.sealed,
+        (server_secrets.c.server_id, server_secrets.c.field),
+        server_secrets.c.uid,
+        server_secrets.c.field,
+        server_secrets,
     ),
     SealedColumn(
         instance_keys.c.sealed,

@@ -1,4 +1,4 @@
-"""Servers and their streams in the database."""
+"""Servers in the database."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from postroom.core.message import Purpose
 from postroom.core.server import Owner, Server
 from postroom.core.stream import BORN_WITH, Stream, StreamType
 from postroom.ids import AccountId, DeliveryId, ServerId
-from postroom.storage import hot
+from postroom.storage import hot, streams
 from postroom.storage.interface import Sql, Work
-from postroom.storage.tables import servers, streams
+from postroom.storage.tables import servers
 
 
 def add(
@@ -25,6 +25,9 @@ def add(
     *,
     default_sender: str | None,
     sandbox: bool,
+    inbound_hash: str,
+    smtp_enabled: bool = True,
+    inbound_domain: str = "",
     options: Mapping[str, object],
 ) -> Work[Server]:
     """Store a new server with the streams every server is born with."""
@@ -35,6 +38,9 @@ def add(
             name=name,
             default_sender=default_sender,
             sandbox=int(sandbox),
+            smtp_enabled=int(smtp_enabled),
+            inbound_hash=inbound_hash,
+            inbound_domain=inbound_domain,
             options=json.dumps(dict(options)),
             created_at=at_us,
             updated_at=at_us,
@@ -42,15 +48,11 @@ def add(
         .returning(*servers.c)
     )
     server = _server(rows[0])
-    for stream, title, kind in BORN_WITH:
-        yield insert(streams).values(
-            account_id=account_id,
-            server_id=server.server_id,
-            stream=stream,
-            name=title,
-            type=kind.value,
-            created_at=at_us,
+    for stream, title, kind, unsubscribing in BORN_WITH:
+        born = Stream(
+            account_id, server.server_id, stream, title, kind, at_us, None, unsubscribing=unsubscribing
         )
+        yield from streams.add(born)
     return server
 
 
@@ -64,18 +66,47 @@ def get(account_id: AccountId, server_id: ServerId) -> Work[Server | None]:
     return _server(rows[0]) if rows else None
 
 
-def list_of(owner: Owner, *, limit: int, offset: int = 0) -> Work[tuple[list[Server], int]]:
-    """The servers the owner sees, oldest first, and how many there are without limit and offset."""
+def list_of(
+    owner: Owner, *, containing: str = "", limit: int, offset: int = 0
+) -> Work[tuple[list[Server], int]]:
+    """The servers the owner sees, oldest first, and how many there are without limit and offset.
+
+    containing: only those with this text in their name, upper and lower case (of ASCII, on SQLite) the same.
+    """
     seen = [servers.c.account_id == owner.account_id, servers.c.deleted_at.is_(None)]
     if owner.server_id is not None:
         seen.append(servers.c.server_id == owner.server_id)
+    if containing:
+        seen.append(servers.c.name.icontains(containing, autoescape=True))
     counted = yield select(func.count()).select_from(servers).where(*seen)
     rows = yield select(servers).where(*seen).order_by(servers.c.server_id).limit(limit).offset(offset)
     return [_server(row) for row in rows], counted[0][0]
 
 
+def name_is_taken(account_id: AccountId, name: str, but: ServerId | None) -> Work[bool]:
+    """Whether another server of the account has this name, upper and lower case the same."""
+    query = select(servers.c.server_id).where(
+        servers.c.account_id == account_id,
+        servers.c.deleted_at.is_(None),
+        func.lower(servers.c.name) == func.lower(name),
+    )
+    if but is not None:
+        query = query.where(servers.c.server_id != but)
+    return bool((yield query.limit(1)))
+
+
+def inbound_domain_is_taken(domain: str, but: ServerId | None) -> Work[bool]:
+    """Whether a server of any account has this domain; others that ask wait until this unit ends."""
+    yield Sql("SELECT value FROM instance WHERE name = 'id'", lock=" FOR UPDATE")
+    rows = yield Sql(
+        "SELECT server_id FROM servers WHERE inbound_domain = :domain AND deleted_at IS NULL",
+        {"domain": domain},
+    )
+    return any(row[0] != but for row in rows)
+
+
 def change(server: Server, at_us: int) -> Work[None]:
-    """Store what of a server can change: name, default sender, sandbox, options."""
+    """Store what of a server can change."""
     yield (
         update(servers)
         .where(servers.c.account_id == server.account_id, servers.c.server_id == server.server_id)
@@ -83,6 +114,8 @@ def change(server: Server, at_us: int) -> Work[None]:
             name=server.name,
             default_sender=server.default_sender,
             sandbox=int(server.sandbox),
+            smtp_enabled=int(server.smtp_enabled),
+            inbound_domain=server.inbound_domain,
             options=json.dumps(dict(server.options)),
             updated_at=at_us,
         )
@@ -169,24 +202,6 @@ def account_of(server_id: ServerId) -> Work[AccountId | None]:
     return AccountId(rows[0][0]) if rows else None
 
 
-def list_streams(account_id: AccountId, server_id: ServerId) -> Work[list[Stream]]:
-    """All streams of the server, archived ones included, by name."""
-    rows = yield (
-        select(streams)
-        .where(streams.c.account_id == account_id, streams.c.server_id == server_id)
-        .order_by(streams.c.stream)
-    )
-    return [_stream(row) for row in rows]
-
-
-def get_stream(account_id: AccountId, server_id: ServerId, stream: str) -> Work[Stream | None]:
-    """The stream, archived or not, or None."""
-    rows = yield select(streams).where(
-        streams.c.account_id == account_id, streams.c.server_id == server_id, streams.c.stream == stream
-    )
-    return _stream(rows[0]) if rows else None
-
-
 def _server(row: Any) -> Server:  # Any: a driver's row carries no types
     return Server(
         account_id=AccountId(row.account_id),
@@ -197,17 +212,8 @@ def _server(row: Any) -> Server:  # Any: a driver's row carries no types
         had_connection=bool(row.had_connection),
         created_at_us=row.created_at,
         updated_at_us=row.updated_at,
+        smtp_enabled=bool(row.smtp_enabled),
+        inbound_hash=row.inbound_hash,
+        inbound_domain=row.inbound_domain,
         options=json.loads(row.options),
-    )
-
-
-def _stream(row: Any) -> Stream:
-    return Stream(
-        account_id=AccountId(row.account_id),
-        server_id=ServerId(row.server_id),
-        stream=row.stream,
-        name=row.name,
-        type=StreamType(row.type),
-        created_at_us=row.created_at,
-        archived_at_us=row.archived_at,
     )

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -103,6 +104,8 @@ accounts = Table(
     _id("account_id"),
     _text("name"),
     _int("had_connection", 0),  # 1 for ever once a shared connection was made
+    _maybe_int("max_servers"),  # its plan's; null: as many as it likes
+    _int("may_delete_servers", 1),  # whether its keys may
     _int("created_at"),
     _maybe_int("deleted_at"),
     sqlite_autoincrement=True,
@@ -117,6 +120,9 @@ servers = Table(
     _maybe_text("default_sender"),  # a mailbox: `Name <address>` or `address`
     _int("sandbox", 0),
     _int("had_connection", 0),
+    _int("smtp_enabled", 1),  # whether its keys may submit by SMTP
+    _text("inbound_hash", ""),  # local part of the address its inbound mail comes to
+    _text("inbound_domain", ""),  # any local part at it is the server's; "" for none, `*.` for all below
     _text("options", "{}"),  # a dialect's fields we keep and show
     _int("created_at"),
     _int("updated_at"),
@@ -124,6 +130,25 @@ servers = Table(
     sqlite_autoincrement=True,
 )
 Index(None, servers.c.account_id, servers.c.server_id)
+_HAS_DOMAIN = and_(servers.c.inbound_domain != "", servers.c.deleted_at.is_(None))
+Index(
+    "uq_servers_inbound_domain",
+    servers.c.inbound_domain,
+    unique=True,
+    sqlite_where=_HAS_DOMAIN,
+    postgresql_where=_HAS_DOMAIN,
+)
+
+# What of a server's fields is secret: the keys its owner is shown again, and passwords in its hooks' URLs.
+server_secrets = Table(
+    "server_secrets",
+    metadata,
+    _int("account_id"),
+    _int("server_id", key=True),
+    _text("field", key=True),  # token 12 (the number of the key), or the name of the hook
+    _bytes("uid"),
+    _bytes("sealed"),
+)
 
 streams = Table(
     "streams",
@@ -133,7 +158,10 @@ streams = Table(
     _text("stream", key=True),
     _text("name"),
     _text("type"),  # transactional, broadcast, inbound
+    _maybe_text("description"),
+    _text("unsubscribe", "none"),  # who offers to unsubscribe: none, ours, custom
     _int("created_at"),
+    _maybe_int("updated_at"),
     _maybe_int("archived_at"),
 )
 

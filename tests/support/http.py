@@ -23,7 +23,10 @@ def application(
 ) -> ASGIApp:
     """Every dialect at its paths, as `serve` mounts them. rate_per_minute: as the setting; 0: no limit."""
     settings = ApiSettings(
-        "http://post.example", rate_per_minute=rate_per_minute, most_body_bytes=most_body_bytes
+        "http://post.example",
+        rate_per_minute=rate_per_minute,
+        most_body_bytes=most_body_bytes,
+        inbound_domain="inbound.post.example",
     )
     return http_app(api_mounts(ctx, settings), lambda: missing, most_body_bytes=most_body_bytes)
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from postroom.actions import accounts, connections, identities, keys, servers
+from postroom.actions import accounts, connections, identities, keys, servers, streams
 from postroom.actions.connection_draft import ConnectionDraft
 from postroom.actions.context import Context
 from postroom.actions.servers import ServerChanges
@@ -45,8 +45,8 @@ async def test_accounts(ctx: Context) -> None:
 
 async def test_a_server_is_born_with_three_streams(ctx: Context, owner: Owner) -> None:
     assert owner.server_id is not None
-    streams = await servers.list_streams(ctx, owner, owner.server_id)
-    assert [(one.stream, one.type) for one in streams] == [
+    born = await streams.list_streams(ctx, owner, owner.server_id)
+    assert [(one.stream, one.type) for one in born] == [
         ("broadcast", StreamType.BROADCAST),
         ("inbound", StreamType.INBOUND),
         ("outbound", StreamType.TRANSACTIONAL),
@@ -126,7 +126,7 @@ async def test_who_sees_which_server(ctx: Context, owner: Owner, stranger: Owner
         assert number is not None
         for call in (
             servers.get_server(ctx, caller, number),
-            servers.list_streams(ctx, caller, number),
+            streams.list_streams(ctx, caller, number),
             servers.update_server(ctx, ACTOR, caller, number, ServerChanges(name="x")),
             servers.delete_server(ctx, ACTOR, caller, number),
         ):

@@ -22,6 +22,8 @@ def upgrade() -> None:
         sa.Column("account_id", _INT, autoincrement=True, nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("had_connection", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("max_servers", _INT, nullable=True),
+        sa.Column("may_delete_servers", _INT, server_default="1", autoincrement=False, nullable=False),
         sa.Column("created_at", _INT, autoincrement=False, nullable=False),
         sa.Column("deleted_at", _INT, nullable=True),
         sa.PrimaryKeyConstraint("account_id", name=op.f("pk_accounts")),
@@ -411,6 +413,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("connection_id", "sender", name=op.f("pk_refused_senders")),
     )
     op.create_table(
+        "server_secrets",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("server_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("uid", sa.LargeBinary(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("server_id", "field", name=op.f("pk_server_secrets")),
+    )
+    op.create_table(
         "servers",
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
         sa.Column("server_id", _INT, autoincrement=True, nullable=False),
@@ -418,6 +429,9 @@ def upgrade() -> None:
         sa.Column("default_sender", sa.Text(), nullable=True),
         sa.Column("sandbox", _INT, server_default="0", autoincrement=False, nullable=False),
         sa.Column("had_connection", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("smtp_enabled", _INT, server_default="1", autoincrement=False, nullable=False),
+        sa.Column("inbound_hash", sa.Text(), server_default="", nullable=False),
+        sa.Column("inbound_domain", sa.Text(), server_default="", nullable=False),
         sa.Column("options", sa.Text(), server_default="{}", nullable=False),
         sa.Column("created_at", _INT, autoincrement=False, nullable=False),
         sa.Column("updated_at", _INT, autoincrement=False, nullable=False),
@@ -428,6 +442,14 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_servers_account_id_server_id"), "servers", ["account_id", "server_id"], unique=False
     )
+    op.create_index(
+        "uq_servers_inbound_domain",
+        "servers",
+        ["inbound_domain"],
+        unique=True,
+        sqlite_where=sa.text("inbound_domain != '' AND deleted_at IS NULL"),
+        postgresql_where=sa.text("inbound_domain != '' AND deleted_at IS NULL"),
+    )
     op.create_table(
         "streams",
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
@@ -435,7 +457,10 @@ def upgrade() -> None:
         sa.Column("stream", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=True),
+        sa.Column("unsubscribe", sa.Text(), server_default="none", nullable=False),
         sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("updated_at", _INT, nullable=True),
         sa.Column("archived_at", _INT, nullable=True),
         sa.PrimaryKeyConstraint("account_id", "server_id", "stream", name=op.f("pk_streams")),
     )
