@@ -129,8 +129,13 @@ async def explain(ctx: Context, dispatcher: Dispatcher | None, owner: Owner, tex
     """
     seen = await show_message(ctx, owner, text)
     message = seen.message
-    acts = await ctx.store.read(lambda: queue.by_hand(message.account_id, message.message_id))
-    told = [await ctx.store.read(partial(_delivery, one, acts, dispatcher)) for one in seen.deliveries]
+    acts = await ctx.store.read(
+        lambda: queue.by_hand(message.account_id, message.message_id, message.content_id)
+    )
+    told = [
+        await ctx.store.read(partial(_delivery, one, message.content_id, acts, dispatcher))
+        for one in seen.deliveries
+    ]
     return _explanation(seen, tuple(told))
 
 
@@ -153,10 +158,10 @@ def _explanation(seen: Seen, deliveries: tuple[DeliveryTold, ...]) -> Explanatio
 
 
 def _delivery(
-    delivery: StoredDelivery, acts: Sequence[ByHand], dispatcher: Dispatcher | None
+    delivery: StoredDelivery, content_id: int, acts: Sequence[ByHand], dispatcher: Dispatcher | None
 ) -> Work[DeliveryTold]:
     attempts: list[AttemptTold] = []
-    for attempt in (yield from messages.attempts(delivery.account_id, delivery.delivery_id)):
+    for attempt in (yield from messages.attempts(delivery.account_id, delivery.delivery_id, content_id)):
         told = yield from _attempt(delivery, attempt)
         attempts.append(told)
     waiting = _Waiting(None)

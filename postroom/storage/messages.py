@@ -14,6 +14,7 @@ from postroom.core.message import DeliveryState, Purpose
 from postroom.ids import AccountId, ConnectionId, DeliveryId, KeyId, LaneId, MessageId, ServerId
 from postroom.mail.content import Content
 from postroom.storage import hot
+from postroom.storage.days import since
 from postroom.storage.interface import Sql, Work, now
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -352,12 +353,13 @@ class StoredAttempt:
     remote_id: str
 
 
-def attempts(account_id: AccountId, delivery_id: DeliveryId) -> Work[list[StoredAttempt]]:
-    """All tries of a delivery, oldest first."""
+def attempts(account_id: AccountId, delivery_id: DeliveryId, content_id: int) -> Work[list[StoredAttempt]]:
+    """All tries of a delivery, oldest first. content_id: that of its message, which tells its day."""
     rows = yield Sql(
         "SELECT attempt_id, connection_id, decision_id, granted_at, ended_at, result, fault, phase, code,"
         " enhanced, reply, remote_id FROM attempts"
-        " WHERE account_id = :account_id AND delivery_id = :delivery_id ORDER BY attempt_id",
-        {"account_id": account_id, "delivery_id": delivery_id},
+        " WHERE account_id = :account_id AND delivery_id = :delivery_id AND attempt_id >= :since"
+        " ORDER BY attempt_id",
+        {"account_id": account_id, "delivery_id": delivery_id, "since": since(content_id)},
     )
     return [StoredAttempt(*row) for row in rows]

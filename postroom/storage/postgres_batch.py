@@ -27,6 +27,9 @@ _UPDATE = re.compile(
     r"UPDATE (\w+)\s+SET\s+((?:(?!\bWHERE\b|\bFROM\b).)*)\s+WHERE\s+((?:(?!\bRETURNING\b).)*)", re.DOTALL
 )
 _DELETE = re.compile(r"DELETE FROM (\w+)\s+WHERE\s+((?:(?!\bRETURNING\b).)*)", re.DOTALL)
+# Of tables partitioned by these. What is compared in a join prunes no partition before each of them is
+# locked; the array as a whole does.
+_PARTITION_KEY = re.compile(r"((?:\b\w+\.)?\b(?:attempt_id|content_id|event_id)) = :(\w+)")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ def batch(text: str, lock: str, types: Mapping[str, str]) -> Batch | None:
     source = f"unnest({arrays}) WITH ORDINALITY AS q({columns}, run)"
     column_of = {name: f"q.p{number}" for number, name in enumerate(names, 1)}
 
+    number_of = {name: number for number, name in enumerate(names, 1)}
+
+    def bounded(where: str) -> str:
+        return _PARTITION_KEY.sub(lambda one: f"{one[0]} AND {one[1]} = ANY(${number_of[one[2]]})", where)
+
     def filled(part: str) -> str:
         return PARAMETER.sub(lambda one: column_of[one[1]] if one[1] else one[0], part)
 
@@ -78,12 +86,15 @@ def batch(text: str, lock: str, types: Mapping[str, str]) -> Batch | None:
         made = f"INSERT INTO {table} ({into}) SELECT {filled(values)} FROM {source} ORDER BY q.run"
         return Batch(made + (returning or ""), names, False)
     if kind == "select":
-        made = f"SELECT q.run, s.* FROM {source} CROSS JOIN LATERAL ({filled(text)}{lock}) s ORDER BY q.run"
+        look = filled(bounded(text)) + lock
+        made = f"SELECT q.run, s.* FROM {source} CROSS JOIN LATERAL ({look}) s ORDER BY q.run"
         return Batch(made, names, True)
     if found := _UPDATE.fullmatch(text):
         table, values, where = found.groups()
-        return Batch(f"UPDATE {table} SET {filled(values)} FROM {source} WHERE {filled(where)}", names, False)
+        return Batch(
+            f"UPDATE {table} SET {filled(values)} FROM {source} WHERE {filled(bounded(where))}", names, False
+        )
     if found := _DELETE.fullmatch(text):
         table, where = found.groups()
-        return Batch(f"DELETE FROM {table} USING {source} WHERE {filled(where)}", names, False)
+        return Batch(f"DELETE FROM {table} USING {source} WHERE {filled(bounded(where))}", names, False)
     return None

@@ -12,6 +12,7 @@ from postroom.core.event import EventKind
 from postroom.core.message import DeliveryState, withdrawn_state
 from postroom.ids import AccountId, DeliveryId, LaneId, MessageId, ServerId
 from postroom.storage import hot
+from postroom.storage.days import since
 from postroom.storage.interface import Rows, Sql, Work, now
 from postroom.storage.messages import StoredMessage
 
@@ -219,13 +220,13 @@ class ByHand:
     by: str
 
 
-def by_hand(account_id: AccountId, message_id: MessageId) -> Work[list[ByHand]]:
-    """What people did to a message's deliveries, oldest first."""
+def by_hand(account_id: AccountId, message_id: MessageId, content_id: int) -> Work[list[ByHand]]:
+    """What people did to a message's deliveries, oldest first. content_id: the message's, for its day."""
     rows = yield Sql(
         "SELECT delivery_id, kind, at, data FROM events"
-        " WHERE account_id = :account_id AND message_id = :message_id AND data LIKE '{\"by\":%'"
-        " ORDER BY event_id",
-        {"account_id": account_id, "message_id": message_id},
+        " WHERE account_id = :account_id AND message_id = :message_id AND event_id >= :since"
+        " AND data LIKE '{\"by\":%' ORDER BY event_id",
+        {"account_id": account_id, "message_id": message_id, "since": since(content_id)},
     )
     return [ByHand(row[0], EventKind(row[1]), row[2], str(json.loads(row[3])["by"])) for row in rows]
 

@@ -60,6 +60,31 @@ def _bytes(name: str) -> Column[bytes]:
     return Column(name, LargeBinary, nullable=False)
 
 
+# Storage parameters on PostgreSQL (docs/decisions/0026-partitions-by-day.md). Rows that come and go all the
+# time: the share of a table that may be dead says nothing where a million rows pass and ten stay.
+_PASSING: dict[str, object] = {
+    "autovacuum_vacuum_scale_factor": 0,
+    "autovacuum_vacuum_threshold": 1000,
+    "autovacuum_vacuum_insert_scale_factor": 0,
+    "autovacuum_vacuum_insert_threshold": 100_000,
+    "autovacuum_analyze_scale_factor": 0,
+    "autovacuum_analyze_threshold": 10_000,
+    "autovacuum_vacuum_cost_delay": 0,
+}
+# The same few rows changed over and over: half of a page stays free for their next versions.
+_COUNTERS = {**_PASSING, "fillfactor": 50}
+# Each row is changed twice or more soon after it was made, and no index knows the columns that change.
+_SETTLED: dict[str, object] = {
+    "fillfactor": 80,
+    "autovacuum_vacuum_scale_factor": 0.02,
+    "autovacuum_vacuum_threshold": 10_000,
+    "autovacuum_vacuum_insert_scale_factor": 0.02,
+    "autovacuum_analyze_scale_factor": 0.02,
+    "autovacuum_analyze_threshold": 10_000,
+    "autovacuum_vacuum_cost_delay": 0,
+}
+
+
 # --- the instance and its workers --------------------------------------------------------------------
 
 instance = Table("instance", metadata, _text("name", key=True), _text("value"))
@@ -83,10 +108,11 @@ workers = Table(
     _maybe_int("expires_at"),  # the lease; null on SQLite, where the lock file is the lease
     _maybe_text("journal"),  # name of its outcome journal
     _maybe_int("ended_at"),  # ended by itself with nothing claimed
+    postgresql_with=_COUNTERS,
 )
 
 # Raised in the unit that changes what some process may remember, so that each sees that it must look anew.
-generations = Table("generations", metadata, _text("name", key=True), _int("n"))
+generations = Table("generations", metadata, _text("name", key=True), _int("n"), postgresql_with=_COUNTERS)
 
 # The wall clock was set forward, so that an age can be told from a jump.
 clock_steps = Table(
@@ -292,7 +318,14 @@ pauses = Table(
     _text("reason"),  # what the person said, or `restored`
 )
 
-cap = Table("cap", metadata, _int("account_id"), _int("connection_id", key=True), _int("held", 0))
+cap = Table(
+    "cap",
+    metadata,
+    _int("account_id"),
+    _int("connection_id", key=True),
+    _int("held", 0),
+    postgresql_with=_COUNTERS,
+)
 
 cap_release = Table(
     "cap_release",
@@ -301,6 +334,7 @@ cap_release = Table(
     _int("connection_id", key=True),
     _int("due", key=True),  # when this room comes back, a multiple of 10 seconds
     _int("n"),
+    postgresql_with=_PASSING,
 )
 
 cap_day = Table(
@@ -311,6 +345,7 @@ cap_day = Table(
     _int("day", key=True),  # days since 1970, UTC
     _int("used", 0),
     _int("held", 0),
+    postgresql_with=_COUNTERS,
 )
 
 # What a vendor itself allows the account behind a connection.
@@ -324,6 +359,7 @@ vendor_quotas = Table(
     _int("used"),  # of it, by the vendor's count
     _int("granted", 0),  # by us since
     _maybe_int("per_1000_s"),  # the vendor's rate: sends in a thousand seconds
+    postgresql_with=_COUNTERS,
 )
 
 cap_hour = Table(
@@ -333,6 +369,7 @@ cap_hour = Table(
     _int("connection_id", key=True),
     _int("hour", key=True),  # hours since 1970; what transactional mail used, for the room kept back for it
     _int("transactional", 0),
+    postgresql_with=_COUNTERS,
 )
 
 # --- messages ------------------------------------------------------------------------------------------
@@ -345,6 +382,7 @@ contents = Table(
     _int("created_at"),
     _bytes("body"),
     sqlite_autoincrement=True,
+    postgresql_partition_by="RANGE (content_id)",
 )
 
 messages = Table(
@@ -419,6 +457,7 @@ deliveries = Table(
     _maybe_int("settled_at"),
     _text("reason", ""),  # the last reply or why it waits
     sqlite_autoincrement=True,
+    postgresql_with=_SETTLED,
 )
 Index(None, deliveries.c.account_id, deliveries.c.message_id)
 
@@ -429,6 +468,7 @@ ready = Table(
     _int("due", key=True),
     _int("delivery_id", key=True),
     sqlite_with_rowid=False,
+    postgresql_with=_PASSING,
 )
 
 unknowns = Table(
@@ -438,6 +478,7 @@ unknowns = Table(
     _int("delivery_id", key=True),
     _int("account_id"),
     sqlite_with_rowid=False,
+    postgresql_with=_PASSING,
 )
 
 attempts = Table(
@@ -461,6 +502,7 @@ attempts = Table(
     _text("reply", ""),
     _text("remote_id", ""),
     sqlite_autoincrement=True,
+    postgresql_partition_by="RANGE (attempt_id)",
 )
 Index(None, attempts.c.account_id, attempts.c.delivery_id)
 # What a dead worker left: only rows without a result stand in it, so it stays as small as what is open.
@@ -498,6 +540,7 @@ events = Table(
     _int("at"),
     _text("data", "{}"),
     sqlite_autoincrement=True,
+    postgresql_partition_by="RANGE (event_id)",
 )
 Index(None, events.c.account_id, events.c.message_id, events.c.event_id)
 

@@ -24,6 +24,7 @@ from postroom.storage.tables import metadata
 
 FIRST = Path(__file__).parent / "versions" / "r0001_first.py"
 _BEGINS = '"""Make every table."""\n'
+_ENDS = "    first_postgres.apply()\n"
 _SPELT_OUT = "sa.BigInteger().with_variant(sa.Integer(), 'sqlite')"
 
 
@@ -51,7 +52,7 @@ def difference(*, from_nothing: bool = False) -> str:
 def rewrite_first(path: Path = FIRST) -> None:
     """Replace the body of revision 0001 with what the tables say now."""
     head = path.read_text("utf-8").partition(_BEGINS)[0]
-    path.write_text(head + _BEGINS + difference(from_nothing=True), "utf-8")
+    path.write_text(head + _BEGINS + difference(from_nothing=True) + _ENDS, "utf-8")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncpg
 
 from postroom.errors import Unavailable
+from postroom.storage import days
 from postroom.storage.interface import Sql
 from postroom.storage.migrations import FOREIGN, HEAD
 from postroom.storage.postgres_link import Link, engine_for
@@ -33,6 +34,7 @@ async def upgrade(url: str, *, pooler: bool = False, unsafe: bool = False) -> bo
         found = await _revision(link)
         if found != HEAD:
             await _apply(link)
+        await _make_days(link)
         return found is None
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise Unavailable(f"the database cannot be brought to schema {HEAD}: {_said(error)}") from error
@@ -52,6 +54,17 @@ async def _apply(link: Link) -> None:
         found = await _revision(link)  # again: another process may have been quicker
         if found != HEAD:
             await link.core.run_sync(lambda connection: apply_missing(connection, found))
+        await link.commit()
+    except BaseException:
+        await link.rollback()
+        raise
+
+
+async def _make_days(link: Link) -> None:
+    """Today's partitions and those of a week ahead."""
+    await link.begin(write=True)
+    try:
+        await link.run(days.make(), write=True)
         await link.commit()
     except BaseException:
         await link.rollback()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from postroom.storage.migrations import first_postgres
+
 revision = "0001"
 down_revision = None
 
@@ -49,6 +51,7 @@ def upgrade() -> None:
         sa.Column("reply", sa.Text(), server_default="", nullable=False),
         sa.Column("remote_id", sa.Text(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("attempt_id", name=op.f("pk_attempts")),
+        postgresql_partition_by="RANGE (attempt_id)",
         sqlite_autoincrement=True,
     )
     op.create_index(
@@ -83,6 +86,16 @@ def upgrade() -> None:
         sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
         sa.Column("held", _INT, server_default="0", autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("connection_id", name=op.f("pk_cap")),
+        postgresql_with={
+            "autovacuum_vacuum_scale_factor": 0,
+            "autovacuum_vacuum_threshold": 1000,
+            "autovacuum_vacuum_insert_scale_factor": 0,
+            "autovacuum_vacuum_insert_threshold": 100000,
+            "autovacuum_analyze_scale_factor": 0,
+            "autovacuum_analyze_threshold": 10000,
+            "autovacuum_vacuum_cost_delay": 0,
+            "fillfactor": 50,
+        },
     )
     op.create_table(
         "cap_day",
@@ -92,6 +105,16 @@ def upgrade() -> None:
         sa.Column("used", _INT, server_default="0", autoincrement=False, nullable=False),
         sa.Column("held", _INT, server_default="0", autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("connection_id", "day", name=op.f("pk_cap_day")),
+        postgresql_with={
+            "autovacuum_vacuum_scale_factor": 0,
+            "autovacuum_vacuum_threshold": 1000,
+            "autovacuum_vacuum_insert_scale_factor": 0,
+            "autovacuum_vacuum_insert_threshold": 100000,
+            "autovacuum_analyze_scale_factor": 0,
+            "autovacuum_analyze_threshold": 10000,
+            "autovacuum_vacuum_cost_delay": 0,
+            "fillfactor": 50,
+        },
     )
     op.create_table(
         "cap_hour",
@@ -100,6 +123,16 @@ def upgrade() -> None:
         sa.Column("hour", _INT, autoincrement=False, nullable=False),
         sa.Column("transactional", _INT, server_default="0", autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("connection_id", "hour", name=op.f("pk_cap_hour")),
+        postgresql_with={
+            "autovacuum_vacuum_scale_factor": 0,
+            "autovacuum_vacuum_threshold": 1000,
+            "autovacuum_vacuum_insert_scale_factor": 0,
+            "autovacuum_vacuum_insert_threshold": 100000,
+            "autovacuum_analyze_scale_factor": 0,
+            "autovacuum_analyze_threshold": 10000,
+            "autovacuum_vacuum_cost_delay": 0,
+            "fillfactor": 50,
+        },
     )
     op.create_table(
         "cap_release",
@@ -108,6 +141,15 @@ def upgrade() -> None:
         sa.Column("due", _INT, autoincrement=False, nullable=False),
         sa.Column("n", _INT, autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("connection_id", "due", name=op.f("pk_cap_release")),
+        postgresql_with={
+            "autovacuum_vacuum_scale_factor": 0,
+            "autovacuum_vacuum_threshold": 1000,
+            "autovacuum_vacuum_insert_scale_factor": 0,
+            "autovacuum_vacuum_insert_threshold": 100000,
+            "autovacuum_analyze_scale_factor": 0,
+            "autovacuum_analyze_threshold": 10000,
+            "autovacuum_vacuum_cost_delay": 0,
+        },
     )
     op.create_table(
         "clock_steps",
@@ -169,6 +211,7 @@ def upgrade() -> None:
         sa.Column("created_at", _INT, autoincrement=False, nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("content_id", name=op.f("pk_contents")),
+        postgresql_partition_by="RANGE (content_id)",
         sqlite_autoincrement=True,
     )
     op.create_table(
@@ -210,6 +253,15 @@ def upgrade() -> None:
         sa.Column("settled_at", _INT, nullable=True),
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("delivery_id", name=op.f("pk_deliveries")),
+        postgresql_with={
+            "fillfactor": 80,
+            "autovacuum_vacuum_scale_factor": 0.02,
+            "autovacuum_vacuum_threshold": 10000,
+            "autovacuum_vacuum_insert_scale_factor": 0.02,
+            "autovacuum_analyze_scale_factor": 0.02,
+            "autovacuum_analyze_threshold": 10000,
+            "autovacuum_vacuum_cost_delay": 0,
+        },
         sqlite_autoincrement=True,
     )
     op.create_index(
@@ -227,6 +279,7 @@ def upgrade() -> None:
         sa.Column("at", _INT, autoincrement=False, nullable=False),
         sa.Column("data", sa.Text(), server_default="{}", nullable=False),
         sa.PrimaryKeyConstraint("event_id", name=op.f("pk_events")),
+        postgresql_partition_by="RANGE (event_id)",
         sqlite_autoincrement=True,
     )
     op.create_index(
@@ -240,6 +293,16 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("n", _INT, autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_generations")),
+        postgresql_with={
+            "autovacuum_vacuum_scale_factor": 0,
+            "autovacuum_vacuum_threshold": 1000,
+            "autovacuum_vacuum_insert_scale_factor": 0,
+            "autovacuum_vacuum_insert_threshold": 100000,
+            "autovacuum_analyze_scale_factor": 0,
+            "autovacuum_analyze_threshold": 10000,
+            "autovacuum_vacuum_cost_delay": 0,
+            "fillfactor": 50,
+        },
     )
     op.create_table(
         "idempotency",
@@ -401,6 +464,15 @@ def upgrade() -> None:
         sa.Column("due", _INT, autoincrement=False, nullable=False),
         sa.Column("delivery_id", _INT, autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("lane_id", "due", "delivery_id", name=op.f("pk_ready")),
+        postgresql_with={
+            "autovacuum_vacuum_scale_factor": 0,
+            "autovacuum_vacuum_threshold": 1000,
+            "autovacuum_vacuum_insert_scale_factor": 0,
+            "autovacuum_vacuum_insert_threshold": 100000,
+            "autovacuum_analyze_scale_factor": 0,
+            "autovacuum_analyze_threshold": 10000,
+            "autovacuum_vacuum_cost_delay": 0,
+        },
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -490,6 +562,15 @@ def upgrade() -> None:
         sa.Column("delivery_id", _INT, autoincrement=False, nullable=False),
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("due", "delivery_id", name=op.f("pk_unknowns")),
+        postgresql_with={
+            "autovacuum_vacuum_scale_factor": 0,
+            "autovacuum_vacuum_threshold": 1000,
+            "autovacuum_vacuum_insert_scale_factor": 0,
+            "autovacuum_vacuum_insert_threshold": 100000,
+            "autovacuum_analyze_scale_factor": 0,
+            "autovacuum_analyze_threshold": 10000,
+            "autovacuum_vacuum_cost_delay": 0,
+        },
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -502,6 +583,16 @@ def upgrade() -> None:
         sa.Column("granted", _INT, server_default="0", autoincrement=False, nullable=False),
         sa.Column("per_1000_s", _INT, nullable=True),
         sa.PrimaryKeyConstraint("connection_id", name=op.f("pk_vendor_quotas")),
+        postgresql_with={
+            "autovacuum_vacuum_scale_factor": 0,
+            "autovacuum_vacuum_threshold": 1000,
+            "autovacuum_vacuum_insert_scale_factor": 0,
+            "autovacuum_vacuum_insert_threshold": 100000,
+            "autovacuum_analyze_scale_factor": 0,
+            "autovacuum_analyze_threshold": 10000,
+            "autovacuum_vacuum_cost_delay": 0,
+            "fillfactor": 50,
+        },
     )
     op.create_table(
         "workers",
@@ -511,4 +602,15 @@ def upgrade() -> None:
         sa.Column("journal", sa.Text(), nullable=True),
         sa.Column("ended_at", _INT, nullable=True),
         sa.PrimaryKeyConstraint("worker_id", name=op.f("pk_workers")),
+        postgresql_with={
+            "autovacuum_vacuum_scale_factor": 0,
+            "autovacuum_vacuum_threshold": 1000,
+            "autovacuum_vacuum_insert_scale_factor": 0,
+            "autovacuum_vacuum_insert_threshold": 100000,
+            "autovacuum_analyze_scale_factor": 0,
+            "autovacuum_analyze_threshold": 10000,
+            "autovacuum_vacuum_cost_delay": 0,
+            "fillfactor": 50,
+        },
     )
+    first_postgres.apply()

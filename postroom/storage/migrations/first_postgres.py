@@ -1,0 +1,42 @@
+"""What revision 0001 does on PostgreSQL beside the tables: ids that carry their day. Frozen with it.
+
+The upper bits of an id of `contents`, `attempts` and `events` are the day it was made, by the server's clock,
+the lower 36 count up; the three are partitioned by that id, so a look-up by id touches one partition and a
+day goes as one (`storage.days` makes the partitions).
+
+The day is kept between the newest partition there is and eight days before it, which is where partitions
+always are: a clock that jumps, or partitions that nobody made for a week, cost order and never a message.
+The sequence `postroom_days` holds that newest day: no other look is as cheap.
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+_COUNTED = {"contents": "content_id", "attempts": "attempt_id", "events": "event_id"}
+
+STATEMENTS = (
+    "CREATE SEQUENCE postroom_days",
+    "CREATE FUNCTION postroom_id(counter regclass) RETURNS bigint LANGUAGE sql VOLATILE RETURN ("
+    "(greatest(least(floor(extract(epoch FROM clock_timestamp()) / 86400)::bigint,"
+    " pg_sequence_last_value('postroom_days'::regclass)),"
+    " pg_sequence_last_value('postroom_days'::regclass) - 8) << 36)"
+    " | (nextval(counter) & 68719476735))",
+    *(
+        statement
+        for table, key in _COUNTED.items()
+        for statement in (
+            f"ALTER SEQUENCE {table}_{key}_seq MAXVALUE 68719476735 CYCLE",
+            f"ALTER TABLE {table} ALTER COLUMN {key} SET DEFAULT postroom_id('{table}_{key}_seq'::regclass)",
+        )
+    ),
+    # What is packed already is not packed again.
+    "ALTER TABLE contents ALTER COLUMN body SET STORAGE EXTERNAL",
+)
+
+
+def apply() -> None:
+    """After the tables were made; nothing on SQLite."""
+    if op.get_context().dialect.name == "postgresql":
+        for statement in STATEMENTS:
+            op.execute(statement)

@@ -1,0 +1,222 @@
+"""Partitions by day on PostgreSQL: made ahead, found by id, and never missing when mail comes in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from postroom.core.message import Purpose
+from postroom.ids import MessageId
+from postroom.storage import contents, days, hot, messages, queue
+from postroom.storage.days import AHEAD, BITS, PARTITIONED, first_of
+from postroom.storage.interface import Rows, Sql, Work
+from postroom.storage.migrations.postgres import upgrade
+from postroom.storage.postgres import PostgresStore
+from postroom.storage.postgres_batch import batch
+from tests.support import seed_rows
+from tests.support.postgres import shared_databases
+
+
+@pytest.fixture
+async def url() -> AsyncIterator[str]:
+    with shared_databases().fresh() as made:
+        await upgrade(made, unsafe=True)
+        yield made
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[PostgresStore]:
+    made = PostgresStore(url)
+    await made.write(seed_rows.tenants)
+    yield made
+    await made.close()
+
+
+def sql(text: str, **params: object) -> Work[Rows]:
+    return (yield Sql(text, params))
+
+
+async def today_of(store: PostgresStore) -> int:
+    rows = await store.read(
+        lambda: sql("SELECT floor(extract(epoch FROM clock_timestamp()) / 86400)::bigint")
+    )
+    found: int = rows[0][0]
+    return found
+
+
+async def put(store: PostgresStore, name: str = "m") -> tuple[int, int]:
+    """A message stored as accept stores it: its number and its content's."""
+    message_id, _ = await store.write(
+        lambda: seed_rows.message(Purpose.TRANSACTIONAL, ["a@example.net"], name)
+    )
+    rows = await store.read(
+        lambda: sql("SELECT content_id FROM messages WHERE message_id = :id", id=message_id)
+    )
+    return message_id, rows[0][0]
+
+
+async def test_a_new_database_has_the_days_of_a_week_ahead(store: PostgresStore) -> None:
+    today = await today_of(store)
+    for table in PARTITIONED:
+        found = await store.read(lambda table=table: days.partitions(table))  # type: ignore[misc]
+        assert found[0].name == f"{table}_before"
+        assert found[0].first is None
+        assert [one.day for one in found[1:]] == list(range(today - 1, today + AHEAD + 1))
+
+
+async def test_ids_carry_the_day_and_count_up(store: PostgresStore) -> None:
+    today = await today_of(store)
+    ids = [(await put(store, f"m{number}"))[1] for number in range(3)]
+
+    assert ids == [first_of(today) + number for number in (1, 2, 3)]
+    assert max(ids) < 1 << 53  # what JSON readers everywhere hold exactly
+
+
+async def test_making_again_makes_nothing_and_two_at_once_make_each_once(
+    store: PostgresStore, url: str
+) -> None:
+    assert await store.write(days.make) == []
+    last = (await store.read(lambda: days.partitions("events")))[-1]
+    await store.write(lambda: sql(f"DROP TABLE {last.name}"))
+
+    made = await asyncio.gather(*(store.write(days.make) for _ in range(4)))
+
+    assert [name for one in made for name in one] == [last.name]
+    await upgrade(url, unsafe=True)  # so does a start
+
+
+async def test_mail_comes_in_though_nobody_made_partitions_for_weeks(store: PostgresStore) -> None:
+    """As if today were weeks after the newest partition: ids stay in the newest."""
+    today = await today_of(store)
+    await store.write(lambda: _only(today - 40, today - 20))
+
+    _, content = await put(store)
+    assert content >> BITS == today - 20
+
+    await store.write(days.make)
+    _, content = await put(store, "later")
+    assert content >> BITS == today
+
+
+async def test_mail_comes_in_though_the_servers_clock_went_back_by_years(store: PostgresStore) -> None:
+    """As if the partitions had been made while the clock said a time in the far future."""
+    today = await today_of(store)
+    await store.write(lambda: _only(today + 4000, today + 4008))
+
+    _, content = await put(store)
+    assert content >> BITS == today + 4000
+
+    await store.write(days.make)  # the clock is right again, and what it says counts
+    _, content = await put(store, "later")
+    assert content >> BITS == today
+
+
+def _only(first: int, last: int) -> Work[None]:
+    """The partitions as they were made at another time."""
+    for table in PARTITIONED:
+        for one in (yield from days.partitions(table)):
+            yield Sql(f"DROP TABLE {one.name}")
+        for day in range(first, last + 1):
+            yield Sql(
+                f"CREATE TABLE {table}_{day} PARTITION OF {table}"
+                f" FOR VALUES FROM ({first_of(day)}) TO ({first_of(day + 1)})"
+            )
+    yield Sql("SELECT setval('postroom_days', :day)", {"day": last})
+
+
+async def test_rows_of_a_database_without_days_lie_before_the_first(store: PostgresStore) -> None:
+    await store.write(
+        lambda: sql("INSERT INTO contents (account_id, content_id, created_at, body) VALUES (1, 7, 0, '')")
+    )
+    rows = await store.read(lambda: sql("SELECT tableoid::regclass::text FROM contents"))
+    assert rows[0][0] == "contents_before"
+
+
+async def locked(store: PostgresStore, work: Work[object]) -> set[str]:
+    """The partitions a unit takes any lock on: what it touches, in planning or in running."""
+
+    def unit() -> Work[set[str]]:
+        yield from work
+        rows = yield Sql(
+            "SELECT DISTINCT c.relname FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+            " WHERE l.pid = pg_backend_pid() AND c.relispartition AND c.relkind = 'r'"
+        )
+        return {row[0] for row in rows}
+
+    return await store.write(unit)
+
+
+async def test_each_hot_look_touches_the_partition_of_its_id_alone(store: PostgresStore) -> None:
+    today = await today_of(store)
+    _, content_id = await put(store)
+    delivery = (await store.read(lambda: sql("SELECT delivery_id, lane_id FROM deliveries")))[0]
+    attempt = {
+        "account_id": 1, "delivery_id": delivery[0], "connection_id": 1, "worker_id": 1, "epoch": 1,
+        "decision_id": 1, "day": 0, "now": 0,
+    }  # fmt: skip
+    ids = [row[0] for row in await store.write(lambda: _many(hot.INSERT_ATTEMPT, [attempt] * 30))]
+    table = {name: next(p.name for p in await store.read(lambda name=name: days.partitions(name))  # type: ignore[misc]
+                        if p.day == today) for name in PARTITIONED}  # fmt: skip
+    ended = {
+        "account_id": 1, "now": 1, "result": "sent", "fault": "", "phase": "", "code": 250, "enhanced": "",
+        "reply": "", "remote_id": "",
+    }  # fmt: skip
+
+    looks: dict[str, tuple[Work[object], set[str]]] = {
+        "accept": (
+            seed_rows.message(Purpose.TRANSACTIONAL, ["b@example.net"], "n"),
+            {table["contents"], table["events"]},
+        ),
+        "content": (contents.bodies({content_id: seed_rows.ACCOUNT}), {table["contents"]}),
+        "open attempts": (
+            _many(hot.OPEN_ATTEMPT, [{"attempt_id": one} for one in ids]), {table["attempts"]}
+        ),
+        "end attempts": (
+            _many(hot.END_ATTEMPT, [{**ended, "attempt_id": one} for one in ids]), {table["attempts"]}
+        ),
+        "begin attempts": (_many(hot.INSERT_ATTEMPT, [attempt] * 2), {table["attempts"]}),
+    }  # fmt: skip
+    for name, (work, wanted) in looks.items():
+        assert await locked(store, work) == wanted, name
+
+
+async def test_it_stays_so_when_the_server_has_seen_the_statement_often(store: PostgresStore) -> None:
+    """At the sixth run PostgreSQL weighs, once, whether one plan for all values would do, which locks all."""
+    _, content_id = await put(store)
+
+    def often() -> Work[None]:
+        for _ in range(8):
+            yield from contents.bodies({content_id: seed_rows.ACCOUNT})
+            yield Sql(hot.OPEN_ATTEMPT, {"attempt_id": content_id})
+            yield Sql(hot.OPEN_ATTEMPT, [{"attempt_id": content_id + one} for one in range(20)])
+
+    await store.write(often)
+    assert len(await locked(store, often())) == 2  # on the same connection, which is the only free one
+
+
+def _many(text: str, params: list[dict[str, object]]) -> Work[Rows]:
+    return (yield Sql(text, params))
+
+
+async def test_what_a_person_asks_of_a_message_begins_at_its_day(store: PostgresStore) -> None:
+    today = await today_of(store)
+    message_id, content_id = await put(store)
+    delivery = (await store.read(lambda: sql("SELECT delivery_id FROM deliveries")))[0][0]
+    first = {f"{table}_before" for table in PARTITIONED}
+
+    seen = await locked(store, messages.attempts(seed_rows.ACCOUNT, delivery, content_id))
+    seen |= await locked(store, queue.by_hand(seed_rows.ACCOUNT, MessageId(message_id), content_id))
+    assert len(seen) == 2 * (AHEAD + 2)
+    assert not seen & first
+
+    assert days.since(7) < 0  # a content of SQLite's has no day, and everything is looked through
+    assert days.since(first_of(today) + 5) == first_of(today - 1)
+
+
+def test_only_what_is_compared_is_bounded_and_not_what_is_set() -> None:
+    made = batch(hot.CLAIM_DELIVERY, "", dict.fromkeys(
+        ("attempt_id", "worker_id", "epoch", "account_id", "delivery_id"), "int8"))  # fmt: skip
+    assert made is not None
+    assert "ANY" not in made.text
