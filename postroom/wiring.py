@@ -10,6 +10,7 @@ import asyncio
 import functools
 import ipaddress
 import re
+import secrets
 import socket
 import sqlite3
 import ssl
@@ -33,6 +34,7 @@ from postroom.control.lock import COMMAND, SERVE, FolderLock
 from postroom.core.connection import Connection
 from postroom.core.server import Owner
 from postroom.engine.dispatcher import Dispatcher
+from postroom.engine.everybody import Everybody
 from postroom.engine.explain import explain
 from postroom.engine.housekeeping import Housekeeping, HousekeepingSettings
 from postroom.engine.queue_view import Wanted, show_queue
@@ -59,6 +61,7 @@ if TYPE_CHECKING:  # the HTTP side takes a while to import, and a command withou
     from postroom.http.app import Mount
     from postroom.http.surface import ApiSettings
     from postroom.storage.postgres import PostgresStore
+    from postroom.storage.postgres_news import PostgresWire
 
 _HOST_NAME_S = 3.0
 _HELO_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
@@ -77,6 +80,8 @@ class PostRoom:
     desk: Desk
     dialer: Dialer
     links: MailLinks
+    everybody: Everybody | None = None  # where other processes use the database as well
+    wire: PostgresWire | None = None
     _lock: FolderLock | None = field(default=None, repr=False)
 
     @property
@@ -90,6 +95,9 @@ class PostRoom:
             if self.ctx.traces is not None:
                 await self.ctx.traces.close()
             await self.ctx.keys.close()
+            if self.everybody is not None and self.wire is not None:
+                await self.everybody.close()
+                await self.wire.close()
             await self.store.close()
         finally:
             if self._lock is not None:
@@ -127,7 +135,11 @@ async def open_post_room(
         try:
             found = await _prepare(settings, store, ring, fresh=fresh)
             traces = _traces(settings, found.instance) if role == SERVE else None
-            return _join(settings, clock, store, found, held, traces)
+            wire = _wire(settings)
+            room = _join(settings, clock, store, found, held, traces, wire)
+            if wire is not None and room.everybody is not None and role == SERVE:
+                await wire.listen(room.everybody.heard, room.everybody.missed)
+            return room
         except BaseException:
             await store.close()
             raise
@@ -239,6 +251,17 @@ async def _postgres(settings: Settings, clock: Clock) -> tuple[PostgresStore, bo
         raise
 
 
+def _wire(settings: Settings) -> PostgresWire | None:
+    """The way to the other processes; None where there is one process."""
+    if not settings.database:
+        return None
+    from postroom.storage.postgres_news import PostgresWire
+
+    direct = settings.database_direct_url.reveal()
+    pooler = settings.database_pooler and not direct
+    return PostgresWire(direct or settings.database.reveal(), secrets.token_hex(6), pooler=pooler)
+
+
 def _key_ring(path: Path, database: str, *, fresh: bool) -> KeyRing:
     """Raises KeyringError."""
     # The ring comes first, so a database without one has lost it: a new one would open nothing in it.
@@ -298,6 +321,7 @@ def _join(
     found: _Found,
     lock: FolderLock | None,
     traces: Traces | None,
+    wire: PostgresWire | None,
 ) -> PostRoom:
     dialer = Dialer(DialPrivate(settings.dial_private))
     roads = Roads(settings, dialer, found.host_name, found.ssl_context)
@@ -318,11 +342,14 @@ def _join(
         telling=Telling(clock, tally, traces),
         links=links,
     )
+    everybody = None
+    if wire is not None:
+        everybody = Everybody(dispatcher, wire, wire.process, store, clock)
     ctx = Context(
         store,
         clock,
         found.ring,
-        dispatcher,
+        everybody or dispatcher,
         roads,
         limits_of(settings),
         key_generation=Generation(store, clock, generations.KEYS) if settings.database else None,
@@ -348,7 +375,20 @@ def _join(
         [asdict(one) for one in settings.explain()],
         queue=queue,
     )
-    return PostRoom(settings, found.instance, found.fresh, ctx, store, dispatcher, desk, dialer, links, lock)
+    return PostRoom(
+        settings,
+        found.instance,
+        found.fresh,
+        ctx,
+        store,
+        dispatcher,
+        desk,
+        dialer,
+        links,
+        everybody,
+        wire,
+        lock,
+    )
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from postroom.clock import Clock
@@ -23,7 +23,7 @@ from postroom.engine.composer import CannotCompose, Composer
 from postroom.engine.evidence import Evidence
 from postroom.engine.host import Deliver
 from postroom.engine.journal import Journal
-from postroom.engine.lanes import LaneBook, LaneState
+from postroom.engine.lanes import MANY, LaneBook, LaneState
 from postroom.engine.looking import Looking
 from postroom.engine.pauses import Pausing
 from postroom.engine.recover import Recovery, end_cleanly, take_over
@@ -36,7 +36,7 @@ from postroom.engine.tasks import Tasks
 from postroom.engine.telling import Telling
 from postroom.engine.under_way import UnderWay
 from postroom.errors import PostroomError, Unavailable
-from postroom.ids import AccountId, ConnectionId, DecisionId, DeliveryId, LaneId, WorkerId
+from postroom.ids import AccountId, AttemptId, ConnectionId, DecisionId, DeliveryId, LaneId, WorkerId
 from postroom.logs import Trouble, logger
 from postroom.storage.interface import Store
 from postroom.storage.pauses import Pause
@@ -181,13 +181,16 @@ class Dispatcher:
         """A person paused or resumed this: in force when it returns. How many of it are on their way."""
         if not self.running:
             return 0
-        await self._look_at_pauses()
-        self.pump()
+        await self.look_at_pauses()
         return self._pausing.on_their_way(about)
 
-    async def _look_at_pauses(self) -> None:
+    async def look_at_pauses(self) -> None:
+        """Put in force what is paused now."""
+        if not self.running:
+            return
         try:
             await self._pausing.look()
+            self.pump()
         except PostroomError as error:  # the claim's own look stops it meanwhile
             log.warning("pauses could not be read", error=str(error))
 
@@ -201,6 +204,23 @@ class Dispatcher:
             return frozenset()
         await self.looking.refresh(connection_id)
         return await self._attempts.give_back(connection_id)
+
+    def waits(self, lane_id: LaneId) -> int | None:
+        """About how many deliveries wait on a lane; None: this engine does not run."""
+        if not self.running:
+            return None
+        state = self._book.lanes.get(lane_id)
+        return MANY if state is None else state.backlog
+
+    def stop_attempts(self, attempts: Collection[AttemptId], *, cancel: bool) -> None:
+        """Cancel these before their final dot, or give them back unless they are on their way."""
+        self._attempts.mark(attempts, cancel=cancel)
+
+    async def reread(self) -> None:
+        """Look at everything that a missed call could have told. Raises PostroomError."""
+        if self.running:
+            await self.looking.reread()
+            self.pump()
 
     # --- Host: what runners need -----------------------------------------------------------------------
 
@@ -279,7 +299,7 @@ class Dispatcher:
             log.error("another worker holds our epoch; nothing more goes out")
             self.fenced = True
         elif claims.refusal is Refusal.PAUSED:
-            await self._look_at_pauses()  # other lanes may have been claimed from, which must not get lost
+            await self.look_at_pauses()  # other lanes may have been claimed from, which must not get lost
         elif claims.refusal is not None:
             await self.looking.refresh(runner.connection_id)
         self._composer.keep(claims.bodies)

@@ -15,6 +15,7 @@ from postroom.engine.attempt import Attempt
 from postroom.engine.claim import Claimed
 from postroom.ids import AttemptId, ConnectionId
 from postroom.storage import pauses as stored
+from postroom.storage.in_flight import Open
 from postroom.storage.interface import Store
 from postroom.storage.lanes import Lane
 from postroom.storage.pauses import Pause, PauseScope
@@ -53,7 +54,7 @@ class Pauses:
         """This connection may claim nothing."""
         return self.everything or route.connection_id in self.connections or route.server_id in self.servers
 
-    def stop_claimed(self, claimed: Claimed) -> bool:
+    def stop_claimed(self, claimed: Claimed | Open) -> bool:
         """This delivery would not have been claimed."""
         return (
             self.everything or claimed.connection_id in self.connections or claimed.server_id in self.servers

@@ -11,6 +11,7 @@ from postroom.ids import AttemptId, ConnectionId, DeliveryId
 
 WAIT_S = 30.0
 _LOOK_EVERY_S = 0.02
+_MOST_MARKED = 5000
 
 
 class UnderWay(dict[AttemptId, Attempt]):
@@ -19,6 +20,26 @@ class UnderWay(dict[AttemptId, Attempt]):
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
+        self._marked: dict[AttemptId, bool] = {}
+
+    def __setitem__(self, attempt_id: AttemptId, attempt: Attempt) -> None:
+        super().__setitem__(attempt_id, attempt)
+        cancel = self._marked.pop(attempt_id, None)
+        if cancel is not None:
+            _mark(attempt, cancel=cancel)
+
+    def mark(self, attempts: Collection[AttemptId], *, cancel: bool) -> None:
+        """Cancel these before their final dot, or give them back unless they are on their way.
+
+        Their claim may be committed and its answer still on its way to us: then it counts when that comes.
+        """
+        for attempt_id in attempts:
+            if attempt_id in self:
+                _mark(self[attempt_id], cancel=cancel)
+            else:
+                self._marked[attempt_id] = cancel
+        while len(self._marked) > _MOST_MARKED:  # those of other processes, and of long ago
+            del self._marked[next(iter(self._marked))]
 
     async def stop(self, deliveries: Collection[DeliveryId]) -> frozenset[DeliveryId]:
         """Stop these before their final dot; returns which could not be stopped."""
@@ -44,3 +65,10 @@ class UnderWay(dict[AttemptId, Attempt]):
                 break
             await asyncio.sleep(_LOOK_EVERY_S)
         return left
+
+
+def _mark(attempt: Attempt, *, cancel: bool) -> None:
+    if cancel:
+        attempt.cancelled = True
+    else:
+        attempt.withdraw()

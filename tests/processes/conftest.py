@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from postroom.clock import Clock
 from postroom.config import load
 from postroom.control.lock import SERVE
 from postroom.control.operations import run
+from postroom.ids import ConnectionId
 from postroom.storage.interface import Rows, Sql, Work
 from postroom.storage.migrations.postgres import upgrade
 from postroom.wiring import PostRoom, open_post_room
@@ -32,6 +34,8 @@ class House:
         """One more process. It delivers once its dispatcher is started."""
         common = {"data": str(self.folder), "database": self.url, "database_may_forget": "true"}
         room = await open_post_room(load({**common, **flags}, {}), role=role, clock=clock)
+        assert room.everybody is not None
+        room.everybody.wait_s, room.everybody.paused_within_s = 0.5, 0.2
         self.stack.push_async_callback(room.close)
         return room
 
@@ -41,6 +45,44 @@ class House:
         await room.dispatcher.start()
         self.stack.push_async_callback(room.dispatcher.stop, 1.0)
         return room
+
+    async def connect(self, room: PostRoom, port: int) -> ConnectionId:
+        """A connection made in this process, to a server on this port."""
+        fields = {
+            "label": f"port {port}",
+            "host": "127.0.0.1",
+            "port": port,
+            "security": "never",
+            "for_transactional": True,
+        }
+        made = await run(room.desk, "connection.create", {"fields": fields, "options": {}})
+        assert isinstance(made, dict)
+        return ConnectionId(made["connection_id"])
+
+    async def send(self, room: PostRoom, *recipients: str) -> str:
+        """A message handed in at this process; its number."""
+        made = await run(room.desk, "message.send", {"to": list(recipients), "subject": "s", "text": "hello"})
+        assert isinstance(made, dict)
+        return str(made["message_id"])
+
+
+async def until(done: Callable[[], bool]) -> None:
+    """Wait for something that lasts."""
+    async with asyncio.timeout(10):
+        while not done():
+            await asyncio.sleep(0.005)
+
+
+async def states(room: PostRoom) -> Counter[str]:
+    """How many deliveries are in each state."""
+    return Counter(dict(await rows(room, "SELECT state, COUNT(*) FROM deliveries GROUP BY state")))
+
+
+async def until_states(room: PostRoom, wanted: Mapping[str, int]) -> None:
+    """Wait until the deliveries are in these states, for good."""
+    async with asyncio.timeout(10):
+        while await states(room) != wanted:
+            await asyncio.sleep(0.01)
 
 
 async def rows(room: PostRoom, text: str, **params: object) -> Rows:
