@@ -177,12 +177,19 @@ def _head(found: Status) -> list[RenderableType]:
             Text.assemble(
                 (f"Postroom {found['version']}  ", "bold"),
                 (state, "green" if state == "sending" else "yellow"),
-                f"  since {found['started_at']}  pid {found['pid']}",
+                f"  since {found['started_at']}  {_who(found)}",
             )
         ),
         _line(Text("  ".join(parts))),
         _line(Text("! " + ", ".join(trouble), "red") if trouble else Text("no trouble", "dim")),
     ]
+
+
+def _who(found: Status) -> str:
+    """One process, or how many."""
+    count = len(found["processes"])
+    silent = f", {found['silent_processes']} silent" if found["silent_processes"] else ""
+    return f"{count} processes{silent}" if count > 1 or silent else f"pid {found['pid']}"
 
 
 def _line(text: Any) -> Any:  # Any: rich's Text, imported late

@@ -15,18 +15,28 @@ from pathlib import Path
 
 from postroom.errors import Unavailable
 
-SOCKET_NAME = "control.sock"
-PATH_NAME = "control.path"
+NAME = "control"
 MOST_PATH_BYTES = 100  # 108 on Linux, 104 on macOS and the BSDs, with the end mark
 
 
-def socket_path(folder: Path) -> Path:
-    """Where a running `serve` of this folder listens, if one runs."""
+def socket_path(folder: Path, name: str = NAME) -> Path:
+    """Where a running `serve` of this folder listens, if one runs; `name`: for what."""
     with contextlib.suppress(OSError, ValueError):
-        recorded = (folder / PATH_NAME).read_text("utf-8").strip()
+        recorded = (folder / f"{name}.path").read_text("utf-8").strip()
         if recorded:
             return Path(recorded)
-    return folder / SOCKET_NAME
+    return folder / f"{name}.sock"
+
+
+def clear_socket(folder: Path, name: str) -> None:
+    """Remove what a process left that had this name and is dead."""
+    path = socket_path(folder, name)
+    for left in (path, folder / f"{name}.path"):
+        with contextlib.suppress(OSError):
+            left.unlink()
+    if path.parent != folder:
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
 
 
 @dataclass(frozen=True)
@@ -39,17 +49,20 @@ class ControlSocket:
     pointer: Path | None
 
     @classmethod
-    def bind(cls, folder: Path) -> ControlSocket:
-        """Bind it. The caller holds the folder's lock: what lies there is left over. Raises Unavailable."""
-        pointer = folder / PATH_NAME
-        path = (folder / SOCKET_NAME).absolute()
+    def bind(cls, folder: Path, name: str = NAME) -> ControlSocket:
+        """Bind it. The name is the caller's alone, by a lock: what lies there is left over.
+
+        Raises Unavailable.
+        """
+        pointer = folder / f"{name}.path"
+        path = (folder / f"{name}.sock").absolute()
         private: Path | None = None
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             pointer.unlink(missing_ok=True)
             if len(os.fsencode(path)) > MOST_PATH_BYTES:
                 private = Path(tempfile.mkdtemp(prefix="postroom-"))
-                path = private / SOCKET_NAME
+                path = private / path.name
             path.unlink(missing_ok=True)
             before = os.umask(0o177)  # 0600 from its first moment on
             try:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from postroom import logs
 from postroom.control.address import ControlSocket
-from postroom.control.desk import Desk
-from postroom.control.operations import run
 from postroom.control.peer import peer
 from postroom.control.protocol import InternalError, ProtocolError, error_to_json, frame, read_frame
 from postroom.errors import Invalid, PostroomError, Unavailable
@@ -21,14 +21,16 @@ from postroom.errors import Invalid, PostroomError, Unavailable
 MOST_SESSIONS = 32
 _REQUEST_S = 30.0
 
+Run = Callable[[str, Any, str], Awaitable[object]]  # Any: JSON values
+
 log = logs.logger("control")
 
 
 class ControlServer:
-    """Listens on `socket` once started."""
+    """Listens on `socket` once started. run: an operation by name, arguments and who asks for it."""
 
-    def __init__(self, desk: Desk, socket: ControlSocket) -> None:
-        self._desk, self._socket = desk, socket
+    def __init__(self, run: Run, socket: ControlSocket) -> None:
+        self._run, self._socket = run, socket
         self._sessions: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -74,7 +76,7 @@ class ControlServer:
         if not isinstance(request, dict) or not isinstance(request.get("op"), str):
             return {"error": error_to_json(Invalid("op", "is missing"))}
         try:
-            return {"ok": await run(self._desk, request["op"], request.get("args", {}), source)}
+            return {"ok": await self._run(request["op"], request.get("args", {}), source)}
         except PostroomError as error:
             return {"error": error_to_json(error)}
         except Exception:  # the caller hears that it failed; the log says why

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 
 from prometheus_client.core import (
     CollectorRegistry,
@@ -23,7 +23,6 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
 
 import postroom
 from postroom.core.message import Purpose
@@ -33,6 +32,7 @@ from postroom.engine.status import EngineStatus, Off
 from postroom.errors import PostroomError
 from postroom.ids import ConnectionId
 from postroom.logs import logger
+from postroom.metrics.across import Others, Told, Whole, alone, told_of
 from postroom.metrics.table import MOST_CONNECTIONS, OF_NAME, OTHER
 from postroom.storage.pauses import PauseScope
 from postroom.tally import Histogram, Tally
@@ -62,7 +62,8 @@ class Commits(Protocol):
 class Sources:
     """Where the values come from, joined by `wiring`.
 
-    gauges: what a part that starts late adds, by metric: samples of label values and a number.
+    delivers: whether the engine runs in this process. gauges: what a part that starts late adds, by metric:
+    samples of label values and a number.
     """
 
     tally: Tally
@@ -73,51 +74,66 @@ class Sources:
     lag_s: Callable[[], float]
     troubles: Callable[[], Mapping[str, int]]
     disk_free: Callable[[], int]
+    delivers: bool = True
     gauges: dict[str, Callable[[], Iterable[Sample]]] = field(default_factory=dict)
 
 
 class Metrics:
-    """The registry of one process. `render` is what /metrics answers."""
+    """Of one process. `render` is what /metrics answers, for all processes of the data folder.
 
-    def __init__(self, sources: Sources) -> None:
-        self.sources = sources
+    others: what the other ones told, asked for anew.
+    """
+
+    def __init__(self, sources: Sources, others: Callable[[], Awaitable[Others]] = alone) -> None:
+        self.sources, self._others = sources, others
         self._families = _Families(sources)
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self._families)
-        ProcessCollector(registry=self._registry)
+        self._usage = ProcessCollector(registry=None)
+
+    def told(self) -> Told:
+        """What this process has to tell of itself."""
+        return told_of([*self._families.of_process(), *self._usage.collect()])
 
     async def render(self, accept: str) -> tuple[bytes, str]:
         """The text and its content type; accept: the request's header, which may ask for OpenMetrics."""
         try:
-            self._families.figures = await self.sources.figures.look()
+            figures = await self.sources.figures.look()
         except PostroomError as error:
             log.warning("metrics without the database", error=str(error))
-            self._families.figures = None
+            figures = None
+        others = await self._others()
+        one = [
+            *self._families.of_database(figures),
+            _family("postroom_processes_silent", [((), others.silent)]),
+        ]
+        whole = cast(CollectorRegistry, Whole([self.told(), *others.told], one))  # all that is used of it
         if "application/openmetrics-text" in accept.lower():
-            text = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]  # of the library
+            text = openmetrics.generate_latest(whole)  # type: ignore[no-untyped-call]  # of the library
             return text, openmetrics.CONTENT_TYPE_LATEST
-        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+        return generate_latest(whole), CONTENT_TYPE_PLAIN_0_0_4
 
 
-class _Families(Collector):
+class _Families:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._labelled: dict[int, str] = {}
-        self.figures: Figures | None = None
 
-    def describe(self) -> Iterable[Metric]:
-        return ()
-
-    def collect(self) -> Iterator[Metric]:
-        status = self._sources.status()
+    def of_process(self) -> Iterator[Metric]:
+        """What this process counts and sees."""
         yield from self._counted()
-        yield from self._engine(status)
-        yield from self._connections(status)
-        if self.figures is not None:
-            yield from self._database(self.figures)
+        if self._sources.delivers:
+            status = self._sources.status()
+            yield from self._engine(status)
+            yield from self._connections(status)
         yield from self._process()
         for name, samples in self._sources.gauges.items():
             yield _family(name, samples())
+
+    def of_database(self, figures: Figures | None) -> Iterator[Metric]:
+        """What is no process's own; without `figures` only that they are missing."""
+        yield _family("postroom_database_readable", [((), figures is not None)])
+        yield _family("postroom_disk_free_bytes", [((), self._sources.disk_free())])
+        if figures is not None:
+            yield from self._database(figures)
 
     def _connection(self, connection_id: int) -> str:
         """Its label: the id, of the first so many that are seen; they keep it."""
@@ -202,11 +218,10 @@ class _Families(Collector):
 
     def _process(self) -> Iterator[Metric]:
         sources = self._sources
-        yield _family("postroom_database_readable", [((), self.figures is not None)])
+        yield _family("postroom_processes", [((), 1)])
         yield _family("postroom_event_loop_lag_seconds", [((), sources.lag_s())])
         yield _family("postroom_write_queue_units", [((), sources.commits.waiting_units)])
         yield _family("postroom_write_queue_bytes", [((), sources.commits.waiting_bytes)])
-        yield _family("postroom_disk_free_bytes", [((), sources.disk_free())])
         troubles = sources.troubles()
         yield _family("postroom_troubles", [((kind,), troubles.get(kind, 0)) for kind in NoticeKind])
         build = (postroom.__version__, platform.python_version())

@@ -9,18 +9,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Across = Literal["sum", "most", "least", "one"]
 MOST_CONNECTIONS = 500
 OTHER = "other"
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One family of series. A counter's name ends in _total, as it is exposed."""
+    """One family of series. A counter's name ends in _total, as it is exposed.
+
+    across: what several processes of one data folder tell becomes its sum, the most or the least of it; one:
+    it is no process's own, and whoever answers tells it.
+    """
 
     name: str
     type: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
     meaning: str
+    across: Across = "sum"
 
 
 METRICS: tuple[Metric, ...] = (
@@ -48,33 +54,62 @@ METRICS: tuple[Metric, ...] = (
         ("purpose",),
         "From the accept of a message to the record that one copy of it was sent.",
     ),
-    Metric("postroom_queue_depth", "gauge", ("purpose",), "Deliveries that wait, due or not."),
-    Metric("postroom_queue_due", "gauge", ("purpose",), "Of these, deliveries that could go now."),
+    Metric(
+        "postroom_queue_depth",
+        "gauge",
+        ("purpose",),
+        "Deliveries that wait, due or not.",
+        across="one",
+    ),
+    Metric(
+        "postroom_queue_due",
+        "gauge",
+        ("purpose",),
+        "Of these, deliveries that could go now.",
+        across="one",
+    ),
     Metric(
         "postroom_queue_oldest_seconds",
         "gauge",
         ("purpose",),
         "How long the delivery that waits longest has been due; 0: none is.",
+        across="one",
     ),
     Metric(
-        "postroom_lanes_waiting", "gauge", (), "Lanes with something due that no connection may send now."
+        "postroom_lanes_waiting",
+        "gauge",
+        (),
+        "Lanes with something due that no connection may send now.",
+        across="most",
     ),
     Metric(
-        "postroom_connection_usable", "gauge", ("connection",), "1: no kind of off stands against it; else 0."
+        "postroom_connection_usable",
+        "gauge",
+        ("connection",),
+        "1: no kind of off stands against it; else 0.",
+        across="least",
     ),
     Metric(
         "postroom_connection_off",
         "gauge",
         ("connection", "kind"),
         "1: it is off in this way: switched_off, failed, disabled, held, backing_off, paused.",
+        across="most",
     ),
     Metric(
         "postroom_cap_room",
         "gauge",
         ("connection", "window"),
         "Sends the cap still permits in this hour or day; no series where there is no cap.",
+        across="one",
     ),
-    Metric("postroom_cap_limit", "gauge", ("connection", "window"), "The cap itself; window is hour or day."),
+    Metric(
+        "postroom_cap_limit",
+        "gauge",
+        ("connection", "window"),
+        "The cap itself; window is hour or day.",
+        across="most",
+    ),
     Metric(
         "postroom_sessions", "gauge", ("connection", "state"), "Sessions to the peer: busy, idle, opening."
     ),
@@ -84,18 +119,36 @@ METRICS: tuple[Metric, ...] = (
         "gauge",
         (),
         "1: this process may send; 0: it stopped, or lost its lease to another.",
+        across="least",
     ),
-    Metric("postroom_worker_epoch", "gauge", (), "Number of this worker's life; it grows with each start."),
+    Metric(
+        "postroom_worker_epoch",
+        "gauge",
+        (),
+        "Number of this worker's life; it grows with each start.",
+        across="most",
+    ),
     Metric("postroom_journal_bytes", "gauge", (), "Size of the outcome journal."),
     Metric(
         "postroom_grants_pause_seconds",
         "gauge",
         (),
         "For how long nothing goes out under caps, because the clock was set forward.",
+        across="most",
     ),
-    Metric("postroom_paused", "gauge", ("scope",), "Pauses in force: all, server, connection."),
     Metric(
-        "postroom_event_loop_lag_seconds", "gauge", (), "The longest a timer was late within the last minute."
+        "postroom_paused",
+        "gauge",
+        ("scope",),
+        "Pauses in force: all, server, connection.",
+        across="one",
+    ),
+    Metric(
+        "postroom_event_loop_lag_seconds",
+        "gauge",
+        (),
+        "The longest a timer was late within the last minute.",
+        across="most",
     ),
     Metric(
         "postroom_dial_refused_total",
@@ -116,6 +169,7 @@ METRICS: tuple[Metric, ...] = (
         "gauge",
         (),
         "0: the database could not be asked, so figures of queue, room and pauses are missing.",
+        across="one",
     ),
     Metric(
         "postroom_http_requests_total",
@@ -125,8 +179,34 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("postroom_smtp_sessions", "gauge", ("listener",), "Clients connected to our SMTP listeners."),
     Metric("postroom_notices_total", "counter", ("kind",), "Notices to the operator, by kind."),
-    Metric("postroom_troubles", "gauge", ("kind",), "Troubles that last, of which notice was given."),
-    Metric("postroom_disk_free_bytes", "gauge", (), "Room on the disk of the data folder."),
-    Metric("postroom_build_info", "gauge", ("version", "python"), "Always 1; its labels say what runs."),
+    Metric(
+        "postroom_troubles",
+        "gauge",
+        ("kind",),
+        "Troubles that last, of which notice was given.",
+        across="most",
+    ),
+    Metric(
+        "postroom_disk_free_bytes",
+        "gauge",
+        (),
+        "Room on the disk of the data folder.",
+        across="one",
+    ),
+    Metric("postroom_processes", "gauge", (), "Processes of this data folder that tell what they do."),
+    Metric(
+        "postroom_processes_silent",
+        "gauge",
+        (),
+        "Processes that did not answer in time; their counters are as they told last.",
+        across="one",
+    ),
+    Metric(
+        "postroom_build_info",
+        "gauge",
+        ("version", "python"),
+        "Always 1; its labels say what runs.",
+        across="most",
+    ),
 )
 OF_NAME = {one.name: one for one in METRICS}

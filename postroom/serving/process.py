@@ -9,6 +9,7 @@ the same folder: the commands' socket and the test inbox go to one, and to the n
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import signal
@@ -163,7 +164,7 @@ class Serving:
         held = FolderLock.take(folder, SERVE) if self._settings.database else None
         try:
             control_socket = ControlSocket.bind(folder)
-            server = ControlServer(room.desk, control_socket)
+            server = ControlServer(functools.partial(run_operation, room.desk), control_socket)
             await server.start()
         except BaseException:
             if held is not None:

@@ -7,6 +7,7 @@ import json
 import os
 import struct
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from postroom.control import operations
 from postroom.control.address import ControlSocket, socket_path
 from postroom.control.client import NotListening, call
 from postroom.control.desk import Desk
+from postroom.control.operations import run
 from postroom.control.peer import this_user, user
 from postroom.control.protocol import (
     MOST_BYTES,
@@ -45,7 +47,7 @@ from tests.support.context import Harness
 
 @pytest.fixture
 async def folder(desk: Desk, tmp_path: Path) -> AsyncIterator[Path]:
-    server = ControlServer(desk, ControlSocket.bind(tmp_path))
+    server = ControlServer(partial(run, desk), ControlSocket.bind(tmp_path))
     await server.start()
     yield tmp_path
     await server.stop()
@@ -163,7 +165,7 @@ async def test_a_server_that_ends_without_an_answer_leaves_it_unknown(tmp_path: 
 
 
 async def test_stopping_finishes_what_runs_and_removes_the_socket(desk: Desk, tmp_path: Path) -> None:
-    server = ControlServer(desk, ControlSocket.bind(tmp_path))
+    server = ControlServer(partial(run, desk), ControlSocket.bind(tmp_path))
     await server.start()
     asked = asyncio.create_task(call(socket_path(tmp_path), "account.create", {"name": "Ada"}))
     await asked
@@ -176,7 +178,7 @@ async def test_stopping_finishes_what_runs_and_removes_the_socket(desk: Desk, tm
 async def test_a_socket_left_by_a_killed_process_is_replaced(desk: Desk, tmp_path: Path) -> None:
     left = ControlSocket.bind(tmp_path)
     left.listener.close()
-    server = ControlServer(desk, ControlSocket.bind(tmp_path))
+    server = ControlServer(partial(run, desk), ControlSocket.bind(tmp_path))
     await server.start()
     assert await call(socket_path(tmp_path), "account.list", {}) == {"data": []}
     await server.stop()
@@ -185,7 +187,7 @@ async def test_a_socket_left_by_a_killed_process_is_replaced(desk: Desk, tmp_pat
 async def test_a_folder_too_deep_for_a_socket_works_all_the_same(desk: Desk, tmp_path: Path) -> None:
     deep = tmp_path.joinpath(*["a-folder-with-a-rather-long-name"] * 4)
     deep.mkdir(parents=True)
-    server = ControlServer(desk, ControlSocket.bind(deep))
+    server = ControlServer(partial(run, desk), ControlSocket.bind(deep))
     await server.start()
     path = socket_path(deep)
     assert path.parent.stat().st_mode & 0o777 == 0o700
