@@ -26,7 +26,7 @@ from postroom.core.event import EventKind
 from postroom.core.server import Owner
 from postroom.errors import Conflict, FieldError, Invalid, NotFound, Unavailable
 from postroom.ids import AccountId, ConnectionId, DeliveryId
-from postroom.storage import accounts, audit, connections, pauses, quotas, servers
+from postroom.storage import accounts, audit, connections, pauses, quotas, servers, streams
 from postroom.storage.interface import Work, now
 from postroom.storage.pauses import PauseScope
 from postroom.storage.quotas import VendorQuota
@@ -103,7 +103,7 @@ async def update_connection(
     """
 
     def work() -> Work[tuple[Connection, dict[str, bytes]]]:
-        current = yield from _owned(owner, connection_id)
+        current = yield from _owned(owner, connection_id, lock=True)
         if expected_version is not None and current.version != expected_version:
             raise Conflict("the connection was changed by somebody else")
         kept = yield from connections.sealed_secrets(current.account_id, [connection_id])
@@ -156,7 +156,7 @@ async def switch_connection(
     """Turn the owner's switch; a failed connection stays failed until a test or the engine gets through."""
 
     def work() -> Work[Connection]:
-        current = yield from _owned(owner, connection_id)
+        current = yield from _owned(owner, connection_id, lock=True)
         if current.enabled == enabled:
             return current
         at = yield from now()
@@ -242,7 +242,7 @@ async def delete_connection(
     """
 
     def work() -> Work[None]:
-        current = yield from _owned(owner, connection_id)
+        current = yield from _owned(owner, connection_id, lock=True)
         if rules.keep_one_enabled and current.enabled:
             yield from _require_another_enabled(owner, connection_id)
         at = yield from now()
@@ -280,6 +280,7 @@ async def test_connection(ctx: Context, actor: Actor, owner: Owner, connection_i
     outcome = await ctx.prober.probe(tested)
 
     def work() -> Work[Connection | None]:
+        yield from accounts.lock(owner.account_id)
         at = yield from now()
         current = yield from connections.get_owned(owner, connection_id)
         stored: Connection | None = None
@@ -318,7 +319,10 @@ def _require_another_enabled(owner: Owner, connection_id: ConnectionId) -> Work[
         raise LastEnabled
 
 
-def _owned(owner: Owner, connection_id: ConnectionId) -> Work[Connection]:
+def _owned(owner: Owner, connection_id: ConnectionId, *, lock: bool = False) -> Work[Connection]:
+    """lock: others that change connections of the account wait until this unit ends."""
+    if lock:
+        yield from accounts.lock(owner.account_id)
     found = (yield from connections.get_owned(owner, connection_id)) if is_id(connection_id) else None
     if found is None:
         raise NotFound(KIND)
@@ -326,8 +330,8 @@ def _owned(owner: Owner, connection_id: ConnectionId) -> Work[Connection]:
 
 
 def _require_owner(owner: Owner) -> Work[None]:
-    if owner.server_id is not None:
-        if (yield from servers.get(owner.account_id, owner.server_id)) is None:
+    if owner.server_id is not None:  # which nobody may delete meanwhile
+        if not (yield from streams.lock(owner.account_id, owner.server_id)):
             raise NotFound("server")
     elif (yield from accounts.get(owner.account_id)) is None:
         raise NotFound("account")

@@ -43,6 +43,7 @@ async def trust(
 
     def work() -> Work[Identity]:
         yield from _require(owner, server_id)
+        yield from accounts.lock(owner)  # two at once would store it twice
         at = yield from now()
         identity, new = yield from identities.add(owner, server_id, at, kind=kind, value=value, proof=proof)
         if new:
@@ -81,7 +82,8 @@ async def forget(
         if identity is None or server_id not in (None, identity.server_id):
             raise NotFound(KIND)
         at = yield from now()
-        yield from identities.remove(owner, identity_id)
+        if not (yield from identities.remove(owner, identity_id)):
+            raise NotFound(KIND)  # another process was quicker
         yield from audit.add(
             owner,
             at,

@@ -85,7 +85,8 @@ async def revoke_key(ctx: Context, actor: Actor, owner: Owner, key_id: KeyId) ->
         if key is None or key.revoked_at_us is not None or owner.server_id not in (None, key.server_id):
             raise NotFound(KIND)
         at = yield from now()
-        yield from keys.revoke(owner.account_id, key_id, at)
+        if not (yield from keys.revoke(owner.account_id, key_id, at)):
+            raise NotFound(KIND)  # another process was quicker
         yield from generations.advance(generations.KEYS)
         yield from audit.add(
             owner.account_id,

@@ -86,7 +86,8 @@ async def resume(ctx: Context, actor: Actor, target: Target) -> Pause | None:
         stored = yield from pauses.get(account_id, target.scope, target.target_id)
         if stored is None:
             return None
-        yield from pauses.remove(account_id, target.scope, target.target_id)
+        if not (yield from pauses.remove(account_id, target.scope, target.target_id)):
+            return None  # another process was quicker
         at = yield from now()
         detail = {"paused_at_us": stored.created_at_us, "by": stored.actor, "reason": stored.reason}
         yield from audit.add(account_id, at, actor, "queue.resume", name_of(stored), detail)

@@ -19,7 +19,7 @@ from postroom.core.connection import Connection
 from postroom.core.server import Owner
 from postroom.errors import Conflict, FieldError, Invalid, NotFound
 from postroom.ids import ConnectionId
-from postroom.storage import audit, connections
+from postroom.storage import accounts, audit, connections
 from postroom.storage.connections import KEPT
 from postroom.storage.interface import Work, now
 from postroom.transports.interface import Outcome, Result
@@ -114,6 +114,7 @@ async def finish(ctx: Context, actor: Actor, owner: Owner, connection_id: Connec
     """The kept secrets are destroyed. Raises NotFound, Conflict when there are none."""
 
     def work() -> Work[tuple[str, ...]]:
+        yield from accounts.lock(owner.account_id)  # as whoever changes a connection does
         current = yield from _owned(owner, connection_id)
         kept = yield from connections.kept_secrets(current)
         if not kept:

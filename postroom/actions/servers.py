@@ -24,6 +24,7 @@ from postroom.storage import (
     connections,
     generations,
     identities,
+    in_flight,
     keys,
     pauses,
     queue,
@@ -217,7 +218,7 @@ async def delete_server(
     """
     rules = rules or ServerRules()
 
-    def mark() -> Work[tuple[Server, list[Connection], list[DeliveryId], int]]:
+    def mark() -> Work[tuple[Server, list[Connection], int]]:
         yield from _lock(owner, server_id)
         server = yield from owned(owner, server_id)
         account_id = server.account_id
@@ -235,12 +236,11 @@ async def delete_server(
         yield from generations.advance(generations.KEYS)
         yield from identities.remove_of_server(account_id, server_id)
         first = yield from queue.cancel_waiting(account_id, server_id)
-        held = yield from servers.claimed(account_id, server_id)
         detail = {"before": present(_shown(server)), "connections": [one.connection_id for one in gone]}
         yield from _audit(server, at, actor, "server.delete", detail)
-        return server, gone, held, first
+        return server, gone, first
 
-    server, gone, held, cancelled = await ctx.store.write(mark)
+    server, gone, cancelled = await ctx.store.write(mark)
     ctx.keys.forget_server(owner.account_id, server_id)
     for connection in gone:
         ctx.hearer.connection_changed(connection.connection_id)
@@ -249,10 +249,17 @@ async def delete_server(
     while more:  # in slices, so that no transaction is long
         more = await ctx.store.write(lambda: queue.cancel_waiting(owner.account_id, server_id))
         cancelled += more
+    held = await ctx.store.write(lambda: _held(owner.account_id, server_id))
     past_dot = await ctx.hearer.cancel_claims(held) if held else frozenset()
     if past_dot:
         await ctx.store.write(lambda: _note_past_dot(owner.account_id, server_id, actor, past_dot))
     return DeletedServer(server_id, server.name, cancelled, past_dot)
+
+
+def _held(account_id: AccountId, server_id: ServerId) -> Work[list[DeliveryId]]:
+    """What workers hold, those included whose claim was being committed at the deletion."""
+    yield from in_flight.after_claims()
+    return (yield from servers.claimed(account_id, server_id))
 
 
 def _note_past_dot(

@@ -82,8 +82,8 @@ async def suppress_one(
     def work() -> Work[tuple[Suppression, bool]]:
         yield from _checked(owner, server_id, stream)
         new = yield from _add(actor, owner, server_id, [key], reason, origin, stream)
-        row = yield from suppressions.get(owner.account_id, server_id, key, stream=stream)
-        assert row is not None
+        while (row := (yield from suppressions.get(owner.account_id, server_id, key, stream=stream))) is None:
+            new = yield from _add(actor, owner, server_id, [key], reason, origin, stream)  # just taken off
         return row, bool(new)
 
     return await ctx.store.write(work)

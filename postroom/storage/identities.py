@@ -90,11 +90,14 @@ def list_of(account_id: AccountId, server_id: ServerId | None) -> Work[list[Iden
     return [_identity(row) for row in rows]
 
 
-def remove(account_id: AccountId, identity_id: IdentityId) -> Work[None]:
-    """Forget one identity."""
-    yield delete(identities).where(
-        identities.c.account_id == account_id, identities.c.identity_id == identity_id
+def remove(account_id: AccountId, identity_id: IdentityId) -> Work[bool]:
+    """Forget one identity; False when it is not there."""
+    rows = yield (
+        delete(identities)
+        .where(identities.c.account_id == account_id, identities.c.identity_id == identity_id)
+        .returning(identities.c.identity_id)
     )
+    return bool(rows)
 
 
 def remove_of_server(account_id: AccountId, server_id: ServerId) -> Work[None]:

@@ -60,13 +60,15 @@ def list_of(account_id: AccountId, server_id: ServerId | None) -> Work[list[Key]
     return [_key(row) for row in rows]
 
 
-def revoke(account_id: AccountId, key_id: KeyId, at_us: int) -> Work[None]:
-    """From now on the key opens nothing; the first revocation's time stays."""
-    yield (
+def revoke(account_id: AccountId, key_id: KeyId, at_us: int) -> Work[bool]:
+    """From now on the key opens nothing; False when it was revoked before, whose time stays."""
+    rows = yield (
         update(keys)
         .where(keys.c.account_id == account_id, keys.c.key_id == key_id, keys.c.revoked_at.is_(None))
         .values(revoked_at=at_us)
+        .returning(keys.c.key_id)
     )
+    return bool(rows)
 
 
 def revoke_of_server(account_id: AccountId, server_id: ServerId, at_us: int) -> Work[None]:
@@ -80,16 +82,19 @@ def revoke_of_server(account_id: AccountId, server_id: ServerId, at_us: int) -> 
 
 def touch(account_id: AccountId, key_id: KeyId, at_us: int) -> Work[bool]:
     """Note that the key was used; an earlier time never replaces a later one. Whether it is its first use."""
-    used = yield Sql(
-        "SELECT 1 FROM keys WHERE account_id = :account_id AND key_id = :key_id AND last_used_at IS NULL",
-        {"account_id": account_id, "key_id": key_id},
-    )
-    yield Sql(
+    which = {"at": at_us, "account_id": account_id, "key_id": key_id}
+    first = yield Sql(
         "UPDATE keys SET last_used_at = :at WHERE account_id = :account_id AND key_id = :key_id"
-        " AND (last_used_at IS NULL OR last_used_at < :at)",
-        {"at": at_us, "account_id": account_id, "key_id": key_id},
+        " AND last_used_at IS NULL RETURNING key_id",
+        which,
     )
-    return bool(used)
+    if not first:
+        yield Sql(
+            "UPDATE keys SET last_used_at = :at WHERE account_id = :account_id AND key_id = :key_id"
+            " AND last_used_at < :at",
+            which,
+        )
+    return bool(first)
 
 
 def _key(row: Any) -> Key:  # Any: a driver's row carries no types

@@ -18,6 +18,14 @@ from postroom.storage.messages import StoredMessage
 
 _WAITING = ("ready", "held", "captured")
 
+# Whoever changes what waits locks its rows in the queue first and its deliveries then, as a claim does: the
+# two wait for each other instead of both having it, and never in a circle.
+_WAITING_OF_MESSAGE = (
+    "SELECT r.delivery_id FROM ready r JOIN deliveries d ON d.delivery_id = r.delivery_id"
+    " WHERE d.account_id = :account_id AND d.message_id = :message_id ORDER BY r.delivery_id"
+)
+_LOCK_WAITING = " FOR UPDATE OF r"
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -34,10 +42,13 @@ class Taken:
 
 def cancel_message(account_id: AccountId, message_id: MessageId) -> Work[Taken]:
     """Cancel what of a message still waits."""
+    which = {"account_id": account_id, "message_id": message_id}
+    yield Sql(_WAITING_OF_MESSAGE, which, _LOCK_WAITING)
     rows = yield Sql(
         "SELECT delivery_id, state, lane_id, due, server_id, message_id, copies, resends FROM deliveries"
         " WHERE account_id = :account_id AND message_id = :message_id ORDER BY delivery_id",
-        {"account_id": account_id, "message_id": message_id},
+        which,
+        " FOR UPDATE",
     )
     claimed = [row[0] for row in rows if row[1] == DeliveryState.CLAIMED]
     ending = [row for row in rows if row[1] in _WAITING or row[1] == DeliveryState.UNKNOWN]
@@ -84,6 +95,7 @@ def cancel_waiting(account_id: AccountId, server_id: ServerId, limit: int = 500)
         " JOIN ready r ON r.lane_id = l.lane_id JOIN deliveries d ON d.delivery_id = r.delivery_id"
         " WHERE l.account_id = :account_id AND l.server_id = :server_id LIMIT :n",
         {"account_id": account_id, "server_id": server_id, "n": limit},
+        " FOR UPDATE OF r, d",
     )
     for state, (kind, _) in _CANCELLED.items():
         mine = [row for row in rows if _withdrawn(row) is state]
@@ -108,7 +120,9 @@ class Looked:
 
 
 def look(account_id: AccountId, message_id: MessageId) -> Work[list[Looked]]:
-    """Every delivery of a message, in the order of its recipients."""
+    """Every delivery of a message, in the order of its recipients; they stay so until this unit ends."""
+    which = {"account_id": account_id, "message_id": message_id}
+    yield Sql(_WAITING_OF_MESSAGE, which, _LOCK_WAITING)
     rows = yield Sql(
         "SELECT d.delivery_id, d.lane_id, d.recipient, d.address, d.state, d.due, d.tries,"
         " COALESCE((SELECT s.reason FROM suppressions s WHERE s.account_id = d.account_id"
@@ -116,7 +130,8 @@ def look(account_id: AccountId, message_id: MessageId) -> Work[list[Looked]]:
         "           AND s.address = d.address LIMIT 1), ''), d.copies + d.resends"
         " FROM deliveries d JOIN messages m ON m.message_id = d.message_id"
         " WHERE d.account_id = :account_id AND d.message_id = :message_id ORDER BY d.delivery_id",
-        {"account_id": account_id, "message_id": message_id},
+        which,
+        " FOR UPDATE OF d",
     )
     return [
         Looked(row[0], row[1], row[2], row[3], DeliveryState(row[4]), row[5], row[6], row[7], bool(row[8]))

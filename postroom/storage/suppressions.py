@@ -75,7 +75,7 @@ def add(
                 "origin": origin.value,
                 "at": at_us,
             }
-            for address in dict.fromkeys(addresses)
+            for address in sorted(set(addresses))  # in one order, so that two of these never wait in a circle
         ],
     )
     return {row[0] for row in rows}
