@@ -119,7 +119,7 @@ class Link:
         try:
             core = await engine.connect()
         except DBAPIError as error:
-            raise _cause(error) from None
+            raise cause_of(error) from None
         raw = await core.get_raw_connection()
         driver: Any = raw.driver_connection
         await driver.set_type_codec(
@@ -331,7 +331,7 @@ def _number(text: str) -> int | float:
         return float(text)
 
 
-def _cause(error: DBAPIError) -> BaseException:
+def cause_of(error: DBAPIError) -> BaseException:
     """asyncpg's own error under two wrappings; neither shows a statement's parameters."""
     found: BaseException | None = error.orig
     while found is not None and not isinstance(
@@ -342,4 +342,4 @@ def _cause(error: DBAPIError) -> BaseException:
 
 
 def _raise_cause(error: DBAPIError) -> NoReturn:
-    raise _cause(error) from None
+    raise cause_of(error) from None

@@ -164,6 +164,7 @@ def test_what_was_stored_is_there_after_the_next_upgrade(database: Database) -> 
 def test_a_newer_database_is_refused_and_left_alone(database: Database, tmp_path: Path) -> None:
     upgrade(database)
     database.core.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    database.core.exec_driver_sql("UPDATE instance SET value = '9999' WHERE name = 'schema_floor'")
     before = schema_of(tmp_path / "db")
 
     with pytest.raises(Unavailable, match="written by a newer Postroom") as caught:

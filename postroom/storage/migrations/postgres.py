@@ -2,62 +2,160 @@
 
 Whoever comes second waits at a lock of the transaction's, finds nothing to do and goes on. Nothing is held
 between transactions, so this works through a pooler too.
+
+Others may be sending while a new version comes: a revision that waits for a table makes everybody wait behind
+it, so each try waits half a second at most and then lets the others pass.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
 import asyncpg
+from sqlalchemy.exc import DBAPIError
 
 from postroom.errors import Unavailable
 from postroom.storage import days
 from postroom.storage.interface import Sql
-from postroom.storage.migrations import FOREIGN, HEAD
-from postroom.storage.postgres_link import Link, engine_for
+from postroom.storage.migrations import FLOOR, FOREIGN, OURS, Line, is_fit
+from postroom.storage.postgres import called_off
+from postroom.storage.postgres_link import Link, cause_of, engine_for
 
 _LOCK = 0x506F_7374_726F_6F6D  # "Postroom"
 _OLDEST = 140_000
+PATIENCE_S = 120.0
+_AGAIN_S = 0.3
 
 
-async def upgrade(url: str, *, pooler: bool = False, unsafe: bool = False) -> bool:
-    """Make the schema, or bring it up to date; whether the database was empty.
+@dataclass(frozen=True)
+class Status:
+    """What a database is at. revision None: it is empty. floor: the oldest version's that works on it."""
 
-    unsafe: take a server that may forget what it committed. Raises Unavailable when it cannot be reached,
-    would forget, is a newer version's or not ours, with nothing changed.
+    revision: str | None
+    floor: str | None
+    partitions: dict[str, list[str]]
+
+
+async def upgrade(
+    url: str,
+    *,
+    pooler: bool = False,
+    unsafe: bool = False,
+    line: Line = OURS,
+    patience_s: float = PATIENCE_S,
+) -> bool:
+    """Make the schema, or bring it up to date; whether no Postroom ever ran on it.
+
+    unsafe: take a server that may forget what it committed. A newer database is left as it is where this
+    version can work beside it. Raises Unavailable when it cannot, when the server cannot be reached or would
+    forget, when the database is not ours, or is in use so that nothing can be changed for `patience_s`, with
+    nothing changed.
     """
+    async with _opened(url, pooler) as link:
+        try:
+            await _require_durable(link, unsafe=unsafe)
+            if not await _is_fit(link, line):
+                await _apply(link, line, patience_s)
+            await _make_days(link)
+            return not await link.execute(Sql("SELECT 1 FROM instance WHERE name = 'id'"))
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise Unavailable(
+                f"the database cannot be brought to schema {line.head}: {_said(error)}"
+            ) from error
+
+
+async def look(url: str, *, pooler: bool = False) -> Status:
+    """What the database is at; changes nothing. Raises Unavailable."""
+    async with _opened(url, pooler) as link:
+        try:
+            revision = await _revision(link)
+            if revision is None:
+                return Status(None, None, {})
+            await link.begin(write=False)
+            partitions = {
+                table: [one.name for one in await link.run(days.partitions(table), write=False)]
+                for table in days.PARTITIONED
+            }
+            await link.rollback()
+            return Status(revision, await _floor(link), partitions)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise Unavailable(f"the database cannot be read: {_said(error)}") from error
+
+
+@asynccontextmanager
+async def _opened(url: str, pooler: bool) -> AsyncIterator[Link]:
     engine = engine_for(url, pooler=pooler)
     try:
-        link = await Link.open(engine, None)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise Unavailable(f"the database cannot be reached: {_said(error)}") from error
-    try:
-        await _require_durable(link, unsafe=unsafe)
-        found = await _revision(link)
-        if found != HEAD:
-            await _apply(link)
-        await _make_days(link)
-        return found is None
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise Unavailable(f"the database cannot be brought to schema {HEAD}: {_said(error)}") from error
+        try:
+            link = await Link.open(engine, None)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+            raise Unavailable(f"the database cannot be reached: {_said(error)}") from error
+        try:
+            yield link
+        finally:
+            await link.close()
     finally:
-        await link.close()
         await engine.dispose()
 
 
-async def _apply(link: Link) -> None:
-    from postroom.storage.migrations.apply import apply_missing
+async def _is_fit(link: Link, line: Line) -> bool:
+    found = await _revision(link)
+    floor = await _floor(link) if found is not None and not line.knows(found) else None
+    return is_fit(found, floor, line)
+
+
+async def _apply(link: Link, line: Line, patience_s: float) -> None:
+    """Raises Unavailable."""
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + patience_s
+    while True:
+        try:
+            await _apply_now(link, line)
+        except (Unavailable, asyncpg.PostgresError) as error:
+            under = error.__cause__ if isinstance(error, Unavailable) else error
+            inner = cause_of(under) if isinstance(under, DBAPIError) else under
+            if inner is None or not called_off(inner) or loop.time() >= deadline_s:
+                raise
+        else:
+            return
+        await asyncio.sleep(_AGAIN_S)
+
+
+async def _apply_now(link: Link, line: Line) -> None:
+    from postroom.storage.migrations.apply import apply_missing, floor_of
 
     await link.begin(write=True)
     try:
         await link.driver.execute("SET LOCAL statement_timeout = 0")
-        await link.driver.execute("SET LOCAL lock_timeout = 0")
+        await link.driver.execute("SET LOCAL lock_timeout = 500")
         await link.driver.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
-        found = await _revision(link)  # again: another process may have been quicker
-        if found != HEAD:
-            await link.core.run_sync(lambda connection: apply_missing(connection, found))
+        if not await _is_fit(link, line):  # again: another process may have been quicker
+            found = await _revision(link)
+            if found is not None and found < floor_of(line):
+                await _require_nobody(link)
+            await link.core.run_sync(lambda connection: apply_missing(connection, found, line))
         await link.commit()
     except BaseException:
         await link.rollback()
         raise
+
+
+async def _require_nobody(link: Link) -> None:
+    """What runs now is of a version that could not work any more."""
+    rows = await link.execute(
+        Sql(
+            "SELECT COUNT(*) FROM workers WHERE ended_at IS NULL"
+            " AND expires_at > extract(epoch FROM clock_timestamp()) * 1000000"
+        )
+    )
+    if rows[0][0]:
+        raise Unavailable(
+            f"{rows[0][0]} processes of an older version work on this database and could not go on with the"
+            " new schema: stop every `postroom serve` first (one that was killed counts until its lease ends)"
+        )
 
 
 async def _make_days(link: Link) -> None:
@@ -84,6 +182,11 @@ async def _revision(link: Link) -> str | None:
     if len(found) != 1:
         raise Unavailable(FOREIGN)
     return str(found[0][0])
+
+
+async def _floor(link: Link) -> str | None:
+    rows = await link.execute(Sql("SELECT value FROM instance WHERE name = :name", {"name": FLOOR}))
+    return str(rows[0][0]) if rows else None
 
 
 async def _require_durable(link: Link, *, unsafe: bool) -> None:

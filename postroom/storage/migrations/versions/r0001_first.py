@@ -13,6 +13,7 @@ from postroom.storage.migrations import first_postgres
 
 revision = "0001"
 down_revision = None
+beside = "0001"
 
 _INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
