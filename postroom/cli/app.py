@@ -17,6 +17,7 @@ from postroom.cli import (
     backup,
     completion,
     connection,
+    db,
     doctor,
     exits,
     housekeeping,
@@ -84,6 +85,7 @@ for each in (
     queue,
     audit,
     backup,
+    db,
 ):
     app.add_typer(each.app)
 message.add_explain(app)

@@ -213,7 +213,9 @@ def tamper(source: Path, text: str) -> Path:
 
 def test_what_is_refused_changes_nothing(data: Path, tmp_path: Path) -> None:
     whole = back_up(data, tmp_path / "whole")
-    newer = tamper(back_up(data, tmp_path / "newer"), "UPDATE alembic_version SET version_num = '9999'")
+    newer = back_up(data, tmp_path / "newer")
+    rows(newer, "UPDATE instance SET value = '9999' WHERE name = 'schema_floor'")
+    tamper(newer, "UPDATE alembic_version SET version_num = '9999'")
     damaged = back_up(data, tmp_path / "damaged")
     with (damaged / "postroom.db").open("r+b") as file:
         file.seek(9000)

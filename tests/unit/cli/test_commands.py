@@ -214,8 +214,11 @@ def test_no_command_is_left_out_here() -> None:
     tried = {tuple(word for word in one[:2] if word[:1].isalpha()) for one in WORKING}
     tried |= {one[:1] for one in WORKING}
     all_commands = set(commands_of(typer.main.get_command(app)))
-    # Tried elsewhere: what needs listeners, a running `serve`, other folders, a key whose id is random.
+    # Tried elsewhere: what needs listeners, a running `serve`, other folders, other databases, a key
+    # whose id is random.
     elsewhere = {
+        ("db", "status"),
+        ("db", "upgrade"),
         ("serve",),
         ("status",),
         ("top",),

@@ -1,0 +1,110 @@
+"""`postroom db`: the database itself: its schema, and moving it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from postroom.cli.command import command, group
+from postroom.cli.exits import REFUSED
+from postroom.cli.reach import require_data
+from postroom.cli.terminal import Terminal
+from postroom.config import Settings
+from postroom.control.lock import COMMAND, FolderLock
+from postroom.folder import DATABASE_NAME
+from postroom.storage.migrations import OURS
+from postroom.storage.migrations.places import PostgresDatabase, SqliteFile
+
+app = group("db", "The database: what schema it has, bringing it up to date.")
+
+
+@command(app, "status")
+def status(terminal: Terminal) -> int:
+    """Say what schema the database has and whether this version works on it; changes nothing.
+
+    Exit code 1 where it does not as it is: an older schema is brought up to date by `db upgrade` or `serve`.
+    """
+    found = _look(terminal.settings)
+
+    def for_people() -> None:
+        terminal.say(_told(found))
+        for table, names in found["partitions"].items():
+            terminal.say(f"{table}: {len(names)} partitions, {names[0]} to {names[-1]}")
+
+    terminal.show(found, for_people)
+    return 0 if found["works"] else REFUSED
+
+
+@command(app, "upgrade")
+def upgrade(terminal: Terminal) -> None:
+    """Make the schema, or bring it up to date. `serve` does so too when it starts.
+
+    On PostgreSQL beside running processes; on SQLite while no `serve` runs.
+    """
+    settings = terminal.settings
+    before = _look(settings)
+    with terminal.working("Bringing the database up to date ..."):
+        _upgrade(settings)
+    found = _look(settings)
+    done = {**found, "former": before["schema"]}
+
+    def for_people() -> None:
+        if done["former"] != found["schema"]:
+            terminal.say(f"The database was {_was(before['schema'])} and was brought up to date.")
+        terminal.say(_told(found))
+
+    terminal.show(done, for_people)
+
+
+def _was(schema: str | None) -> str:
+    return f"at schema {schema}" if schema else "empty"
+
+
+def _told(found: dict[str, Any]) -> str:  # Any: JSON values
+    schema, newest = found["schema"], found["newest"]
+    if schema is None:
+        return "The database is empty."
+    if schema == newest:
+        return f"The database is at schema {schema}, the newest this version knows."
+    if not found["works"] and str(schema) > str(newest):
+        return (
+            f"The database is at schema {schema}; this version knows up to {newest}, and the oldest that"
+            f" works on it knows {found['oldest']}."
+        )
+    if found["works"]:
+        return f"The database is at schema {schema}, a newer version's; this version, {newest}, works on it."
+    return f"The database is at schema {schema}; `postroom db upgrade` or `serve` brings it to {newest}."
+
+
+def _look(settings: Settings) -> dict[str, Any]:  # Any: JSON values
+    found = _place(settings).look()
+    return {
+        "database": "postgresql" if settings.database else "sqlite",
+        "schema": found.revision,
+        "newest": OURS.head,
+        "oldest": found.floor,
+        "works": found.works,
+        "partitions": found.partitions,
+    }
+
+
+def _place(settings: Settings) -> SqliteFile | PostgresDatabase:
+    """Raises NoData."""
+    require_data(settings)
+    if not settings.database:
+        return SqliteFile(settings.data / DATABASE_NAME)
+    direct = settings.database_direct_url.reveal()
+    return PostgresDatabase(
+        direct or settings.database.reveal(),
+        settings.database_pooler and not direct,
+        settings.database_may_forget,
+    )
+
+
+def _upgrade(settings: Settings) -> None:
+    place = _place(settings)
+    held = None if settings.database else FolderLock.take(settings.data, COMMAND)
+    try:
+        place.upgrade()
+    finally:
+        if held is not None:
+            held.release()
