@@ -89,6 +89,7 @@ class OtelTraces:
             "postroom.fault": one.fault,
             "postroom.phase": one.phase,
             "postroom.code": one.code,
+            "postroom.signed": one.signed,
         }
         status = _status(one)
         attempt = self._tracer.start_span(

@@ -69,6 +69,7 @@ class Tally:
         self.sent_after_s: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(SENT_BOUNDS_S))
         self.http: Counter[tuple[str, int]] = Counter()  # answers by (dialect, status)
         self.notices: Counter[str] = Counter()  # by kind
+        self.signed: Counter[str] = Counter()  # DKIM signatures on attempts recorded, by kind of key
 
     def accept(self, origin: str, purpose: str, deliveries: int) -> None:
         """A message was accepted, with so many recipients."""

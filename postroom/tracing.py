@@ -53,6 +53,7 @@ class Tried:
     fault: str
     phase: str
     code: int
+    signed: str = ""  # kinds of our DKIM signatures
 
 
 class Traces(Protocol):

@@ -40,6 +40,7 @@ from postroom.engine.housekeeping import Housekeeping, HousekeepingSettings
 from postroom.engine.queue_view import Wanted, show_queue
 from postroom.engine.retry import Policy
 from postroom.engine.settings import EngineSettings
+from postroom.engine.signing import Signing
 from postroom.engine.telling import Telling
 from postroom.errors import Unavailable
 from postroom.folder import DATABASE_NAME, INBOX_NAME, JOURNALS_NAME, KEY_RING_NAME
@@ -56,6 +57,7 @@ from postroom.tracing import Traces
 from postroom.tracking.links import MailLinks
 from postroom.tracking.tokens import SigningKeys, TokenKind
 from postroom.transports.dialer import Dialer, DialPrivate
+from postroom.transports.dns import DnsResolver
 
 if TYPE_CHECKING:  # the HTTP side takes a while to import, and a command without `serve` needs none of it
     from postroom.http.app import Mount
@@ -341,6 +343,7 @@ def _join(
         settings=engine_settings(settings, found.host_name),
         telling=Telling(clock, tally, traces),
         links=links,
+        signing=Signing(store, found.ring, clock),
     )
     everybody = None
     if wire is not None:
@@ -355,6 +358,7 @@ def _join(
         key_generation=Generation(store, clock, generations.KEYS) if settings.database else None,
         traces=traces,
         tally=tally,
+        resolver=DnsResolver(),
     )
 
     async def explain_message(owner: Owner, text: str) -> Mapping[str, object]:

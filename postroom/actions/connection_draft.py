@@ -28,9 +28,11 @@ from postroom.core.connection import (
     MAX_CAP,
     MIN_HOURLY_CAP,
     SECRET_FIELDS,
+    SIGNS_MAIL_OPTION,
     Connection,
     DeliveryMethod,
     Security,
+    SignsMail,
     Vendor,
 )
 from postroom.core.message import Purpose
@@ -63,6 +65,7 @@ TEXT_OPTIONS = (
     "postmark_transactional_stream",
     "postmark_broadcast_stream",
     API_URL_OPTION,
+    SIGNS_MAIL_OPTION,
 )
 
 _TRUE = (True, "1", "true")  # 1 equals True, 0 equals False
@@ -326,6 +329,8 @@ class _Merge:
             self._wrong("custom_unsubscribe_link", BLANK)
         if isinstance(custom, str) and custom_link_fault(custom):
             self._wrong("custom_unsubscribe_link", "is not a valid link")
+        if options[SIGNS_MAIL_OPTION] not in (None, *SignsMail):
+            self._wrong(SIGNS_MAIL_OPTION, NOT_LISTED)
         region = options["aws_region"]
         if isinstance(region, str) and not _REGION.fullmatch(region):
             self._wrong("aws_region", "is not a valid region")

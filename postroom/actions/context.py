@@ -11,6 +11,7 @@ from postroom.actions.key_cache import KeyCache
 from postroom.clock import Clock
 from postroom.core.actor import Actor as Actor  # every action takes both
 from postroom.core.connection import Connection
+from postroom.errors import Unavailable
 from postroom.ids import AccountId, ConnectionId, DeliveryId, LaneId
 from postroom.keyring import KeyRing
 from postroom.storage.interface import Store
@@ -57,6 +58,20 @@ class Prober(Protocol):
         """The outcome; never raises for what the peer does."""
 
 
+class Resolver(Protocol):
+    """Asks DNS."""
+
+    async def txt(self, name: str) -> Sequence[bytes]:
+        """The TXT records at `name`, the strings of each joined; none: empty. Raises Unavailable."""
+
+
+class NoResolver:
+    """Where nobody is there to ask DNS: it does not answer."""
+
+    async def txt(self, name: str) -> Sequence[bytes]:
+        raise Unavailable(f"there is no way to ask DNS for {name}")
+
+
 @dataclass(frozen=True)
 class Limits:
     """Bounds on what may come in."""
@@ -85,3 +100,4 @@ class Context:
     running: set[tuple[int, str]] = field(default_factory=set, compare=False, repr=False)
     traces: Traces | None = field(default=None, compare=False, repr=False)
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)
+    resolver: Resolver = field(default_factory=NoResolver, compare=False, repr=False)

@@ -42,7 +42,7 @@ async def trust(
     owner = EVERYBODY if account_id is None else account_id
 
     def work() -> Work[Identity]:
-        yield from _require(owner, server_id)
+        yield from require_owner(owner, server_id)
         yield from accounts.lock(owner)  # two at once would store it twice
         at = yield from now()
         identity, new = yield from identities.add(owner, server_id, at, kind=kind, value=value, proof=proof)
@@ -109,7 +109,8 @@ def _shown(identity: Identity) -> dict[str, object]:
     )
 
 
-def _require(account_id: AccountId, server_id: ServerId | None) -> Work[None]:
+def require_owner(account_id: AccountId, server_id: ServerId | None) -> Work[None]:
+    """Raises NotFound unless there is this server of the account, or the account; 0 is everybody."""
     if server_id is not None:
         if not is_id(server_id) or (yield from servers.get(account_id, server_id)) is None:
             raise NotFound("server")

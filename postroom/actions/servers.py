@@ -22,6 +22,7 @@ from postroom.storage import (
     accounts,
     audit,
     connections,
+    dkim_keys,
     generations,
     identities,
     in_flight,
@@ -235,6 +236,7 @@ async def delete_server(
         yield from keys.revoke_of_server(account_id, server_id, at)
         yield from generations.advance(generations.KEYS)
         yield from identities.remove_of_server(account_id, server_id)
+        yield from dkim_keys.remove_of_server(account_id, server_id)
         first = yield from queue.cancel_waiting(account_id, server_id)
         detail = {"before": present(_shown(server)), "connections": [one.connection_id for one in gone]}
         yield from _audit(server, at, actor, "server.delete", detail)

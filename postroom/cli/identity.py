@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from postroom.cli.command import Account, Server, command, group
+from postroom.cli.dkim import dkim
 from postroom.cli.terminal import Terminal
 
 app = group("identity", "Addresses and domains that may appear in From.")
@@ -53,6 +54,9 @@ def forget(
     """Take an identity back; mail that was accepted keeps its From."""
     done = terminal.call("identity.forget", identity_id=identity_id, account=account)
     terminal.show(done, lambda: terminal.say(f"Identity {identity_id} was forgotten."))
+
+
+command(app, "dkim")(dkim)
 
 
 def _whose(identity: dict[str, object]) -> str:

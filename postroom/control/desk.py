@@ -67,6 +67,14 @@ async def account_of(desk: Desk, account: int | None) -> Account:
     return known[0]
 
 
+async def account_or_none(desk: Desk) -> AccountId | None:
+    """The account a command leaves unsaid; None where there is none yet, or several."""
+    try:
+        return (await account_of(desk, None)).account_id
+    except (NotFound, Invalid):
+        return None
+
+
 async def owner_of(desk: Desk, account: int | None, server: int | None) -> Owner:
     """Whose things a command means: one server's, or all of the account. Raises NotFound, Invalid."""
     account_id = (await account_of(desk, account)).account_id

@@ -15,6 +15,7 @@ import msgspec
 
 from postroom.control import (
     connections,
+    dkim,
     instance,
     key_file,
     messages,
@@ -65,6 +66,12 @@ _RUNS: Mapping[str, Run] = {
     "identity.trust": tenants.trust_identity,
     "identity.list": tenants.list_identities,
     "identity.forget": tenants.forget_identity,
+    "dkim.list": dkim.list_all,
+    "dkim.make": dkim.make,
+    "dkim.check": dkim.check,
+    "dkim.activate": dkim.activate,
+    "dkim.stop": dkim.stop,
+    "dkim.retire": dkim.retire,
     "connection.create": connections.create,
     "connection.list": connections.list_all,
     "connection.show": connections.show,

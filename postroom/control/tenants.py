@@ -6,11 +6,11 @@ from postroom.actions import accounts, identities, keys, servers, streams
 from postroom.actions.changes import UNSET
 from postroom.actions.servers import ServerChanges
 from postroom.clock import to_iso
-from postroom.control.desk import Desk, account_of, maker_of, owner_of, server_of
+from postroom.control.desk import Desk, account_of, account_or_none, maker_of, owner_of, server_of
 from postroom.core.identity import EVERYBODY, Identity, IdentityId
 from postroom.core.key import Key
 from postroom.core.server import Account, Owner, Server
-from postroom.errors import Invalid, NotFound
+from postroom.errors import NotFound
 from postroom.ids import AccountId, KeyId, ServerId
 from postroom.mail.address import parse_mailbox
 
@@ -212,7 +212,7 @@ async def list_identities(
 ) -> dict[str, object]:
     """What may appear in From: of a server or an account, with what holds for everybody."""
     if account is None and server is None:
-        account_id = await _account_or_none(desk)
+        account_id = await account_or_none(desk)
     else:
         account_id = (await account_of(desk, account)).account_id
     server_id = None if server is None else ServerId(server)
@@ -225,7 +225,7 @@ async def forget_identity(desk: Desk, *, identity_id: int, account: int | None =
     if account is not None:
         owner: AccountId | None = AccountId(account)
     else:
-        account_id = await _account_or_none(desk)
+        account_id = await account_or_none(desk)
         known = await identities.list_identities(desk.ctx, account_id)
         found = next((one for one in known if one.identity_id == identity_id), None)
         if found is None:
@@ -233,14 +233,6 @@ async def forget_identity(desk: Desk, *, identity_id: int, account: int | None =
         owner = None if found.account_id == EVERYBODY else found.account_id
     await identities.forget(desk.ctx, desk.actor, IdentityId(identity_id), owner)
     return {"identity_id": identity_id, "forgotten": True}
-
-
-async def _account_or_none(desk: Desk) -> AccountId | None:
-    """The account a command leaves unsaid; None where there is none yet, or several."""
-    try:
-        return (await account_of(desk, None)).account_id
-    except (NotFound, Invalid):
-        return None
 
 
 def shown_identity(identity: Identity) -> dict[str, object]:

@@ -45,6 +45,17 @@ class Vendor(StrEnum):
     OTHER = "other"
 
 
+class SignsMail(StrEnum):
+    """Whether mail through a connection is signed with DKIM keys of ours; its option `dkim`."""
+
+    AUTO = "auto"  # as is known of its vendor
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+SIGNS_MAIL_OPTION = "dkim"
+
+
 class DeliveryMethod(StrEnum):
     SMTP = "smtp"
     API = "api"

@@ -12,7 +12,7 @@ import asyncio
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -20,12 +20,14 @@ from postroom.core.message import Purpose
 from postroom.engine.claim import Claimed
 from postroom.engine.copies import Copies
 from postroom.engine.reference import reference_of
+from postroom.engine.signing import NO_SIGNING, CannotSign, Rules, Signing
 from postroom.engine.transitions import CRASHES_TO_ISOLATE
 from postroom.errors import PostroomError
 from postroom.logs import logger
 from postroom.mail.address import parse_address, parse_mailbox
 from postroom.mail.compose import compose, needs_eight_bit, needs_utf8
 from postroom.mail.content import Content
+from postroom.mail.dkim import Signer
 from postroom.mail.unsubscribe import Offer, offer_for, offering
 from postroom.storage import contents
 from postroom.storage.interface import Store
@@ -47,6 +49,7 @@ class _Entry:
     body: bytes  # as stored
     content: Content | None = None
     plain: bytes | None = None  # the same for everybody
+    signatures: dict[tuple[frozenset[str], tuple[Signer, ...]], bytes] = field(default_factory=dict)  # on it
     copies: dict[Offer, Copies] = field(default_factory=dict)
     utf8: bool = False  # known with `content`
     eight_bit: bool = False
@@ -60,8 +63,8 @@ class _Entry:
 class Composer:
     """Composes; keeps what several deliveries of one message need."""
 
-    def __init__(self, store: Store, links: MailLinks) -> None:
-        self._store, self._links = store, links
+    def __init__(self, store: Store, links: MailLinks, signing: Signing | None = None) -> None:
+        self._store, self._links, self._signing = store, links, signing
         self._cache: OrderedDict[int, _Entry] = OrderedDict()
         self._bytes = 0
 
@@ -75,11 +78,14 @@ class Composer:
         for content_id, body in bodies.items():
             self._keep(content_id, _Entry(body))
 
-    async def envelope(self, claimed: Claimed, offer: Offer) -> Envelope:
-        """The envelope of one delivery, its bytes composed. Raises CannotCompose.
+    async def envelope(self, claimed: Claimed, offer: Offer, rules: Rules = NO_SIGNING) -> Envelope:
+        """The envelope of one delivery, its bytes composed and signed. Raises CannotCompose, Unavailable.
 
-        offer: how the connection it goes through has its mail offer to unsubscribe.
+        offer: how the connection it goes through has its mail offer to unsubscribe; rules: how it is signed.
         """
+        signers = await self._signers(claimed, rules)
+        if not signers and not rules.covered:
+            offer = replace(offer, one_click=False)
         entry = self._cache.get(claimed.content_id)
         if entry is None:
             wanted = {claimed.content_id: claimed.account_id}
@@ -93,6 +99,8 @@ class Composer:
             if entry.plain is None and not entry.copies and claimed.crashes >= CRASHES_TO_ISOLATE:
                 await _compose_alone(entry.body, claimed)
             data = self._copy(entry, content, claimed, offer)
+            if signers:
+                data = await self._signed(entry, data, signers, claimed.accepted_us, rules)
             recipient = parse_address(claimed.recipient, "to")
             sender = parse_address(content.sender.address, "from")
         except (PostroomError, ValueError) as error:
@@ -108,7 +116,29 @@ class Composer:
             author=content.sender.address,
             bulk=claimed.purpose is not Purpose.TRANSACTIONAL,
             reference=reference_of(claimed.rfc_message_id, claimed.delivery_id),
+            signed=", ".join(map(str, signers)),
         )
+
+    async def _signers(self, claimed: Claimed, rules: Rules) -> tuple[Signer, ...]:
+        if self._signing is None or not rules.signs:
+            return ()
+        try:
+            return await self._signing.signers(claimed.account_id, claimed.server_id, claimed.sender)
+        except CannotSign as error:  # unsigned it would be another mail than the one that was promised
+            raise CannotCompose(str(error)) from error
+
+    async def _signed(
+        self, entry: _Entry, data: bytes, signers: tuple[Signer, ...], at_us: int, rules: Rules
+    ) -> bytes:
+        """With the signatures on top; those of a copy that is the same for everybody are kept with it."""
+        assert self._signing is not None  # else there are no signers
+        keys = (rules.rewritten, signers)
+        fields = entry.signatures.get(keys) if data is entry.plain else None
+        if fields is None:
+            fields = await self._signing.fields(data, signers, at_us, rules.rewritten)
+            if data is entry.plain:
+                entry.signatures[keys] = fields
+        return fields + data
 
     def _parts(self, content: Content, claimed: Claimed, offer: Offer) -> Callable[[], Content] | None:
         """The same copy for an API that composes itself; None where it would say something else."""

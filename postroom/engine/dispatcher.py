@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from postroom.clock import Clock
@@ -32,6 +33,7 @@ from postroom.engine.runner import Runner
 from postroom.engine.settings import EngineSettings
 from postroom.engine.settle import Ended, HeldDelivery, Settled
 from postroom.engine.settler import Settler
+from postroom.engine.signing import Signing, rules_of
 from postroom.engine.tasks import Tasks
 from postroom.engine.telling import Telling
 from postroom.engine.under_way import UnderWay
@@ -70,6 +72,7 @@ class Dispatcher:
         settings: EngineSettings,
         links: MailLinks,
         telling: Telling | None = None,
+        signing: Signing | None = None,
     ) -> None:
         self.clock, self.settings = clock, settings
         self._telling = telling or Telling(clock, Tally())
@@ -78,7 +81,8 @@ class Dispatcher:
         self._book = LaneBook()
         self._runners: dict[ConnectionId, Runner] = {}
         self._router = Router(store, self.health_of, speaks)
-        self._composer = Composer(store, links)
+        self._signing = signing
+        self._composer = Composer(store, links, signing)
         self._guard = ClockGuard(clock)
         self._trouble = Trouble(log)
         self._clock_steps = ClockSteps(store, clock, self._guard, settings)
@@ -144,6 +148,8 @@ class Dispatcher:
             log.error("stopped with outcomes unwritten; the journal has them", error=str(error))
         await self._settler.stop()
         self._journal.close(remove=clean)
+        if self._signing is not None:
+            self._signing.close()
 
     # --- Hearer: what actions tell us after their commit -----------------------------------------------
 
@@ -173,6 +179,8 @@ class Dispatcher:
 
     def facts_changed(self, account_id: AccountId) -> None:
         """Identities or other facts of an account changed; 0: of everybody."""
+        if self._signing is not None:
+            self._signing.forget()
         for state in self._book.of_account(account_id):
             state.stale = True
         self.pump()
@@ -323,15 +331,17 @@ class Dispatcher:
         """Compose and hand over to `deliver`."""
         try:
             attempt.begin()
-            offer = self._runners[attempt.claimed.connection_id].route.offer
-            attempt.envelope = await self._composer.envelope(attempt.claimed, offer)
+            route = self._runners[attempt.claimed.connection_id].route
+            attempt.envelope = await self._composer.envelope(attempt.claimed, route.offer, rules_of(route))
         except CannotCompose as error:
             log.error("delivery held", delivery=attempt.claimed.delivery_id, cause=str(error))
             return Outcome(Result.HELD, Fault.OURS, Phase.CONNECT, text=str(error))
         except (OSError, Unavailable) as error:
             attempt.hindered = True
             return Outcome(Result.RETURNED, Fault.OURS, Phase.CONNECT, text=f"could not begin: {error}")
-        return await deliver(attempt)
+        outcome = await deliver(attempt)
+        signed = attempt.envelope.signed
+        return replace(outcome, signed=signed) if signed else outcome
 
     def ended(self, attempt: Attempt, outcome: Outcome, done: Callable[[], None]) -> None:
         """Record and settle."""

@@ -67,6 +67,7 @@ class AttemptTold:
     enhanced: str
     text: str
     remote_id: str
+    signed: str
     decision: int
     others: tuple[CandidateTold, ...]
 
@@ -217,6 +218,7 @@ def _attempt(delivery: StoredDelivery, attempt: StoredAttempt) -> Work[AttemptTo
         enhanced=attempt.enhanced,
         text=attempt.reply,
         remote_id=attempt.remote_id,
+        signed=attempt.signed,
         decision=attempt.decision_id,
         others=others,
     )

@@ -382,6 +382,7 @@ def _attempt_values(row: _Attempt, outcome: Outcome, at_us: int) -> dict[str, ob
         "enhanced": outcome.enhanced,
         "reply": outcome.text,
         "remote_id": outcome.remote_id,
+        "signed": outcome.signed,
         "account_id": row.account_id,
         "attempt_id": row.attempt_id,
     }

@@ -27,6 +27,8 @@ class Telling:
         if outcome.result is Result.SENT:
             waited_s = (now_us - claimed.accepted_us) / MICROS
             self.tally.sent_after_s[claimed.purpose.value].observe(waited_s)
+        kinds = [one.partition(" ")[0] for one in outcome.signed.split(", ")] if outcome.signed else []
+        self.tally.signed.update(kinds)
         if self._traces is not None and attempt.marks is not None:
             self._traces.tried(
                 Tried(
@@ -43,5 +45,6 @@ class Telling:
                     fault=outcome.fault.value,
                     phase=outcome.phase.value,
                     code=outcome.code,
+                    signed=" ".join(kinds),
                 )
             )

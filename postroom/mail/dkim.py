@@ -48,7 +48,7 @@ class Signer:
     domain: str
     selector: str
     algorithm: Algorithm
-    key: PrivateKey = field(repr=False, compare=False)
+    key: PrivateKey = field(repr=False)
 
     @property
     def name(self) -> str:

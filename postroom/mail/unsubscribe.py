@@ -55,11 +55,15 @@ class CustomKind(Enum):
 
 @dataclass(frozen=True)
 class Offer:
-    """How mail through one connection offers it. custom: instead of our own link, or ""."""
+    """How mail through one connection offers it. custom: instead of our own link, or "".
+
+    one_click: a DKIM signature will cover what says that our link takes a provider's POST (RFC 8058 4).
+    """
 
     header: bool = True
     footer: bool = True
     custom: str = ""
+    one_click: bool = True
 
     @classmethod
     def of(cls, options: Mapping[str, object]) -> Offer:
@@ -111,7 +115,7 @@ def offering(content: Content, url: str, offer: Offer) -> Content:
     inline = link or (url if kind is None or _MARKUP.search(offer.custom) else offer.custom)
     headers, document, text = content.headers, content.html, content.text
     if offer.header and not any(name.lower() == "list-unsubscribe" for name, _ in headers):
-        headers = (*headers, *_header(url, offer.custom if kind is CustomKind.URI else ""))
+        headers = (*headers, *_header(url, offer, offer.custom if kind is CustomKind.URI else ""))
     if document is not None:
         escaped = inline if kind is CustomKind.TEXT else html.escape(inline)
         document, found = _VARIABLE.subn(lambda _: escaped, document)
@@ -126,11 +130,11 @@ def offering(content: Content, url: str, offer: Offer) -> Content:
     return msgspec.structs.replace(content, headers=headers, html=document, text=text)
 
 
-def _header(url: str, custom: str) -> tuple[tuple[str, str], ...]:
+def _header(url: str, offer: Offer, custom: str) -> tuple[tuple[str, str], ...]:
     """Whether somebody else's page takes the POST of RFC 8058 nobody knows: one click is for ours alone."""
     if custom:
         return unsubscribe_headers(custom)
-    return unsubscribe_headers(url, one_click=url.lower().startswith("https://"))
+    return unsubscribe_headers(url, one_click=offer.one_click and url.lower().startswith("https://"))
 
 
 def _with_footer(document: str, link: str, as_is: str) -> str:

@@ -32,6 +32,7 @@ from postroom.engine.status import EngineStatus, Off
 from postroom.errors import PostroomError
 from postroom.ids import ConnectionId
 from postroom.logs import logger
+from postroom.mail.dkim_keys import Algorithm
 from postroom.metrics.across import Others, Told, Whole, alone, told_of
 from postroom.metrics.table import MOST_CONNECTIONS, OF_NAME, OTHER
 from postroom.storage.pauses import PauseScope
@@ -151,6 +152,7 @@ class _Families:
         yield _histogram(
             "postroom_sent_after_seconds", [((purpose,), one) for purpose, one in tally.sent_after_s.items()]
         )
+        yield _family("postroom_signed_total", [((kind,), tally.signed[kind]) for kind in Algorithm])
         http = [((dialect, str(code)), count) for (dialect, code), count in tally.http.items()]
         yield _family("postroom_http_requests_total", http)
         yield _family("postroom_notices_total", [((kind,), tally.notices[kind]) for kind in NoticeKind])

@@ -49,6 +49,12 @@ METRICS: tuple[Metric, ...] = (
         "Attempts recorded: sent, deferred, bounced, returned, unknown, held.",
     ),
     Metric(
+        "postroom_signed_total",
+        "counter",
+        ("algorithm",),
+        "DKIM signatures of ours on the attempts recorded: rsa, ed25519.",
+    ),
+    Metric(
         "postroom_sent_after_seconds",
         "histogram",
         ("purpose",),

@@ -77,7 +77,7 @@ WHERE a.attempt_id = :attempt_id AND a.result IS NULL
 
 END_ATTEMPT = """
 UPDATE attempts SET ended_at = :now, result = :result, fault = :fault, phase = :phase, code = :code,
-       enhanced = :enhanced, reply = :reply, remote_id = :remote_id
+       enhanced = :enhanced, reply = :reply, remote_id = :remote_id, signed = :signed
 WHERE account_id = :account_id AND attempt_id = :attempt_id
 """
 

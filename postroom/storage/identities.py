@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 
 from postroom.core.identity import EVERYBODY, Identity, IdentityId, IdentityKind, Proof
+from postroom.core.server import Owner
 from postroom.ids import AccountId, ServerId
 from postroom.storage.interface import Sql, Work
 from postroom.storage.tables import identities
@@ -30,6 +31,22 @@ def proven(account_id: AccountId, server_id: ServerId, sender: str) -> Work[bool
             "address": sender,
             "domain": domain,
         },
+    )
+    return bool(rows)
+
+
+def holds_domain(owner: Owner, domain: str) -> Work[bool]:
+    """Whether this owner (account 0: everybody) may write any address of `domain`, an A-label, in From."""
+    server = identities.c.server_id
+    rows = yield (
+        select(identities.c.identity_id)
+        .where(
+            identities.c.account_id.in_({EVERYBODY, owner.account_id}),
+            identities.c.value == domain,
+            identities.c.kind == IdentityKind.DOMAIN.value,
+            server.is_(None) if owner.server_id is None else server.is_(None) | (server == owner.server_id),
+        )
+        .limit(1)
     )
     return bool(rows)
 

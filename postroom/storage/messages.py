@@ -351,13 +351,14 @@ class StoredAttempt:
     enhanced: str
     reply: str
     remote_id: str
+    signed: str
 
 
 def attempts(account_id: AccountId, delivery_id: DeliveryId, content_id: int) -> Work[list[StoredAttempt]]:
     """All tries of a delivery, oldest first. content_id: that of its message, which tells its day."""
     rows = yield Sql(
         "SELECT attempt_id, connection_id, decision_id, granted_at, ended_at, result, fault, phase, code,"
-        " enhanced, reply, remote_id FROM attempts"
+        " enhanced, reply, remote_id, signed FROM attempts"
         " WHERE account_id = :account_id AND delivery_id = :delivery_id AND attempt_id >= :since"
         " ORDER BY attempt_id",
         {"account_id": account_id, "delivery_id": delivery_id, "since": since(content_id)},

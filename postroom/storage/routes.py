@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from postroom.core.connection import Vendor
+from postroom.core.connection import SIGNS_MAIL_OPTION, SignsMail, Vendor
 from postroom.core.message import Purpose
 from postroom.ids import AccountId, ConnectionId, LaneId, ServerId
 from postroom.mail.address import address_key, parse_mailbox
@@ -36,6 +36,7 @@ class Route:
     failed_reason: str | None = None
     offer: Offer = DEFAULT_OFFER  # how its mail offers to unsubscribe
     vendor: Vendor = Vendor.OTHER
+    signs_mail: SignsMail = SignsMail.AUTO
 
 
 _COLUMNS = (
@@ -57,6 +58,7 @@ def senders_of(account_id: AccountId, server_id: ServerId, purpose: Purpose) -> 
 
 
 def _route(row: Sequence[object]) -> Route:
+    options = json.loads(str(row[18]))
     flags = zip(row[11:14], (Purpose.TRANSACTIONAL, Purpose.BROADCAST, Purpose.SEQUENCE), strict=True)
     return Route(
         account_id=row[0],  # type: ignore[arg-type]  # SQL's types, as the schema has them
@@ -75,8 +77,9 @@ def _route(row: Sequence[object]) -> Route:
         daily_cap=row[15],  # type: ignore[arg-type]
         own_sender=own_sender(row[16]),  # type: ignore[arg-type]
         failed_reason=row[17],  # type: ignore[arg-type]
-        offer=Offer.of(json.loads(str(row[18]))),
+        offer=Offer.of(options),
         vendor=Vendor(str(row[19])),
+        signs_mail=SignsMail(options.get(SIGNS_MAIL_OPTION) or SignsMail.AUTO),
     )
 
 

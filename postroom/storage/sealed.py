@@ -15,9 +15,16 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.schema import Column, Table
 
 from postroom.storage.interface import Work
-from postroom.storage.tables import connection_secrets, connections, instance_keys, server_secrets
+from postroom.storage.tables import (
+    connection_secrets,
+    connections,
+    dkim_keys,
+    instance_keys,
+    server_secrets,
+)
 
 INSTANCE_KEY_FIELD = "key"
+DKIM_KEY_FIELD = "private"
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,9 @@ COLUMNS = (
         instance_keys.c.uid,
         literal(INSTANCE_KEY_FIELD),
         instance_keys,
+    ),
+    SealedColumn(
+        dkim_keys.c.sealed, (dkim_keys.c.key_id,), dkim_keys.c.uid, literal(DKIM_KEY_FIELD), dkim_keys
     ),
 )
 

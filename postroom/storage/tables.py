@@ -223,6 +223,27 @@ identities = Table(
 )
 Index(None, identities.c.account_id, identities.c.value)
 
+# What signs a domain's mail.
+dkim_keys = Table(
+    "dkim_keys",
+    metadata,
+    _int("account_id"),  # 0: for every account
+    _id("key_id"),
+    _maybe_int("server_id"),  # null: for all servers of the account
+    _text("domain"),  # A-label
+    _text("selector"),
+    _text("algorithm"),  # rsa, ed25519
+    _text("public_key"),  # base64, the p= of its record
+    _bytes("uid"),
+    _bytes("sealed"),  # PKCS #8
+    _int("created_at"),
+    _maybe_int("seen_at"),  # its record was found in DNS
+    _maybe_int("activated_at"),
+    _maybe_int("stopped_at"),  # signs no more
+    UniqueConstraint("account_id", "domain", "selector"),
+    sqlite_autoincrement=True,
+)
+
 suppressions = Table(
     "suppressions",
     metadata,
@@ -501,6 +522,7 @@ attempts = Table(
     _text("enhanced", ""),
     _text("reply", ""),
     _text("remote_id", ""),
+    _text("signed", ""),  # rsa s1._domainkey.example.com, ed25519 s2._domainkey.example.com
     sqlite_autoincrement=True,
     postgresql_partition_by="RANGE (attempt_id)",
 )

@@ -65,6 +65,7 @@ class Outcome:
     `session_usable`: the session may carry another message.
     `before_mail_reply`: nothing was answered to MAIL; on a reused session this means it was stale.
     `lacks`: what this peer lacks to carry this message (`core.need`), which another may have.
+    `signed`: the DKIM signatures of ours on it, noted by the engine.
     """
 
     result: Result
@@ -78,6 +79,7 @@ class Outcome:
     session_usable: bool = True
     before_mail_reply: bool = False
     lacks: str = ""
+    signed: str = ""
 
 
 class StartTls(StrEnum):
@@ -137,6 +139,7 @@ class Envelope:
     For APIs: `parts` makes the same message not composed, None where only its bytes say it truly;
     `message_id` with angle brackets; `author`, the address in From; `bulk`, broadcast or sequence mail;
     `reference`, our own name of this delivery, the same at every attempt, letters and digits.
+    `signed`: the DKIM signatures of ours on it, each as kind and name of its record, joined by ", ".
     """
 
     sender: str
@@ -149,6 +152,7 @@ class Envelope:
     author: str = ""
     bulk: bool = False
     reference: str = ""
+    signed: str = ""
 
 
 class Checkpoints(Protocol):

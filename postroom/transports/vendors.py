@@ -35,6 +35,7 @@ class VendorRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     needs_parts: bool = False  # its API takes a message's parts, not its bytes, and one recipient in To
     finds_messages: bool = False  # its API tells whether it took a message of ours
     rewrites: tuple[str, ...] = ()  # headers that are not what we wrote when the mail arrives
+    keeps_signature: bool = False  # the rest is: a DKIM signature of ours that leaves these out holds
     signs: str = ""  # whose DKIM signature it writes
     signs_list_unsubscribe: bool = False  # that signature covers List-Unsubscribe and List-Unsubscribe-Post
     tracks: str = ""
@@ -46,6 +47,11 @@ class VendorRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     def has_api(self) -> bool:
         """Whether we can send by its own API."""
         return DeliveryMethod.API in self.methods
+
+    @property
+    def rewritten_names(self) -> frozenset[str]:
+        """The names in `rewrites`, in lower case, without remarks: what must not be signed."""
+        return frozenset(one.split(" ", 1)[0].lower() for one in self.rewrites)
 
     @property
     def smtp_port(self) -> int | None:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from postroom import wiring
-from postroom.actions import accounts, connections, identities, servers
+from postroom.actions import accounts, connections, dkim, identities, servers
 from postroom.actions.accept import Submission, accept_message
 from postroom.actions.connection_draft import ConnectionDraft
 from postroom.config import load
@@ -26,6 +26,7 @@ from postroom.mail.content import Attachment, Mailbox
 from postroom.storage.interface import Rows, Sql, Work
 from tests.support.bulk_rules import unsubscribe_link
 from tests.support.context import ACTOR
+from tests.support.dkim_corpus import RSA_PEM
 from tests.support.engine import sink
 from tests.support.sink import Received, Sink
 
@@ -51,8 +52,9 @@ class House:
     http: httpx.AsyncClient
     received: list[Received] = field(default_factory=list)
 
-    async def connect(self, **options: object) -> None:
+    async def connect(self, vendor: str = "other", **options: object) -> None:
         draft = ConnectionDraft(
+            vendor=vendor,
             label="out",
             host="127.0.0.1",
             port=self.out.port,
@@ -102,7 +104,9 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(folder: Path, public_url: str = PUBLIC, *, start: bool = True) -> AsyncIterator[House]:
+async def open_house(
+    folder: Path, public_url: str = PUBLIC, *, start: bool = True, signed: bool = True
+) -> AsyncIterator[House]:
     received: list[Received] = []
     settings = load({"data": str(folder / "data"), "public_url": public_url}, {})
     async with sink(folder, received.append) as out, wiring.opened(settings) as room:
@@ -112,6 +116,10 @@ async def open_house(folder: Path, public_url: str = PUBLIC, *, start: bool = Tr
             ctx, ACTOR, account.account_id, "Shop", default_sender="Shop <news@shop.example>"
         )
         await identities.trust(ctx, ACTOR, "shop.example", account.account_id)
+        if signed:
+            shared = Owner(account.account_id)
+            await dkim.make_key(ctx, ACTOR, shared, "shop.example", selector="s", pem=RSA_PEM.read_bytes())
+            await dkim.activate(ctx, ACTOR, shared, "shop.example", "s", unchecked=True)
         app = wiring.http_application(room, url="http://unused.example", missing=lambda: ())
         handle = await serve_http(app, socket.create_server(("127.0.0.1", 0)), drain_s=1.0)
         try:
@@ -187,7 +195,8 @@ async def test_u6_transactional_mail_offers_it_only_when_it_asks(tmp_path: Path)
         await house.send(0, ["asks@example.net"], purpose=Purpose.TRANSACTIONAL, unsubscribe_link=True)
         await house.settled()
         found = {one.recipients[0]: one for one in house.received}
-        assert b"nsubscribe" not in found["silent@example.net"].content
+        _, _, below_the_signature = found["silent@example.net"].content.partition(b"\r\n b=")
+        assert b"nsubscribe" not in below_the_signature
         assert unsubscribe_link(found["asks@example.net"]).startswith(PUBLIC)
 
 
@@ -201,7 +210,7 @@ async def test_a_connection_says_what_is_written(tmp_path: Path) -> None:
         await house.settled()
         (one,) = house.received
         assert f"List-Unsubscribe: <{custom}>\r\n".encode() in one.content
-        assert b"List-Unsubscribe-Post" not in one.content
+        assert b"\r\nList-Unsubscribe-Post:" not in one.content
         assert b"Unsubscribe from" not in one.content
 
 
@@ -213,4 +222,23 @@ async def test_without_a_public_url_links_lead_to_where_it_listens(tmp_path: Pat
         await house.settled()
         (one,) = house.received
         assert f"List-Unsubscribe: <{house.room.links.base_url}/u/".encode() in one.content
-        assert b"List-Unsubscribe-Post" not in one.content  # RFC 8058 3.1: https only
+        assert b"\r\nList-Unsubscribe-Post:" not in one.content  # RFC 8058 3.1: https only
+
+
+async def test_one_click_is_offered_only_where_a_signature_covers_it(tmp_path: Path) -> None:
+    async with open_house(tmp_path, signed=False) as house:
+        await house.connect()
+        await house.send(1, ["unsigned@example.net"])
+        await house.settled()
+        (one,) = house.received
+        assert f"\r\nList-Unsubscribe: <{PUBLIC}/u/".encode() in one.content
+        assert b"List-Unsubscribe-Post" not in one.content  # RFC 8058 4
+
+
+async def test_a_vendor_that_signs_it_covers_it(tmp_path: Path) -> None:
+    async with open_house(tmp_path, signed=False) as house:
+        await house.connect(vendor="sendgrid")
+        await house.send(1, ["covered@example.net"])
+        await house.settled()
+        (one,) = house.received
+        assert b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in one.content

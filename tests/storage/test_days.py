@@ -161,7 +161,7 @@ async def test_each_hot_look_touches_the_partition_of_its_id_alone(store: Postgr
                         if p.day == today) for name in PARTITIONED}  # fmt: skip
     ended = {
         "account_id": 1, "now": 1, "result": "sent", "fault": "", "phase": "", "code": 250, "enhanced": "",
-        "reply": "", "remote_id": "",
+        "reply": "", "remote_id": "", "signed": "",
     }  # fmt: skip
 
     looks: dict[str, tuple[Work[object], set[str]]] = {

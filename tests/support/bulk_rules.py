@@ -44,6 +44,7 @@ def unsubscribe_link(received: Received) -> str:
     for name in _ONCE:
         assert len(message.get_all(name, [])) == 1, name
     _check_identity(message, received)
+    _check_signature(message, received)
     link = _check_headers(message, content)
     _check_body(message, link)
     return link
@@ -55,6 +56,15 @@ def _check_identity(message: EmailMessage, received: Received) -> None:
     assert author.rpartition("@")[2] == received.sender.rpartition("@")[2]
     assert re.fullmatch(r"<[^<>\s@]+@[^<>\s@]+>", str(message["Message-ID"]))
     assert parsedate_to_datetime(str(message["Date"])).tzinfo is not None
+
+
+def _check_signature(message: EmailMessage, received: Received) -> None:
+    """One of the author's domain, which covers both unsubscribe fields (RFC 8058 4)."""
+    (signature,) = message.get_all("DKIM-Signature", [])
+    tags = dict(one.strip().split("=", 1) for one in "".join(str(signature).split()).split(";"))
+    assert tags["d"] == received.sender.rpartition("@")[2]
+    covered = tags["h"].lower().split(":")
+    assert {"from", "list-unsubscribe", "list-unsubscribe-post"} <= set(covered)
 
 
 def _check_headers(message: EmailMessage, content: bytes) -> str:

@@ -78,6 +78,18 @@ def errors_of(**fields: Any) -> list[tuple[str, str]]:
     return [(error.field, error.reason) for error in caught.value.errors]
 
 
+@pytest.mark.parametrize("word", ["auto", "always", "never"])
+def test_whether_mail_is_signed_is_one_of_three_words(word: str) -> None:
+    assert draft(options={"dkim": word}).connection.options["dkim"] == word
+
+
+@pytest.mark.parametrize("word", ["yes", "ALWAYS", "x" * 300, 1, True])
+def test_any_other_word_is_refused(word: object) -> None:
+    with pytest.raises(Invalid) as caught:
+        draft(options={"dkim": word})
+    assert [error.field for error in caught.value.errors] == ["dkim"]
+
+
 def test_a_good_draft_takes_the_defaults() -> None:
     merged = draft()
     made = merged.connection
@@ -94,6 +106,7 @@ def test_a_good_draft_takes_the_defaults() -> None:
         "postmark_transactional_stream": None,
         "postmark_broadcast_stream": None,
         "api_url": None,
+        "dkim": None,
         "inboxroad_sync_enabled": False,
         "smtp_com_channel": None,
         "smtp_enable_starttls_auto": True,

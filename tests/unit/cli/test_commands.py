@@ -133,6 +133,7 @@ WORKING: tuple[tuple[str, ...], ...] = (
     ("identity", "trust", "me@example.com", "--server", "1"),
     ("identity", "list"),
     ("identity", "forget", "1"),
+    ("identity", "dkim", "example.com", "--ed25519"),
     ("suppression", "add", "a@example.com", "b@example.com", "--reason", "complaint"),
     ("suppression", "remove", "a@example.com", "--stream", "broadcast"),
     ("suppression", "check", "a@example.com"),

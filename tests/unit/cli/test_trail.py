@@ -62,6 +62,9 @@ CAPPED: Mapping[str, object] = {"fields": {"hourly_cap": 50}, "secrets": MORE_CA
 ROTATED: Mapping[str, object] = {name: f"{value}-2" for name, value in CANARIES.items()}
 FORMER = "the key that sealed before"  # stands for its id
 PEOPLE: Mapping[str, object] = {"addresses": ["a@example.net", "b@example.net"]}
+SIGNED: Mapping[str, object] = {"domain": "example.net"}
+TRUSTED = ("identity.trust", {"value": "example.net"})
+TWO_KEYS = tuple(("dkim.make", {**SIGNED, "algorithm": "ed25519", "selector": one}) for one in "ab")
 CHANGES: Mapping[str, Case] = {
     "housekeeping": Case(
         [Step({"dry_run": True}), Step({}, ["retention.clear"]), Step({}), Step({"dry_run": True})]
@@ -83,6 +86,23 @@ CHANGES: Mapping[str, Case] = {
     "key.revoke": once({"key_id": 1}, "key.revoke", then=NotFound),
     "identity.trust": once({"value": "example.net"}, "identity.trust"),
     "identity.forget": once({"identity_id": 1}, "identity.forget", then=NotFound),
+    "dkim.make": Case(each({**SIGNED, "algorithm": "ed25519"}, "dkim.make").steps, before=[TRUSTED]),
+    "dkim.activate": Case(
+        [
+            Step({**SIGNED, "selector": "a", "unchecked": True}, ["dkim.activate"]),
+            Step({**SIGNED, "selector": "a", "unchecked": True}),
+            Step({**SIGNED, "selector": "b"}, error=Unavailable),  # nobody is there to ask DNS
+            Step({**SIGNED, "selector": "b", "unchecked": True}, ["dkim.stop", "dkim.activate"]),
+        ],
+        before=[TRUSTED, *TWO_KEYS],
+    ),
+    "dkim.stop": Case(
+        [Step({**SIGNED, "selector": "a"}, ["dkim.stop"]), Step({**SIGNED, "selector": "a"}, error=Conflict)],
+        before=[TRUSTED, *TWO_KEYS, ("dkim.activate", {**SIGNED, "selector": "a", "unchecked": True})],
+    ),
+    "dkim.retire": Case(
+        once({**SIGNED, "selector": "a"}, "dkim.retire", then=NotFound).steps, before=[TRUSTED, *TWO_KEYS]
+    ),
     "connection.create": each({"fields": SMTP, "secrets": MORE_CANARIES, "server": 1}, "connection.create"),
     "connection.update": Case(
         [
@@ -165,6 +185,8 @@ READS: Mapping[str, Mapping[str, object]] = {
     "server.show": {},
     "key.list": {},
     "identity.list": {},
+    "dkim.list": SIGNED,
+    "dkim.check": SIGNED,
     "connection.list": {},
     "connection.show": {"connection": 1},
     "queue.show": {},

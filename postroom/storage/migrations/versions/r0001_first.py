@@ -51,6 +51,7 @@ def upgrade() -> None:
         sa.Column("enhanced", sa.Text(), server_default="", nullable=False),
         sa.Column("reply", sa.Text(), server_default="", nullable=False),
         sa.Column("remote_id", sa.Text(), server_default="", nullable=False),
+        sa.Column("signed", sa.Text(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("attempt_id", name=op.f("pk_attempts")),
         postgresql_partition_by="RANGE (attempt_id)",
         sqlite_autoincrement=True,
@@ -267,6 +268,27 @@ def upgrade() -> None:
     )
     op.create_index(
         op.f("ix_deliveries_account_id_message_id"), "deliveries", ["account_id", "message_id"], unique=False
+    )
+    op.create_table(
+        "dkim_keys",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("key_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("server_id", _INT, nullable=True),
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("selector", sa.Text(), nullable=False),
+        sa.Column("algorithm", sa.Text(), nullable=False),
+        sa.Column("public_key", sa.Text(), nullable=False),
+        sa.Column("uid", sa.LargeBinary(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("seen_at", _INT, nullable=True),
+        sa.Column("activated_at", _INT, nullable=True),
+        sa.Column("stopped_at", _INT, nullable=True),
+        sa.PrimaryKeyConstraint("key_id", name=op.f("pk_dkim_keys")),
+        sa.UniqueConstraint(
+            "account_id", "domain", "selector", name=op.f("uq_dkim_keys_account_id_domain_selector")
+        ),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "events",

@@ -1,0 +1,146 @@
+"""Which DKIM keys sign a mail, and signing with them: RSA in threads, as it takes longer than all the rest.
+
+A mail is signed by the keys of its From's domain or of a domain above it, whichever is nearer, that its
+server, its account or everybody has; with one of each kind. Signed is only what arrives as it left: the row
+of the vendor behind the connection says what it rewrites, and its option `dkim` may say otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from postroom.clock import Clock
+from postroom.core.connection import DeliveryMethod, SignsMail
+from postroom.ids import AccountId, ServerId
+from postroom.keyring import KeyRing, KeyringError
+from postroom.mail.dkim import Signer, sign
+from postroom.mail.dkim_keys import Algorithm, from_stored
+from postroom.storage import dkim_keys
+from postroom.storage.dkim_keys import SealedKey
+from postroom.storage.interface import Store
+from postroom.storage.routes import Route
+from postroom.transports.vendors import vendor_row
+
+_KNOWN_S = 30.0  # a change made by another process is seen after this at the latest
+_MOST_KNOWN = 10_000
+_THREADS = min(4, os.cpu_count() or 1)
+_INLINE_BYTES = 64 << 10  # more than this is hashed in a thread, whatever the key
+
+
+class CannotSign(Exception):
+    """A key that is to sign does not open. The text is for people and says nothing of the key itself."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What signing through one connection means."""
+
+    signs: bool  # ours arrives as we wrote it
+    rewritten: frozenset[str]  # header fields, in lower case, that do not
+    covered: bool  # the vendor's own signature covers the unsubscribe fields
+
+
+NO_SIGNING = Rules(signs=False, rewritten=frozenset(), covered=True)
+
+
+def rules_of(route: Route) -> Rules:
+    """By its vendor's row and its option `dkim`."""
+    row = vendor_row(route.vendor)
+    bytes_leave = not (route.delivery_method == DeliveryMethod.API and row.needs_parts)
+    wanted = route.signs_mail is SignsMail.ALWAYS or (
+        route.signs_mail is SignsMail.AUTO and row.keeps_signature
+    )
+    return Rules(bytes_leave and wanted, row.rewritten_names, row.signs_list_unsubscribe)
+
+
+class Signing:
+    """Of one engine."""
+
+    def __init__(self, store: Store, ring: KeyRing, clock: Clock) -> None:
+        self._store, self._ring, self._clock = store, ring, clock
+        self._known: dict[tuple[AccountId, ServerId, str], tuple[float, tuple[Signer, ...]]] = {}
+        self._opened: dict[tuple[int, bytes], Signer] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._changes = 0
+
+    def forget(self) -> None:
+        """Keys or identities changed: the next mail asks anew."""
+        self._changes += 1
+        self._known.clear()
+
+    async def signers(self, account_id: AccountId, server_id: ServerId, sender: str) -> tuple[Signer, ...]:
+        """Who signs this server's mail from `sender`, an address for comparing; nobody: empty.
+
+        Raises CannotSign, Unavailable.
+        """
+        domain = sender.rpartition("@")[2]
+        now_s = self._clock.steady_s()
+        known = self._known.get((account_id, server_id, domain))
+        if known is not None and now_s - known[0] < _KNOWN_S:
+            return known[1]
+        changes, labels = self._changes, domain.split(".")
+        domains = [".".join(labels[at:]) for at in range(len(labels))]
+        found = await self._store.read(lambda: dkim_keys.that_sign(account_id, server_id, domains))
+        signers = tuple(self._signer(one) for one in _chosen(found))
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        if changes == self._changes:  # else what was read may be from before
+            self._known[account_id, server_id, domain] = (now_s, signers)
+        return signers
+
+    def _signer(self, one: SealedKey) -> Signer:
+        place = (one.key.key_id, one.uid)
+        signer = self._opened.get(place)
+        if signer is not None:
+            return signer
+        key = one.key
+        try:
+            data = self._ring.open(one.sealed, uid=one.uid, table=dkim_keys.TABLE, field=dkim_keys.FIELD)
+            signer = Signer(key.domain, key.selector, key.algorithm, from_stored(data))
+        except (KeyringError, ValueError) as error:
+            raise CannotSign(
+                f"the DKIM key {key.selector} of {key.domain} cannot be used: {error}"
+            ) from error
+        if len(self._opened) >= _MOST_KNOWN:
+            self._opened.clear()
+        self._opened[place] = signer
+        return signer
+
+    async def fields(
+        self, message: bytes, signers: Sequence[Signer], at_us: int, rewritten: frozenset[str]
+    ) -> bytes:
+        """The signatures to go on top of `message`."""
+        quick = len(message) <= _INLINE_BYTES and all(one.algorithm is Algorithm.ED25519 for one in signers)
+        if quick:
+            return sign(message, signers, at_us=at_us, rewritten=rewritten)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_THREADS, "postroom-dkim")
+        # As many wait here as sessions are open: each delivers one message at a time.
+        return await asyncio.get_running_loop().run_in_executor(
+            self._pool, lambda: sign(message, signers, at_us=at_us, rewritten=rewritten)
+        )
+
+    def close(self) -> None:
+        """End the threads, which hold nothing anybody waits for."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+
+def _chosen(found: Sequence[SealedKey]) -> list[SealedKey]:
+    """Of each kind one, RSA first: of the nearest domain, and there the narrowest owner's newest."""
+
+    def rank(one: SealedKey) -> tuple[int, int, int]:
+        key = one.key
+        owner = 2 if key.server_id is not None else 1 if key.account_id else 0
+        return len(key.domain), owner, key.key_id
+
+    chosen = []
+    for algorithm in Algorithm:
+        ranked = sorted((one for one in found if one.key.algorithm is algorithm), key=rank)
+        chosen += ranked[-1:]
+    return chosen
