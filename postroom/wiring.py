@@ -10,7 +10,6 @@ import asyncio
 import functools
 import ipaddress
 import re
-import secrets
 import socket
 import sqlite3
 import ssl
@@ -34,7 +33,6 @@ from postroom.control.lock import COMMAND, SERVE, FolderLock
 from postroom.core.connection import Connection
 from postroom.core.server import Owner
 from postroom.engine.dispatcher import Dispatcher
-from postroom.engine.everybody import Everybody
 from postroom.engine.explain import explain
 from postroom.engine.housekeeping import Housekeeping, HousekeepingSettings
 from postroom.engine.queue_view import Wanted, show_queue
@@ -60,10 +58,10 @@ from postroom.transports.dialer import Dialer, DialPrivate
 from postroom.transports.dns import DnsResolver
 
 if TYPE_CHECKING:  # the HTTP side takes a while to import, and a command without `serve` needs none of it
+    from postroom.cluster import Cluster
     from postroom.http.app import Mount
     from postroom.http.surface import ApiSettings
     from postroom.storage.postgres import PostgresStore
-    from postroom.storage.postgres_news import PostgresWire
 
 _HOST_NAME_S = 3.0
 _HELO_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
@@ -82,8 +80,7 @@ class PostRoom:
     desk: Desk
     dialer: Dialer
     links: MailLinks
-    everybody: Everybody | None = None  # where other processes use the database as well
-    wire: PostgresWire | None = None
+    cluster: Cluster | None = None  # where other processes use the database as well
     _lock: FolderLock | None = field(default=None, repr=False)
 
     @property
@@ -97,9 +94,8 @@ class PostRoom:
             if self.ctx.traces is not None:
                 await self.ctx.traces.close()
             await self.ctx.keys.close()
-            if self.everybody is not None and self.wire is not None:
-                await self.everybody.close()
-                await self.wire.close()
+            if self.cluster is not None:
+                await self.cluster.close()
             await self.store.close()
         finally:
             if self._lock is not None:
@@ -137,10 +133,13 @@ async def open_post_room(
         try:
             found = await _prepare(settings, store, ring, fresh=fresh)
             traces = _traces(settings, found.instance) if role == SERVE else None
-            wire = _wire(settings)
-            room = _join(settings, clock, store, found, held, traces, wire)
-            if wire is not None and room.everybody is not None and role == SERVE:
-                await wire.listen(room.everybody.heard, room.everybody.missed)
+            room = _join(settings, clock, store, found, held, traces)
+            if room.cluster is not None and role == SERVE:
+                try:
+                    await room.cluster.join()
+                except BaseException:
+                    await room.cluster.close()
+                    raise
             return room
         except BaseException:
             await store.close()
@@ -253,17 +252,6 @@ async def _postgres(settings: Settings, clock: Clock) -> tuple[PostgresStore, bo
         raise
 
 
-def _wire(settings: Settings) -> PostgresWire | None:
-    """The way to the other processes; None where there is one process."""
-    if not settings.database:
-        return None
-    from postroom.storage.postgres_news import PostgresWire
-
-    direct = settings.database_direct_url.reveal()
-    pooler = settings.database_pooler and not direct
-    return PostgresWire(direct or settings.database.reveal(), secrets.token_hex(6), pooler=pooler)
-
-
 def _key_ring(path: Path, database: str, *, fresh: bool) -> KeyRing:
     """Raises KeyringError."""
     # The ring comes first, so a database without one has lost it: a new one would open nothing in it.
@@ -286,6 +274,7 @@ async def _prepare(
 ) -> _Found:
     """Instance id, signing keys, names: done once before anything runs."""
     instance = await store.write(_instance_id)
+    await store.write(lambda: generations.begin(generations.KEY_FILE))
     await store.write(lambda: instance_keys.check(ring))
     kind = TokenKind.UNSUBSCRIBE
     active, keys = await store.write(lambda: instance_keys.load(ring, kind.name.lower()))
@@ -323,7 +312,6 @@ def _join(
     found: _Found,
     lock: FolderLock | None,
     traces: Traces | None,
-    wire: PostgresWire | None,
 ) -> PostRoom:
     dialer = Dialer(DialPrivate(settings.dial_private))
     roads = Roads(settings, dialer, found.host_name, found.ssl_context)
@@ -345,17 +333,20 @@ def _join(
         links=links,
         signing=Signing(store, found.ring, clock),
     )
-    everybody = None
-    if wire is not None:
-        everybody = Everybody(dispatcher, wire, wire.process, store, clock)
+    cluster = None
+    if settings.database:
+        from postroom.cluster import Cluster
+
+        cluster = Cluster.of(settings, clock, store, found.ring, dispatcher)
     ctx = Context(
         store,
         clock,
         found.ring,
-        everybody or dispatcher,
+        cluster.everybody if cluster is not None else dispatcher,
         roads,
         limits_of(settings),
         key_generation=Generation(store, clock, generations.KEYS) if settings.database else None,
+        peers=None if cluster is None else cluster.presence,
         traces=traces,
         tally=tally,
         resolver=DnsResolver(),
@@ -389,8 +380,7 @@ def _join(
         desk,
         dialer,
         links,
-        everybody,
-        wire,
+        cluster,
         lock,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+from postroom.actions import sealing
 from postroom.actions.context import Context
 from postroom.core.connection import Connection
 from postroom.errors import Unavailable
@@ -16,15 +17,9 @@ from postroom.storage.interface import Work
 T = TypeVar("T")
 
 
-def seal(ctx: Context, uid: bytes, plain: Mapping[str, str]) -> dict[str, bytes]:
-    """As they are stored, under the uid of their connection.
-
-    To be called in the unit of work that stores them: a rotation of the key file counts on it.
-    """
-    return {
-        name: ctx.ring.seal(value.encode(), uid=uid, table=SECRETS_TABLE, field=name)
-        for name, value in plain.items()
-    }
+def seal(ctx: Context, uid: bytes, plain: Mapping[str, str]) -> Work[dict[str, bytes]]:
+    """As they are stored, under the uid of their connection; in the unit of work that stores them."""
+    return (yield from sealing.seal(ctx.ring, uid, SECRETS_TABLE, plain))
 
 
 def opened(ctx: Context, connection: Connection, sealed: Mapping[str, bytes]) -> Connection:
@@ -73,4 +68,4 @@ def _is(ctx: Context, connection: Connection, name: str, sealed: bytes, value: s
 
 
 def _open(ctx: Context, connection: Connection, name: str, sealed: bytes) -> str:
-    return ctx.ring.open(sealed, uid=connection.uid, table=SECRETS_TABLE, field=name).decode()
+    return sealing.unseal(ctx.ring, sealed, uid=connection.uid, table=SECRETS_TABLE, field=name)

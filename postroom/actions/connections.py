@@ -73,7 +73,7 @@ async def create_connection(
     def work() -> Work[Connection]:
         yield from _require_owner(owner)
         at = yield from now()
-        sealed = seal(ctx, uid, merged.set_secrets)
+        sealed = yield from seal(ctx, uid, merged.set_secrets)
         fresh = replace(merged.connection, created_at_us=at, updated_at_us=at)
         stored = yield from connections.add(fresh, sealed)
         after = {**present(_shown(stored)), **dict.fromkeys(sorted(sealed), HIDDEN)}
@@ -121,7 +121,7 @@ async def update_connection(
             detail["before"][name] = HIDDEN if name in had else None
             detail["after"][name] = HIDDEN if name in fresh else None
         at = yield from now()
-        sealed = seal(ctx, current.uid, fresh)
+        sealed = yield from seal(ctx, current.uid, fresh)
         stored = yield from connections.change(
             merged.connection, current.version, at, sealed=sealed, cleared=cleared
         )

@@ -51,6 +51,13 @@ class Hearer(Protocol):
         on its way still and ends by itself."""
 
 
+class Peers(Protocol):
+    """The processes that use the same database."""
+
+    async def without_key(self, key_id: str) -> Sequence[str]:
+        """Which of those alive did not report this key of the key file, after they were asked; in words."""
+
+
 class Prober(Protocol):
     """Tries a connection without sending a message: connect, secure, log in, quit."""
 
@@ -96,6 +103,7 @@ class Context:
     keys: KeyCache = field(default_factory=KeyCache, compare=False, repr=False)
     # Of `keys`, where other processes use the database as well.
     key_generation: Generation | None = field(default=None, compare=False, repr=False)
+    peers: Peers | None = field(default=None, compare=False, repr=False)
     # Idempotent requests that are running in this process: (key, name). Those of others are waited for.
     running: set[tuple[int, str]] = field(default_factory=set, compare=False, repr=False)
     traces: Traces | None = field(default=None, compare=False, repr=False)

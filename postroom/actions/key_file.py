@@ -6,10 +6,11 @@ Each step is durable before the next begins and may be repeated: where a rotatio
 error, the next one goes on. Mail goes out meanwhile, for a process opens with every key of its ring.
 
 Nothing stays behind under the former key: whoever stores a secret seals it inside the unit of work that
-writes it, so what is written after the activation is under the new key, and a value replaced while a slice
-was under way is left alone (it is compared before it is exchanged). The last look is a unit of work as well.
+writes it, after a look at the generation that the rotation raises behind the activation (`sealing`), and a
+value replaced while a slice was under way is left alone (it is compared before it is exchanged).
 
-On SQLite one process writes, so every worker has the new key once `ring.add` returns here.
+Where several processes run, each that is alive must have reported the new key before it is activated; one
+with a copy of the file elsewhere has it when somebody put it there.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from postroom.core.actor import Actor
 from postroom.errors import Conflict, NotFound
 from postroom.ids import AccountId
 from postroom.keyring import KeyringError, KeyState
-from postroom.storage import audit, sealed
+from postroom.storage import audit, generations, sealed
 from postroom.storage.interface import Work, now
 from postroom.storage.sealed import SealedColumn, SealedRow
 
@@ -69,8 +70,10 @@ async def rotate(ctx: Context, actor: Actor, *, keep: bool = False) -> Rotation:
     file cannot be changed, or a stored value does not open (it stays as it is, and its key in the ring).
     """
     try:
+        await asyncio.to_thread(ctx.ring.reload)  # another process may have begun
         done = await _activate(ctx)
-        await ctx.store.write(_nothing)  # what was sealed before that is committed now, and will be seen
+        # What was sealed before that is committed when this is, and will be seen.
+        await ctx.store.write(lambda: generations.advance(generations.KEY_FILE))
         done.sealed_anew, stuck = await _seal_anew(ctx, done.key_id)
         if stuck:
             raise Conflict(_do_not_open(stuck))
@@ -109,6 +112,10 @@ async def _activate(ctx: Context) -> Rotation:
         return Rotation(ctx.ring.active_id, went_on=True)
     went_on = KeyState.ADDED in states
     key_id = await asyncio.to_thread(ctx.ring.add)
+    if ctx.peers is not None:
+        missing = await ctx.peers.without_key(key_id)
+        if missing:
+            raise Conflict(_not_everywhere(key_id, missing))
     await asyncio.to_thread(ctx.ring.activate, key_id)
     return Rotation(key_id, went_on)
 
@@ -136,16 +143,19 @@ def _anew(ctx: Context, one: SealedColumn, row: SealedRow) -> bytes:
     return ctx.ring.seal(plain, uid=row.uid, table=table, field=row.field)
 
 
-def _nothing() -> Work[None]:
-    yield from ()
-
-
 async def _require_unused(ctx: Context, key_id: str) -> None:
     # A writing unit, though it only looks: it stands in line behind all that is being written.
     rows = (await ctx.store.write(sealed.rows_by_key)).get(key_id)
     if rows:
         told = ", ".join(f"{count} of {table}" for table, count in rows.items())
         raise Conflict(f"key {key_id} still seals {told}; `postroom key-file rotate` seals them anew")
+
+
+def _not_everywhere(key_id: str, missing: Sequence[str]) -> str:
+    return (
+        f"the new key {key_id} is in the key file and seals nothing yet, for it was not reported by"
+        f" {', '.join(missing)}: put a copy of the key file there, then run `postroom key-file rotate` again"
+    )
 
 
 def _do_not_open(stuck: Sequence[Mapping[str, object]]) -> str:

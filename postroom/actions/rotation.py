@@ -68,7 +68,7 @@ async def rotate(
     def work() -> Work[None]:
         at = yield from now()
         old = {KEPT + name: current.secrets[name] for name in names}
-        sealed = seal(ctx, current.uid, {**wanted, **old})
+        sealed = yield from seal(ctx, current.uid, {**wanted, **old})
         stored = yield from connections.change(current, current.version, at, sealed=sealed)
         if stored is None:
             raise Conflict(_CHANGED)
@@ -98,7 +98,7 @@ async def go_back(ctx: Context, actor: Actor, owner: Owner, connection_id: Conne
     def work() -> Work[None]:
         at = yield from now()
         used = {KEPT + name: current.secrets[name] for name in names if name in current.secrets}
-        sealed = seal(ctx, current.uid, {**kept, **used})
+        sealed = yield from seal(ctx, current.uid, {**kept, **used})
         cleared = frozenset(KEPT + name for name in names) - sealed.keys()
         stored = yield from connections.change(current, current.version, at, sealed=sealed, cleared=cleared)
         if stored is None:

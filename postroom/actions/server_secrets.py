@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from postroom.actions import sealing
 from postroom.actions.connection_secrets import read_opened
 from postroom.actions.context import Actor, Context
 from postroom.actions.trail import HIDDEN
@@ -96,13 +97,16 @@ def store_hooks(
 
 def _put(ctx: Context, server: Server, field: str, text: str) -> Work[None]:
     uid = os.urandom(16)
-    sealed = ctx.ring.seal(text.encode(), uid=uid, table=SECRETS_TABLE, field=field)
-    yield from server_secrets.put(server.account_id, ServerSecret(server.server_id, field, uid, sealed))
+    sealed = yield from sealing.seal(ctx.ring, uid, SECRETS_TABLE, {field: text})
+    fresh = ServerSecret(server.server_id, field, uid, sealed[field])
+    yield from server_secrets.put(server.account_id, fresh)
 
 
 def _open(ctx: Context, secret: ServerSecret) -> str:
     try:
-        return ctx.ring.open(secret.sealed, uid=secret.uid, table=SECRETS_TABLE, field=secret.field).decode()
+        return sealing.unseal(
+            ctx.ring, secret.sealed, uid=secret.uid, table=SECRETS_TABLE, field=secret.field
+        )
     except KeyringError as error:
         raise Unavailable(f"server {secret.server_id}: {error}", retry_after_s=60) from error
 

@@ -62,13 +62,11 @@ class Everybody:
         name: str,
         store: Store,
         clock: Clock,
-        *,
-        key_file_changed: Callable[[], None] | None = None,
     ) -> None:
-        """name: of this process among the others. key_file_changed: another process changed that file."""
+        """name: of this process among the others."""
         self._here, self._name, self._store, self._clock = here, name, store, clock
         self._teller = Teller(wire, name, here.waits)
-        self._key_file_changed = key_file_changed
+        self.key_file_changed: Callable[[], None] | None = None  # called when another process says so
         self.wait_s = WAIT_S  # how long to wait for what is on its way
         self.paused_within_s = PAUSED_WITHIN_S
         self._tasks = Tasks("news")
@@ -161,8 +159,8 @@ class Everybody:
         if by == self._name:
             return
         self.heard_texts += 1
-        if news.key_file and self._key_file_changed is not None:
-            self._key_file_changed()
+        if news.key_file and self.key_file_changed is not None:
+            self.key_file_changed()
         if not self._here.running:
             return
         for stop, attempts in ((True, news.stopped), (False, news.returned)):
@@ -183,8 +181,8 @@ class Everybody:
 
     def missed(self) -> None:
         """Nothing was heard for a while: look at everything."""
-        if self._key_file_changed is not None:
-            self._key_file_changed()
+        if self.key_file_changed is not None:
+            self.key_file_changed()
         if self._here.running:
             self._spawn(self._here.reread())
 

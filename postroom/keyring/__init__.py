@@ -53,6 +53,7 @@ class KeyRing:
     def __init__(self, path: Path, lines: Sequence[Line]) -> None:
         self._path = path
         self._keys = _keys_of(path, lines)
+        self.generation = 0  # for its user, who counts how often the file was changed
 
     @classmethod
     def create(cls, path: Path) -> KeyRing:
@@ -182,6 +183,10 @@ class KeyRing:
     def states(self) -> dict[str, KeyState]:
         """Every key id of the file, retired ones included, in the file's order."""
         return {key.id: key.state for key in self._keys.all.values()}
+
+    def knows(self, key_id: str) -> bool:
+        """Whether this key stands in the file, retired or not."""
+        return key_id in self._keys.all
 
     def can_open(self, key_id: str) -> bool:
         """Whether a value sealed with this key opens."""

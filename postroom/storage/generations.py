@@ -8,12 +8,26 @@ from __future__ import annotations
 from postroom.storage.interface import Sql, Work
 
 KEYS = "keys"  # revoked API keys
+KEY_FILE = "key_file"  # which key of the key file seals
 
 
 def read(name: str) -> Work[int]:
     """The generation now; 0 before the first change."""
     rows = yield Sql("SELECT n FROM generations WHERE name = :name", {"name": name})
     return rows[0][0] if rows else 0
+
+
+def hold(name: str) -> Work[int]:
+    """The generation now, and it stays so until this unit ends: `advance` waits for that."""
+    rows = yield Sql("SELECT n FROM generations WHERE name = :name", {"name": name}, " FOR SHARE")
+    return rows[0][0] if rows else 0
+
+
+def begin(name: str) -> Work[None]:
+    """Make the row that `hold` needs; what is there stays."""
+    yield Sql(
+        "INSERT INTO generations (name, n) VALUES (:name, 0) ON CONFLICT (name) DO NOTHING", {"name": name}
+    )
 
 
 def advance(name: str) -> Work[None]:

@@ -111,6 +111,19 @@ workers = Table(
     postgresql_with=_COUNTERS,
 )
 
+# The processes of `serve` on one PostgreSQL. A row says which; whether it lives the server's sessions say.
+processes = Table(
+    "processes",
+    metadata,
+    _text("process_id", key=True),
+    _text("host"),
+    _int("pid"),
+    _text("roles"),  # names, separated by spaces
+    _text("version"),
+    _int("started_at"),
+    _text("ring_keys"),  # ids of the key file's keys that it has, separated by spaces
+)
+
 # Raised in the unit that changes what some process may remember, so that each sees that it must look anew.
 generations = Table("generations", metadata, _text("name", key=True), _int("n"), postgresql_with=_COUNTERS)
 

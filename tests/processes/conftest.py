@@ -34,8 +34,8 @@ class House:
         """One more process. It delivers once its dispatcher is started."""
         common = {"data": str(self.folder), "database": self.url, "database_may_forget": "true"}
         room = await open_post_room(load({**common, **flags}, {}), role=role, clock=clock)
-        assert room.everybody is not None
-        room.everybody.wait_s, room.everybody.paused_within_s = 0.5, 0.2
+        assert room.cluster is not None
+        room.cluster.everybody.wait_s, room.cluster.everybody.paused_within_s = 0.5, 0.2
         self.stack.push_async_callback(room.close)
         return room
 

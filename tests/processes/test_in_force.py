@@ -79,8 +79,8 @@ async def test_a_command_that_ends_at_once_is_heard(two: Two) -> None:
 
 async def test_what_another_process_holds_is_cancelled_before_its_dot(two: Two) -> None:
     message = await two.claimed("hang@example.net")
-    assert two.here.everybody is not None
-    two.here.everybody.wait_s = 10.0
+    assert two.here.cluster is not None
+    two.here.cluster.everybody.wait_s = 10.0
     cancelling = asyncio.create_task(messages.cancel_message(two.here.ctx, ACTOR, WHOLE, message))
     await until(lambda: all(one.cancelled for one in two.attempts()))
     two.cut()
@@ -99,8 +99,8 @@ async def test_what_is_past_its_dot_elsewhere_is_named(two: Two) -> None:
 
 async def test_a_deleted_connection_gives_back_what_it_holds_elsewhere(two: Two) -> None:
     await two.claimed("hang@example.net", "b@example.net")
-    assert two.here.everybody is not None
-    two.here.everybody.wait_s = 10.0
+    assert two.here.cluster is not None
+    two.here.cluster.everybody.wait_s = 10.0
     deleting = asyncio.create_task(connections.delete_connection(two.here.ctx, ACTOR, WHOLE, two.connection))
     await until(lambda: sorted(one.withdrawn for one in two.attempts()) in ([False], [False, True]))
     two.cut()

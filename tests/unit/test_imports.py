@@ -53,6 +53,7 @@ RANKS = {
 PARTS = {
     "__main__": "cli",  # `python -m postroom` is the command line
     "roads": "wiring",  # which transport a connection gets
+    "cluster": "wiring",  # this process among others on one database
 }
 
 # Only wiring picks concrete parts; everybody else sees the interface.

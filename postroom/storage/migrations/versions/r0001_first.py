@@ -482,6 +482,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account_id", "scope", "target_id", name=op.f("pk_pauses")),
     )
     op.create_table(
+        "processes",
+        sa.Column("process_id", sa.Text(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("pid", _INT, autoincrement=False, nullable=False),
+        sa.Column("roles", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("started_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("ring_keys", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("process_id", name=op.f("pk_processes")),
+    )
+    op.create_table(
         "ready",
         sa.Column("lane_id", _INT, autoincrement=False, nullable=False),
         sa.Column("due", _INT, autoincrement=False, nullable=False),
