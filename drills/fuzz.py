@@ -279,6 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     with serving(folder / "data", environment=environment) as serve:
         made = serve.ask("bootstrap", sender="shop@example.com")
+        serve.ask("account.update", account=1, may_delete_servers=False)  # it must outlive what is sent at it
         keys = [made["server_key"], made["account_key"]]
         maker = Maker(
             given.seed, [one for text in _documents(serve.url, keys[0]) for one in targets_of(text)], keys

@@ -474,6 +474,7 @@ def http_application(
     spoken = ApiSettings(
         base_url=reached,
         inbound_domain=settings.inbound_domain or mail_domain(reached),
+        dial_private=DialPrivate(settings.dial_private),
         rate_per_minute=settings.api_rate_per_minute,
         most_body_bytes=settings.max_body_bytes,
     )

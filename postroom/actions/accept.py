@@ -211,6 +211,8 @@ def _store(
     server = yield from servers.accepting(account_id, server_id, stream)
     if server is None:
         raise NotFound("server")
+    if submission.arrival is not None and not server.smtp_enabled:
+        raise Denied("submission by SMTP is switched off for this server")
     _check_stream(submission, server)
     sender = yield from _sender(submission, server)
     key, domain = yield from _proven(submission, sender)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from typer import Argument
+from typer import Argument, Option
 
 from postroom.cli.command import Limit, Offset, command, group
 from postroom.cli.terminal import Terminal
@@ -38,3 +38,28 @@ def show(terminal: Terminal, account: Annotated[int, Argument(metavar="ID")]) ->
     """Show one account."""
     found = terminal.call("account.show", account=account)
     terminal.show(found, lambda: terminal.facts(found))
+
+
+@command(app, "update")
+def update(
+    terminal: Terminal,
+    account: Annotated[int, Argument(metavar="ID")],
+    name: Annotated[str | None, Option("--name", help="Its name, for people.")] = None,
+    max_servers: Annotated[
+        str | None, Option("--max-servers", metavar="N|none", help="How many servers its keys may make.")
+    ] = None,
+    may_delete_servers: Annotated[
+        bool | None,
+        Option("--server-deletion/--no-server-deletion", help="Whether its keys may delete servers."),
+    ] = None,
+) -> None:
+    """Change an account."""
+    most = "" if max_servers is not None and max_servers.strip().lower() == "none" else max_servers
+    changed = terminal.call(
+        "account.update",
+        account=account,
+        name=name,
+        max_servers=most,
+        may_delete_servers=may_delete_servers,
+    )
+    terminal.show(changed, lambda: terminal.facts(changed))

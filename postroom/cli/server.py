@@ -66,11 +66,20 @@ def update(
     name: Annotated[str | None, Option("--name", help="Its name, for people.")] = None,
     sender: Sender = None,
     sandbox: Sandbox = None,
+    smtp: Annotated[
+        bool | None, Option("--smtp/--no-smtp", help="Whether its keys may submit by SMTP.")
+    ] = None,
     account: Account = None,
 ) -> None:
     """Change a server; an empty --sender removes its default sender."""
     changed = terminal.call(
-        "server.update", server=server, account=account, name=name, default_sender=sender, sandbox=sandbox
+        "server.update",
+        server=server,
+        account=account,
+        name=name,
+        default_sender=sender,
+        sandbox=sandbox,
+        smtp_enabled=smtp,
     )
     terminal.show(changed, lambda: terminal.facts(changed))
 

@@ -55,6 +55,7 @@ _RUNS: Mapping[str, Run] = {
     "account.create": tenants.create_account,
     "account.list": tenants.list_accounts,
     "account.show": tenants.show_account,
+    "account.update": tenants.update_account,
     "server.create": tenants.create_server,
     "server.list": tenants.list_servers,
     "server.show": tenants.show_server,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from postroom.actions import accounts, identities, keys, servers, streams
+from postroom.actions.accounts import AccountChanges
 from postroom.actions.changes import UNSET
 from postroom.actions.servers import ServerChanges
 from postroom.clock import to_iso
@@ -36,11 +37,31 @@ async def show_account(desk: Desk, *, account: int | None = None) -> dict[str, o
     return shown_account(await account_of(desk, account))
 
 
+async def update_account(
+    desk: Desk,
+    *,
+    account: int,
+    name: str | None = None,
+    max_servers: int | str | None = None,
+    may_delete_servers: bool | None = None,
+) -> dict[str, object]:
+    """Change what is not null; an empty max_servers is no bound."""
+    changes = AccountChanges(
+        name=UNSET if name is None else name,
+        max_servers=UNSET if max_servers is None else max_servers,
+        may_delete_servers=UNSET if may_delete_servers is None else may_delete_servers,
+    )
+    changed = await accounts.update_account(desk.ctx, desk.actor, AccountId(account), changes)
+    return shown_account(changed)
+
+
 def shown_account(account: Account) -> dict[str, object]:
     """An account as JSON values."""
     return {
         "account_id": account.account_id,
         "name": account.name,
+        "max_servers": account.max_servers,
+        "may_delete_servers": account.may_delete_servers,
         "created_at": to_iso(account.created_at_us),
     }
 
@@ -102,6 +123,7 @@ async def update_server(
     name: str | None = None,
     default_sender: str | None = None,
     sandbox: bool | None = None,
+    smtp_enabled: bool | None = None,
 ) -> dict[str, object]:
     """Change what is not null; an empty default_sender removes it, a new one is trusted for this server."""
     owner = Owner((await account_of(desk, account)).account_id)
@@ -109,6 +131,7 @@ async def update_server(
         name=UNSET if name is None else name,
         default_sender=UNSET if default_sender is None else default_sender,
         sandbox=UNSET if sandbox is None else sandbox,
+        smtp_enabled=UNSET if smtp_enabled is None else smtp_enabled,
     )
     actor = desk.actor
     changed = await servers.update_server(desk.ctx, actor, owner, ServerId(server), changes)
@@ -139,6 +162,7 @@ def shown_server(server: Server) -> dict[str, object]:
         "name": server.name,
         "default_sender": server.default_sender,
         "sandbox": server.sandbox,
+        "smtp_enabled": server.smtp_enabled,
         "created_at": to_iso(server.created_at_us),
         "updated_at": to_iso(server.updated_at_us),
     }

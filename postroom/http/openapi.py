@@ -16,7 +16,7 @@ from postroom.http.calls import Answer, Call, Operation, Operations
 Json = dict[str, Any]
 ALWAYS = (401, 429, 500, 503)
 YAML = "application/yaml"
-TEXTS = frozenset({"email"})  # parameters of queries that are no numbers
+TEXTS = frozenset({"email", "name"})  # parameters of queries that are no numbers
 BEARER: Mapping[str, Json] = {"key": {"type": "http", "scheme": "bearer"}}
 
 

@@ -27,6 +27,7 @@ from postroom.http.client_address import client_address
 from postroom.http.json import parse_object
 from postroom.http.paging import parse_query
 from postroom.http.rate import RateLimiter, limiter
+from postroom.transports.dial_rules import DialPrivate
 
 MOST_SETTINGS_BYTES = 1 << 20  # of a body that holds no message
 MOST_TOKENS = 10_000  # strings, brackets and commas of a body; only a list of texts comes near
@@ -40,13 +41,14 @@ class ApiSettings:
     """base_url: how callers reach us, no trailing slash. rate_per_minute: None: the product's own figure.
 
     most_body_bytes: of a request that holds a message; of any other at most 1 MiB. inbound_domain: where
-    mail for our servers arrives.
+    mail for our servers arrives. dial_private: whether URLs in requests may name private addresses.
     """
 
     base_url: str
     rate_per_minute: int | None = None
     most_body_bytes: int = 35 << 20
     inbound_domain: str = ""
+    dial_private: DialPrivate = DialPrivate.SMTP
 
 
 async def _bearer(ctx: Context, scope: Scope, operation: Operation[Any]) -> Key:

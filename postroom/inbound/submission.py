@@ -19,7 +19,9 @@ from aiosmtpd.smtp import Envelope, Session
 from postroom.actions.accept import accept_message
 from postroom.actions.context import Context
 from postroom.actions.keys import authenticate
+from postroom.actions.servers import get_server
 from postroom.core.key import Key, Scope, fold, looks_like_key
+from postroom.core.server import Owner
 from postroom.errors import (
     Conflict,
     Denied,
@@ -48,6 +50,7 @@ _WRONG = "535 5.7.8 The user name or password is wrong; both are a key of your s
 _WRONG_TOO_OFTEN = "421 4.7.0 Too many failed logins from your address, try again later"
 _ACCOUNT_KEY = "535 5.7.8 This is an account key; SMTP needs the key of one server, whose mail it is"
 _NO_SCOPE = f"535 5.7.8 This key lacks the scope {SCOPE.value}"
+_SWITCHED_OFF = "535 5.7.8 Submission by SMTP is switched off for this server"
 _LATER = "454 4.7.0 Logins cannot be checked now, try again"
 _ENCRYPT = "538 5.7.11 A login needs encryption here: use STARTTLS first"
 _LOGIN_FIRST = "530 5.7.0 Log in first"
@@ -192,6 +195,16 @@ class SubmissionSession(SmtpSession):
             return _ACCOUNT_KEY
         if not key.may(SCOPE):
             return _NO_SCOPE
+        try:
+            server = await get_server(
+                self.submission.ctx, Owner(key.account_id, key.server_id), key.server_id
+            )
+        except Unavailable:
+            return _LATER
+        except NotFound:  # deleted a moment ago
+            return await self._wrong(login, started_s)
+        if not server.smtp_enabled:
+            return _SWITCHED_OFF
         assert isinstance(self.session, _Login)
         self.session.grant = _Grant(key, Secret(text), key.server_id)
         return "235 2.7.0 Logged in"

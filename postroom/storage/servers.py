@@ -170,6 +170,7 @@ class Accepting:
 
     default_sender: str | None
     sandbox: bool
+    smtp_enabled: bool
     stream_type: StreamType | None
     ever_had_connection: bool
     purposes: frozenset[Purpose]
@@ -183,10 +184,11 @@ def accepting(account_id: AccountId, server_id: ServerId, stream: str) -> Work[A
     rows = yield Sql(hot.ACCEPTING, {"account_id": account_id, "server_id": server_id, "stream": stream})
     if not rows:
         return None
-    default_sender, sandbox, had, kind, archived_at, *flags = rows[0]
+    default_sender, sandbox, by_smtp, had, kind, archived_at, *flags = rows[0]
     return Accepting(
         default_sender=default_sender,
         sandbox=bool(sandbox),
+        smtp_enabled=bool(by_smtp),
         stream_type=None if kind is None or archived_at is not None else StreamType(kind),
         ever_had_connection=bool(had),
         purposes=frozenset(purpose for flag, purpose in zip(flags, _FLAGS, strict=True) if flag),

@@ -56,6 +56,7 @@ class Step:
 SECRETS = {"smtp_username": CANARIES["smtp_username"], "smtp_password": CANARIES["smtp_password"]}
 SERVER = {"email_server": {**EMAIL_SERVER, "use_for_transactionals": True, **SECRETS}}
 ANN = {"email": "ann@example.net"}
+HOOK = f"https://u:{CANARIES['smtp_password']}@hooks.example/"
 MANY = {"emails": ["ann@example.net", "bob@example.net"]}
 LATER = {"smtp_password": CANARIES["postmark_api_token"], "label": "New"}
 
@@ -112,6 +113,20 @@ CASES: Mapping[tuple[str, str, str], Sequence[Step]] = {
         Step({}, 200),
         Step({"port": 0}, 400),
     ],
+    ("postmark", "POST", "/servers"): [
+        Step({"Name": "New"}, 200, ["server.create", "key.create"]),
+        Step({"Name": "New"}, 422),
+        Step({}, 422),
+    ],
+    **{
+        ("postmark", "PUT", path): [
+            Step({"Color": "red", "BounceHookUrl": HOOK}, 200, ["server.update"]),
+            Step({"Color": "red", "BounceHookUrl": HOOK}, 200),
+            Step({}, 422),
+        ]
+        for path in ("/servers/{id}", "/server")
+    },
+    ("postmark", "DELETE", "/servers/{id}"): [Step(None, 200, ["server.delete"]), Step(None, 422)],
     ("b2core", "DELETE", "/providers/{id}"): [Step(None, 204, ["connection.delete"]), Step(None, 404)],
 }
 

@@ -24,6 +24,7 @@ from postroom.http.asgi import Scope, header_values
 from postroom.http.client_address import client_address
 from postroom.http.json import Malformed, parse
 from postroom.ids import AccountId, KeyId, ServerId
+from postroom.transports.dial_rules import DialPrivate
 
 TEST_TOKEN = "postmark_api_test"  # noqa: S105  # known to everybody
 SERVER_HEADER, ACCOUNT_HEADER = "X-Postmark-Server-Token", "X-Postmark-Account-Token"
@@ -57,13 +58,15 @@ class Call(calls.Call):
     """A request whose key is known and may do it.
 
     given: its body as it was sent; `fields` where that is an object. site: where people reach us, without a
-    slash at its end. inbound_domain: where mail for our servers arrives.
+    slash at its end. inbound_domain: where mail for our servers arrives. dial_private: whether hooks may be
+    at private addresses.
     """
 
     given: object = None
     fields: Fields = field(default_factory=lambda: Fields({}))
     site: str = ""
     inbound_domain: str = ""
+    dial_private: DialPrivate = DialPrivate.SMTP
 
     @property
     def asked(self) -> Fields:
@@ -85,6 +88,14 @@ class Call(calls.Call):
         """The server of a server token."""
         assert self.key.server_id is not None
         return self.key.server_id
+
+    def object(self, code: int) -> Fields:
+        """The fields of a body that must be an object. Raises ApiError(code) without one."""
+        if isinstance(self.given, list):
+            raise ApiError(402, text="Invalid JSON: the body must be an object.")
+        if self.given is None:
+            raise ApiError(code)
+        return self.fields
 
     def page(self, code: int, *, most_in_all: int | None = None) -> tuple[int, int]:
         """`count` and `offset`, both required. Raises ApiError(code) for what is out of range."""

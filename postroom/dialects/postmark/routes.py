@@ -20,7 +20,11 @@ PREFIX = "/postmark"
 
 def postmark_app(ctx: Context, settings: ApiSettings) -> ASGIApp:
     """The application; it sees paths in lower case and without a slash at their end."""
-    more = {"inbound_domain": settings.inbound_domain, "site": settings.base_url.rstrip("/")}
+    more = {
+        "site": settings.base_url.rstrip("/"),
+        "inbound_domain": settings.inbound_domain,
+        "dial_private": settings.dial_private,
+    }
     surface = Surface(
         base="",
         operations=(OPENAPI, *OPERATIONS),

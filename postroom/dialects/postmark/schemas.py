@@ -37,5 +37,13 @@ SCHEMAS: Mapping[str, Json] = {
         ErrorCode={"type": "integer", "description": "One of the product's codes; 0: no error."},
         Message=text(),
     ),
+    "Done": record(("ErrorCode", "Message"), ErrorCode={"type": "integer", "const": 0}, Message=text()),
     "Server": record(tuple(_SERVER), **_SERVER),
+    "ServerList": record(
+        ("TotalCount", "Servers"),
+        TotalCount={"type": "integer"},
+        Servers={"type": "array", "items": {"$ref": "#/components/schemas/Server"}},
+    ),
+    "ServerRequest": record(("Name",), **_NAME, **_TYPE, **_SETTINGS),
+    "ServerChanges": record(**_NAME, **_SETTINGS),
 }

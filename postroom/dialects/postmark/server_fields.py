@@ -1,17 +1,17 @@
-"""The server object: each field once, with how it is shown, what may be sent, and where it is kept.
+"""The server object: each field once, with how it is shown, and where what only this API knows is kept.
 
-The product's spelling stays here. What only this API knows is kept in the server's options under our own
-names. A login in a hook's URL is kept sealed and shown masked; the mask that comes back leaves it as it is.
+The product's spelling stays here; the server's options have our own names. `server_changes` reads what is
+sent. A login in a hook's URL is kept sealed, its password shown as a mask.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from postroom.actions.server_secrets import Opened
 from postroom.core.server import Server
+from postroom.transports.hook_url import Hook
 
 COLORS = ("purple", "blue", "turquoise", "green", "red", "yellow", "grey", "orange")
 TRACK_LINKS = ("None", "HtmlAndText", "HtmlOnly", "TextOnly")
@@ -71,7 +71,7 @@ class Seen:
 
 
 # In the order of the product's documentation.
-_SHOW: Mapping[str, Callable[[Seen], object]] = {
+SHOW: Mapping[str, Callable[[Seen], object]] = {
     "ID": lambda s: s.server.server_id,
     "Name": lambda s: s.server.name,
     "ApiTokens": lambda s: list(s.secrets.tokens) if s.tokens else [],
@@ -102,7 +102,7 @@ def shown(
 ) -> dict[str, object]:
     """The server object. site: where people reach us. tokens: whether the caller may see them."""
     seen = Seen(server, secrets, site, inbound_domain, tokens)
-    return {name: show(seen) for name, show in _SHOW.items()}
+    return {name: show(seen) for name, show in SHOW.items()}
 
 
 def _option(seen: Seen, field: Option) -> object:
@@ -110,11 +110,11 @@ def _option(seen: Seen, field: Option) -> object:
 
 
 def _hook(seen: Seen, field: Option) -> object:
-    """The URL, the password of its login masked."""
     url = str(_option(seen, field))
-    login = seen.secrets.hook_logins.get(field.option)
-    if not login or not url:
-        return url
+    return shown_hook(url, seen.secrets.hook_logins.get(field.option, "")) if url else ""
+
+
+def shown_hook(url: str, login: str) -> str:
+    """A hook's URL with its login, the password masked."""
     user, colon, _ = login.partition(":")
-    parts = urlsplit(url)
-    return parts._replace(netloc=f"{user}{colon}{MASK if colon else ''}@{parts.netloc}").geturl()
+    return Hook(url).with_login(f"{user}{colon}{MASK if colon else ''}")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from postroom.actions.keys import revoke_key
+from postroom.actions.servers import ServerChanges, update_server
 from postroom.core.key import KeyKind, new_key
 from postroom.inbound.login_guard import LoginGuard
 from postroom.inbound.sasl import Login
@@ -92,6 +93,26 @@ async def test_a_revoked_key_ends_what_it_began(desk: Desk) -> None:
         await client.greet()
         assert await client.say(b"AUTH PLAIN " + plain(desk.text, desk.text)) == WRONG
     assert len(await desk.stored()) == 1
+
+
+async def test_a_server_with_smtp_switched_off_takes_nothing(desk: Desk) -> None:
+    assert desk.owner.server_id is not None
+    async with dialogue(desk.port) as client:
+        await client.log_in(desk.text)
+        assert (await client.send())[:3] == "250"
+        off = ServerChanges(smtp_enabled=False)
+        await update_server(desk.ctx, ACTOR, desk.owner, desk.owner.server_id, off)
+        refused = "Submission by SMTP is switched off for this server"
+        assert await client.send() == f"550 5.7.1 {refused}"
+        async with dialogue(desk.port) as other:
+            await other.greet()
+            assert await other.say(b"AUTH PLAIN " + plain(desk.text, desk.text)) == f"535 5.7.8 {refused}"
+            assert await cram(other, desk.text, desk.text) == f"535 5.7.8 {refused}"
+            assert (await other.say(b"MAIL FROM:<shop@example.com>"))[:9] == "530 5.7.0"
+        on = ServerChanges(smtp_enabled=True)
+        await update_server(desk.ctx, ACTOR, desk.owner, desk.owner.server_id, on)
+        assert (await client.send())[:3] == "250"
+    assert len(await desk.stored()) == 2
 
 
 async def test_s14_no_login_in_clear_text(tmp_path: Path, certs: Certs) -> None:

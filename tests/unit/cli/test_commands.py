@@ -97,6 +97,7 @@ WORKING: tuple[tuple[str, ...], ...] = (
     ("account", "create", "Ada"),
     ("account", "list"),
     ("account", "show", "1"),
+    ("account", "update", "1", "--max-servers", "none", "--no-server-deletion"),
     ("server", "create", "two", "--sender", "two@example.com", "--sandbox"),
     ("server", "list"),
     ("server", "show", "1"),

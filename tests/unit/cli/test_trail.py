@@ -70,6 +70,17 @@ CHANGES: Mapping[str, Case] = {
         [Step({"dry_run": True}), Step({}, ["retention.clear"]), Step({}), Step({"dry_run": True})]
     ),
     "account.create": each({"name": "Ada"}, "account.create"),
+    "account.update": Case(
+        [
+            Step({"account": 1, "max_servers": 5, "may_delete_servers": False}, ["account.update"]),
+            Step({"account": 1, "max_servers": "5", "may_delete_servers": False}),
+            Step({"account": 1, "max_servers": "", "name": "Ada"}, ["account.update"]),
+            Step({"account": 1}),
+            Step({"account": 1, "max_servers": "-1"}, error=Invalid),
+            Step({"account": 1, "max_servers": "many"}, error=Invalid),
+            Step({"account": 99, "name": "x"}, error=NotFound),
+        ]
+    ),
     "server.create": each(
         {"name": "two", "default_sender": "two@example.com"}, "server.create", "identity.trust"
     ),
