@@ -55,7 +55,7 @@ async def test_the_list_in_pages_with_a_filter(house: House) -> None:
     await house.call("POST", "/suppressions/bulk", {"emails": [*people, ANN]})
     first = (await house.call("GET", "/suppressions.json")).json()
     assert first["suppressions"][0] == {
-        "id": 252,
+        "id": 1,  # rows are written in the order of the addresses
         "email": ANN,
         "scope": "channel",
         "reason": "manual",
