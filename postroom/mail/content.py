@@ -6,6 +6,8 @@ is accepted, so whatever reaches `compose` is already clean.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 
@@ -25,13 +27,31 @@ class Attachment(msgspec.Struct, frozen=True):
     content_id: str = ""  # without angle brackets
 
 
-class Content(msgspec.Struct, frozen=True):
+class TrackLinks(StrEnum):
+    """In which parts of a message links are put behind ours, so that clicks are seen."""
+
+    NONE = "none"
+    HTML = "html"
+    TEXT = "text"
+    HTML_AND_TEXT = "html_and_text"
+
+
+class Link(msgspec.Struct, frozen=True, array_like=True):
+    """A stretch of a body part that is a link's target. number: of the target among the message's, from 0."""
+
+    start: int
+    end: int
+    number: int
+
+
+class Content(msgspec.Struct, frozen=True, omit_defaults=True):
     """Everything of a message but its envelope. At least one of text, html and raw is there.
 
     `raw`: a complete RFC 5322 message as a client submitted it; then the other fields but `sender`,
     `to`, `cc` and `subject` (kept for display) stay empty. `bcc` recipients never appear here.
     `headers` are extra headers in order, names and values checked. `trace`: the field a raw message got
-    when it was handed in, whole, which goes on top of it.
+    when it was handed in, whole, which goes on top of it. `html_links` and `text_links`: what `mail.links`
+    found to track in `html` and `text`, in order.
     """
 
     sender: Mailbox
@@ -47,3 +67,7 @@ class Content(msgspec.Struct, frozen=True):
     raw: bytes | None = None
     trace: str = ""
     unsubscribe_link: bool | None = None  # None: as its purpose has it; see `mail.unsubscribe.offer_for`
+    track_opens: bool = False
+    track_links: TrackLinks = TrackLinks.NONE
+    html_links: tuple[Link, ...] = ()
+    text_links: tuple[Link, ...] = ()

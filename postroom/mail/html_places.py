@@ -9,20 +9,13 @@ from __future__ import annotations
 
 import re
 
+from postroom.mail.html_tags import NO_MARKUP, tags
+
 # Comments are tokens too: templates for Outlook hide a second <body> inside one.
 _START = re.compile(r"<!--|<(/?)(!doctype|html|head|body)(?=[\s>/])", re.IGNORECASE)
 _TAG_END = re.compile(r"""(?:[^"'>]|"[^"]*"|'[^']*')*>""")
-_NO_MARKUP = ("script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes", "plaintext")
-# Every tag is walked over, not only those that matter: an attribute may hold any text.
-_WALK = re.compile(
-    r"""<!--|<(?:(/?)(html|body|"""
-    + "|".join(_NO_MARKUP)
-    + r""")(?=[\s>/])|/?[a-z])(?:[^"'>]+|"[^"]*"|'[^']*')*(>?)""",
-    re.IGNORECASE,
-)
-_HIDING = re.compile(rf"<(?:!--|{'|'.join(_NO_MARKUP)})".encode())
+_HIDING = re.compile(rf"<(?:!--|{'|'.join(NO_MARKUP)})".encode())
 _USUAL_END = re.compile(rb"</body\s*>\s*(?:</html\s*>\s*)?")
-_CLOSERS = {name: re.compile(rf"</{name}(?=[\s>/])", re.IGNORECASE) for name in _NO_MARKUP}
 _LANGUAGE = re.compile(
     r"""<html(?:[^"'>]|"[^"]*"|'[^']*')*?\slang\s*=\s*["']?([A-Za-z]{2,3})(?=["'\s>-])""", re.IGNORECASE
 )
@@ -85,31 +78,14 @@ def _usual_body_end(document: str) -> int | None:
 def _walked_body_end(document: str) -> int:
     after_body: int | None = None
     after_html: int | None = None
-    position = 0
     last = len(document)
-    while token := _WALK.search(document, position):
-        if token.group() == "<!--":
-            end = document.find("-->", token.start() + 2)
-            if end < 0:
-                last = token.start()
-                break
-            position = end + 3
-            continue
-        if not token[3]:
-            last = token.start()
-            break
-        position = token.end()
-        name, closing = (token[2] or "").lower(), bool(token[1])
-        if closing and name == "body":
-            after_body = token.start()
-        elif closing and name == "html":
-            after_html = token.start()
-        elif not closing and name in _CLOSERS:
-            closer = _CLOSERS[name].search(document, position)
-            if closer is None:
-                last = token.start()
-                break
-            position = closer.start()
+    for tag in tags(document, ("body", "html")):
+        if not tag.name:
+            last = tag.start
+        elif tag.closing and tag.name == "body":
+            after_body = tag.start
+        elif tag.closing:
+            after_html = tag.start
     return next((place for place in (after_body, after_html) if place is not None), last)
 
 

@@ -1,0 +1,97 @@
+"""The tags of an HTML document and where they stand, found as HTML's own tokenizer finds them (HTML, 13.2.5).
+
+No tree is made: its rules for misnested elements make parsers quadratic (a megabyte of `<div>` takes lexbor
+three minutes), and no parser says where in the text an attribute stands. What is inside comments, those that
+are conditions for Outlook too, and inside elements whose content is no markup is passed over. Linear time.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from html.entities import html5
+
+_BLANK = r"[ \t\n\f\r]"
+_NAME = r"[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+"
+_VALUE = (
+    rf"""{_BLANK}*+={_BLANK}*+(?:"{{0}}[^"]*+{{1}}"|'{{0}}[^']*+{{1}}'|(?!["']){{0}}[^ \t\n\f\r>]*+{{1}})"""
+)
+_ATTRIBUTE = rf"{_NAME}(?:{_VALUE.format('', '')}|(?!{_BLANK}*+=))"
+_TOKEN = re.compile(
+    rf"""<(?:!--(?:-?>|[\s\S]*?--!?>)|(?:!(?!--)|\?|/(?![a-zA-Z]))[^>]*+>"""
+    rf"""|(/?)([a-zA-Z][^ \t\n\f\r/>]*+)((?:[ \t\n\f\r/]++|{_ATTRIBUTE})*+)>"""
+    r"""|(?=[!?/a-zA-Z])())"""  # never closed
+)
+_PARTS = re.compile(rf"({_NAME})(?:{_VALUE.format('(', ')')}|(?!{_BLANK}*+=))")
+NO_MARKUP = ("script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes", "plaintext")
+_CLOSERS = {name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE) for name in NO_MARKUP}
+_REFERENCE = re.compile(
+    r"&(?:#(?:[0-9]+;?|[xX][0-9a-fA-F]+;?)|([A-Za-z][A-Za-z0-9]{0,39})(;|(?![A-Za-z0-9=])))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """One tag: its place, its name in lower case, and where its attributes stand. name "": what begins here
+    (a comment, a tag, an element without markup) is never closed and hides all that follows."""
+
+    start: int
+    end: int
+    name: str
+    closing: bool
+    inside: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """A value as written, without its quotes, and its place; character references are still in it."""
+
+    start: int
+    end: int
+    written: str
+
+    @property
+    def value(self) -> str:
+        """What it says."""
+        return _REFERENCE.sub(_meant, self.written) if "&" in self.written else self.written
+
+
+def tags(document: str, names: Container[str]) -> Iterator[Tag]:
+    """The tags with these names, in order; the last may be one without a name."""
+    position = 0
+    while token := _TOKEN.search(document, position):
+        if token[4] is not None:
+            yield Tag(token.start(), len(document), "", False, (0, 0))
+            return
+        position = token.end()
+        if token[2] is None:
+            continue
+        name, closing = token[2].lower(), bool(token[1])
+        if name in names:
+            yield Tag(token.start(), position, name, closing, token.span(3))
+        if not closing and name in _CLOSERS:
+            closer = _CLOSERS[name].search(document, position)
+            if closer is None:
+                yield Tag(token.start(), len(document), "", False, (0, 0))
+                return
+            position = closer.start()
+
+
+def attributes(document: str, tag: Tag) -> dict[str, Attribute]:
+    """By name in lower case; of several with one name the first, as everywhere. Without a value: empty."""
+    found: dict[str, Attribute] = {}
+    for part in _PARTS.finditer(document, *tag.inside):
+        group = next((number for number in (2, 3, 4) if part[number] is not None), None)
+        start, end = (part.end(), part.end()) if group is None else part.span(group)
+        found.setdefault(part[1].lower(), Attribute(start, end, document[start:end]))
+    return found
+
+
+def _meant(reference: re.Match[str]) -> str:
+    """In attributes `&copy=` is no sign of copyright: links are full of such (HTML, 13.2.5.73)."""
+    name = reference[1]
+    if name is None or name + reference[2] in html5:
+        return html.unescape(reference[0])
+    return reference[0]
