@@ -52,8 +52,8 @@ from postroom.storage.interface import Sql, Work
 from postroom.storage.sqlite import Database, SqliteStore
 from postroom.tally import Tally
 from postroom.tracing import Traces
-from postroom.tracking.links import MailLinks
-from postroom.tracking.tokens import SigningKeys, TokenKind
+from postroom.tracking.links import PATHS, MailLinks
+from postroom.tracking.tokens import SigningKeys
 from postroom.transports.dialer import Dialer, DialPrivate
 from postroom.transports.dns import DnsResolver
 
@@ -189,7 +189,7 @@ class _Found:
     ring: KeyRing
     instance: str
     fresh: bool
-    unsubscribe_keys: SigningKeys
+    token_keys: Sequence[SigningKeys]
     host_name: str
     ssl_context: ssl.SSLContext | None
 
@@ -276,11 +276,10 @@ async def _prepare(
     instance = await store.write(_instance_id)
     await store.write(lambda: generations.begin(generations.KEY_FILE))
     await store.write(lambda: instance_keys.check(ring))
-    kind = TokenKind.UNSUBSCRIBE
-    active, keys = await store.write(lambda: instance_keys.load(ring, kind.name.lower()))
+    token_keys = await store.write(lambda: _token_keys(ring))
     host_name = settings.helo_name or await asyncio.to_thread(helo_name)
     context = await asyncio.to_thread(_tls_context, settings)
-    return _Found(ring, instance, fresh, SigningKeys(kind, active, keys), host_name, context)
+    return _Found(ring, instance, fresh, token_keys, host_name, context)
 
 
 def _tls_context(settings: Settings) -> ssl.SSLContext | None:
@@ -292,6 +291,15 @@ def _tls_context(settings: Settings) -> ssl.SSLContext | None:
         raise Unavailable(f"tls_ca_file {settings.tls_ca_file} cannot be read: {error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _token_keys(ring: KeyRing) -> Work[list[SigningKeys]]:
+    """For every kind of link in mail; made at the first start."""
+    found = []
+    for kind in PATHS:
+        active, keys = yield from instance_keys.load(ring, kind.name.lower())
+        found.append(SigningKeys(kind, active, keys))
+    return found
 
 
 def _instance_id() -> Work[str]:
@@ -316,7 +324,7 @@ def _join(
     dialer = Dialer(DialPrivate(settings.dial_private))
     roads = Roads(settings, dialer, found.host_name, found.ssl_context)
     tally = Tally()
-    links = MailLinks(found.unsubscribe_keys, settings.public_url)
+    links = MailLinks(found.token_keys, settings.public_url)
 
     async def load(account_id: AccountId, connection_id: ConnectionId) -> Connection:
         return await load_connection(ctx, account_id, connection_id)

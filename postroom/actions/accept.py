@@ -7,6 +7,7 @@ purpose, and whether the message is captured because nothing may leave.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
@@ -21,7 +22,8 @@ from postroom.logs import logger
 from postroom.mail import compose, headers
 from postroom.mail.address import parse_address, parse_mailbox
 from postroom.mail.attachments import check_attachment
-from postroom.mail.content import Attachment, Content, Mailbox
+from postroom.mail.content import Attachment, Content, Mailbox, TrackLinks
+from postroom.mail.links import Found, find_links
 from postroom.mail.raw import raw_message_id
 from postroom.mail.trace import Arrival, received_field
 from postroom.storage import (
@@ -40,6 +42,7 @@ from postroom.storage.servers import Accepting
 from postroom.tracing import Received
 
 log = logger("accept")
+_LARGE_BYTES = 64 << 10  # what is larger is searched for links beside the event loop
 DEFAULT_STREAM = {
     Purpose.TRANSACTIONAL: "outbound",
     Purpose.BROADCAST: "broadcast",
@@ -64,7 +67,8 @@ class Submission:
     the message for its way in (`origin`) to show again. `raw`: a complete message of the client's; then
     text, html, headers and attachments stay empty. `arrival`: how a raw message came in, if its trace shall
     say so. unsubscribe_link: whether it offers to unsubscribe; None:
-    as its purpose has it, bulk mail does and transactional mail does not.
+    as its purpose has it, bulk mail does and transactional mail does not. track_opens and track_links say
+    nothing of a raw message, which is never touched.
     """
 
     account_id: AccountId
@@ -85,6 +89,8 @@ class Submission:
     raw: bytes | None = None
     arrival: Arrival | None = None
     unsubscribe_link: bool | None = None
+    track_opens: bool = False
+    track_links: TrackLinks = TrackLinks.NONE
     stream: str | None = None
     key_id: KeyId | None = None
     options: Mapping[str, object] = field(default_factory=dict)
@@ -136,8 +142,9 @@ async def accept_message(ctx: Context, submission: Submission) -> Accepted:
         + len(submission.raw or b"")
     )
     try:
+        found = await _links(submission)
         accepted, lane = await ctx.store.write(
-            lambda: _store(ctx, submission, recipients, public_id), size_bytes=size, share=True
+            lambda: _store(ctx, submission, recipients, public_id, found), size_bytes=size, share=True
         )
     finally:
         if running is not None:
@@ -148,6 +155,16 @@ async def accept_message(ctx: Context, submission: Submission) -> Accepted:
     if not accepted.replayed:
         _tell(ctx, submission, accepted, began_us)
     return accepted
+
+
+async def _links(submission: Submission) -> Found:
+    """What of it is to be tracked."""
+    document, text, wanted = submission.html, submission.text, submission.track_links
+    if wanted is TrackLinks.NONE or submission.raw is not None:
+        return Found()
+    if len(document or "") + len(text or "") < _LARGE_BYTES:
+        return find_links(document, text, wanted)
+    return await asyncio.to_thread(find_links, document, text, wanted)
 
 
 def _tell(ctx: Context, submission: Submission, accepted: Accepted, began_us: int) -> None:
@@ -199,7 +216,7 @@ def _check(ctx: Context, submission: Submission) -> list[_Recipient]:
 
 
 def _store(
-    ctx: Context, submission: Submission, recipients: Sequence[_Recipient], public_id: str
+    ctx: Context, submission: Submission, recipients: Sequence[_Recipient], public_id: str, found: Found
 ) -> Work[tuple[Accepted, LaneId | None]]:
     """The unit of work: everything that needs the database, and the message itself."""
     account_id, server_id = submission.account_id, submission.server_id
@@ -218,7 +235,7 @@ def _store(
     key, domain = yield from _proven(submission, sender)
     captured = _is_captured(submission, server)
     trace = "" if submission.arrival is None else received_field(submission.arrival, public_id, at_us)
-    content = _content(submission, sender, trace)
+    content = _content(submission, sender, trace, found)
     size_bytes = compose.parts_size(content)
     if size_bytes > ctx.limits.max_message_bytes:
         raise TooLarge(ctx.limits.max_message_bytes)
@@ -240,6 +257,7 @@ def _store(
         origin=submission.origin,
         options=submission.options,
         deliveries=[_delivery(one, one.key in suppressed, captured) for one in recipients],
+        targets=found.targets,
     )
     lane = yield from lanes.ensure(
         account_id, server_id, submission.purpose, stream, key, form=_form(content, recipients)
@@ -356,7 +374,7 @@ def _rfc_message_id(submission: Submission, public_id: str, domain: str) -> str:
     return own or headers.new_message_id(UUID(public_id), domain)
 
 
-def _content(submission: Submission, sender: Mailbox, trace: str) -> Content:
+def _content(submission: Submission, sender: Mailbox, trace: str, found: Found) -> Content:
     return Content(
         sender=sender,
         to=tuple(submission.to),
@@ -371,4 +389,8 @@ def _content(submission: Submission, sender: Mailbox, trace: str) -> Content:
         raw=submission.raw,
         trace=trace,
         unsubscribe_link=submission.unsubscribe_link,
+        track_opens=submission.track_opens,
+        track_links=submission.track_links,
+        html_links=found.html,
+        text_links=found.text,
     )

@@ -1,9 +1,9 @@
 """From a claimed delivery to the envelope a transport takes.
 
-Contents come with the claim, and a message's bytes are composed once and kept
-for its other recipients; where they offer to unsubscribe, with a hole for each one's token. What cannot
-be composed is held for a person, never retried for ever. A delivery whose worker died twice while it was
-composed is composed in a child process of limited memory and time; only that child's death holds it.
+Contents come with the claim, and a message's bytes are composed once and kept for its other recipients; with
+a hole for each token where they offer to unsubscribe or are tracked. What cannot be composed is held for a
+person, never retried for ever. A delivery whose worker died twice while it was composed is composed in a
+child process of limited memory and time; only that child's death holds it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from postroom.mail.address import parse_address, parse_mailbox
 from postroom.mail.compose import compose, needs_eight_bit, needs_utf8
 from postroom.mail.content import Content
 from postroom.mail.dkim import Signer
-from postroom.mail.unsubscribe import Offer, offer_for, offering
+from postroom.mail.unsubscribe import Offer, offer_for
 from postroom.storage import contents
 from postroom.storage.interface import Store
 from postroom.storage.messages import unpack_content
 from postroom.tracking.links import MailLinks
+from postroom.tracking.marking import Marking
 from postroom.transports.interface import Envelope
 
 log = logger("engine")
@@ -45,18 +46,24 @@ class CannotCompose(Exception):
 
 
 @dataclass
+class _Marked:
+    marking: Marking
+    copies: Copies
+
+
+@dataclass
 class _Entry:
     body: bytes  # as stored
     content: Content | None = None
     plain: bytes | None = None  # the same for everybody
     signatures: dict[tuple[frozenset[str], tuple[Signer, ...]], bytes] = field(default_factory=dict)  # on it
-    copies: dict[Offer, Copies] = field(default_factory=dict)
+    marked: dict[Offer | None, _Marked] = field(default_factory=dict)
     utf8: bool = False  # known with `content`
     eight_bit: bool = False
 
     @property
     def size_bytes(self) -> int:
-        composed = len(self.plain or b"") + sum(one.size_bytes for one in self.copies.values())
+        composed = len(self.plain or b"") + sum(one.copies.size_bytes for one in self.marked.values())
         return len(self.body) + 2 * composed
 
 
@@ -96,9 +103,9 @@ class Composer:
         self._cache.move_to_end(claimed.content_id)
         try:
             content = entry.content or self._unpacked(entry, claimed.from_mailbox)
-            if entry.plain is None and not entry.copies and claimed.crashes >= CRASHES_TO_ISOLATE:
+            if entry.plain is None and not entry.marked and claimed.crashes >= CRASHES_TO_ISOLATE:
                 await _compose_alone(entry.body, claimed)
-            data = self._copy(entry, content, claimed, offer)
+            marking, data = self._copy(entry, content, claimed, offer)
             if signers:
                 data = await self._signed(entry, data, signers, claimed.accepted_us, rules)
             recipient = parse_address(claimed.recipient, "to")
@@ -111,7 +118,7 @@ class Composer:
             content=lambda: data,
             utf8=recipient.needs_smtputf8 or entry.utf8,
             eight_bit=entry.eight_bit,
-            parts=self._parts(content, claimed, offer),
+            parts=_parts(content, claimed, marking),
             message_id=claimed.rfc_message_id,
             author=content.sender.address,
             bulk=claimed.purpose is not Purpose.TRANSACTIONAL,
@@ -140,49 +147,33 @@ class Composer:
                 entry.signatures[keys] = fields
         return fields + data
 
-    def _parts(self, content: Content, claimed: Claimed, offer: Offer) -> Callable[[], Content] | None:
-        """The same copy for an API that composes itself; None where it would say something else."""
-        if (
-            content.raw is not None
-            or content.cc
-            or [one.address for one in content.to] != [claimed.recipient]
-        ):
-            return None
-
-        def parts() -> Content:
-            own = offer_for(content, offer, bulk=claimed.purpose is not Purpose.TRANSACTIONAL)
-            if own is None:
-                return content
-            token = self._links.unsubscribe_token(claimed.delivery_id)
-            return offering(content, self._links.unsubscribe_url(token), own)
-
-        return parts
-
     def _unpacked(self, entry: _Entry, from_mailbox: str | None) -> Content:
         entry.content = content = with_sender(unpack_content(entry.body), from_mailbox)
         # Once for all recipients: each look at 500 of them costs as much as composing.
         entry.utf8, entry.eight_bit = needs_utf8(content), needs_eight_bit(content)
         return content
 
-    def _copy(self, entry: _Entry, content: Content, claimed: Claimed, offer: Offer) -> bytes:
-        """The bytes of this delivery's copy; composed now, or made of what others' copies left."""
+    def _copy(
+        self, entry: _Entry, content: Content, claimed: Claimed, offer: Offer
+    ) -> tuple[Marking | None, bytes]:
+        """How this delivery's copy is marked, and its bytes: composed now, or made of what others' left."""
 
         def composed(content: Content) -> bytes:
             return compose(content, message_id=claimed.rfc_message_id, date_us=claimed.accepted_us)
 
         before = entry.size_bytes
         own = offer_for(content, offer, bulk=claimed.purpose is not Purpose.TRANSACTIONAL)
-        if own is None:
+        marked = entry.marked.get(own)
+        if marked is None and (marking := Marking(content, own, self._links)):
+            marked = entry.marked[own] = _Marked(marking, Copies(marking.content, composed))
+        if marked is None:
             data = entry.plain = composed(content) if entry.plain is None else entry.plain
         else:
-            copies = entry.copies.get(own)
-            if copies is None:
-                copies = entry.copies[own] = Copies(content, own, self._links.unsubscribe_url, composed)
-            data = copies.copy(self._links.unsubscribe_token(claimed.delivery_id))
+            data = marked.copies.copy(marked.marking.words(claimed.delivery_id))
         if self._cache.get(claimed.content_id) is entry:  # else it went while it was composed alone
             self._bytes += entry.size_bytes - before
             self._shrink()
-        return data
+        return (None if marked is None else marked.marking), data
 
     def _keep(self, content_id: int, entry: _Entry) -> None:
         if content_id in self._cache:  # another claim read it at the same time
@@ -195,6 +186,15 @@ class Composer:
         while self._bytes > _CACHE_BYTES and len(self._cache) > 1:
             _, old = self._cache.popitem(last=False)
             self._bytes -= old.size_bytes
+
+
+def _parts(content: Content, claimed: Claimed, marking: Marking | None) -> Callable[[], Content] | None:
+    """The same copy for an API that composes itself; None where it would say something else."""
+    if content.raw is not None or content.cc or [one.address for one in content.to] != [claimed.recipient]:
+        return None
+    if marking is None:
+        return lambda: content
+    return lambda: marking.content(marking.words(claimed.delivery_id))
 
 
 def with_sender(content: Content, from_mailbox: str | None) -> Content:

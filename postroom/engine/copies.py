@@ -1,42 +1,41 @@
-"""The copies of one message: its bytes for each recipient, composed once where only a token differs."""
+"""The copies of one message: its bytes for each recipient, composed once where only tokens differ."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from postroom.mail.content import Content
-from postroom.mail.holes import Holed, cut
-from postroom.mail.unsubscribe import Offer, offering
+from postroom.mail.holes import Holed, cut, occurrences
 
-Compose = Callable[[Content], bytes]
-Url = Callable[[str], str]
+Words = tuple[str, ...]
 
 
 class Copies:
-    """Of one content with one offer. `url` makes a link of a token; all tokens have one length."""
+    """Of one content, marked in one way. `content` writes tokens into it; they are as many and as long for
+    each copy."""
 
-    def __init__(self, content: Content, offer: Offer, url: Url, compose: Compose) -> None:
-        self._content, self._offer, self._url, self._compose = content, offer, url, compose
-        self._first: tuple[str, bytes] | None = None
+    def __init__(self, content: Callable[[Words], Content], compose: Callable[[Content], bytes]) -> None:
+        self._content, self._compose = content, compose
+        self._first: tuple[Words, bytes] | None = None
         self._holed: Holed | None = None
         self._cuttable = True
 
-    def copy(self, token: str) -> bytes:
-        """The bytes with this token. The first is composed, the second cuts that one, the rest are filled."""
-        if self._first is not None and self._first[0] == token:
+    def copy(self, words: Words) -> bytes:
+        """The bytes with these. The first is composed, the second cuts that one, the rest are filled."""
+        if self._first is not None and self._first[0] == words:
             return self._first[1]
         if self._holed is not None:
-            return self._holed.filled(token.encode("ascii"))
+            return self._holed.filled(_encoded(words))
         if self._first is not None and self._cuttable:
-            word, data = self._first
-            expected = _occurrences(offering(self._content, self._url(word), self._offer), word)
-            self._holed = cut(data, word.encode("ascii"), expected)
+            first, data = self._first
+            expected = _occurrences(self._content(first), first)
+            self._holed = cut(data, _encoded(first), expected)
             if self._holed is not None:
-                return self._holed.filled(token.encode("ascii"))
+                return self._holed.filled(_encoded(words))
             self._cuttable = False  # never seen; each is composed by itself then
-        composed = self._compose(offering(self._content, self._url(token), self._offer))
+        composed = self._compose(self._content(words))
         if self._first is None:
-            self._first = (token, composed)
+            self._first = (words, composed)
         return composed
 
     @property
@@ -46,6 +45,10 @@ class Copies:
         return first + (0 if self._holed is None else self._holed.size_bytes)
 
 
-def _occurrences(content: Content, word: str) -> int:
+def _encoded(words: Words) -> list[bytes]:
+    return [word.encode("ascii") for word in words]
+
+
+def _occurrences(content: Content, words: Words) -> int:
     texts = (content.html or "", content.text or "", *(value for _, value in content.headers))
-    return sum(text.count(word) for text in texts)
+    return occurrences("\n".join(texts).encode("utf-8", "replace"), _encoded(words))

@@ -32,6 +32,7 @@ _LINE_ENDS = re.compile(b"\r\n|\r|\n")
 _QP_PLAIN = bytes(b for b in range(0x20, 0x7F) if b != 0x3D) + b"\t\r\n"
 _BINARY = bytes(b for b in range(0x20) if b not in b"\t\r\n") + b"\x7f"
 _ENCODED_LINE = 76
+_MARK_BYTES = 200  # a link of ours, or a pixel, encoded
 
 # A part: its MIME header lines, and its body. The CRLF before a boundary belongs to the boundary (RFC
 # 2046 5.1.1), so a body keeps its own last line end, or has none.
@@ -109,6 +110,7 @@ def parts_size(content: Content) -> int:
             size += _base64_size(len(data) + data.count(b"\n") + data.count(b"\r") + 2) + 300
     if content.preheader:
         size += _base64_size(6 * len(content.preheader.encode("utf-8", "replace")) + 200)
+    size += _MARK_BYTES * (len(content.html_links) + len(content.text_links) + content.track_opens)
     for attachment in content.attachments:
         size += _base64_size(len(attachment.data)) + 5000
     return size

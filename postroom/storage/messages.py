@@ -13,7 +13,7 @@ from postroom.core.event import EventKind
 from postroom.core.message import DeliveryState, Purpose
 from postroom.ids import AccountId, ConnectionId, DeliveryId, KeyId, LaneId, MessageId, ServerId
 from postroom.mail.content import Content
-from postroom.storage import hot
+from postroom.storage import hot, link_targets
 from postroom.storage.days import since
 from postroom.storage.interface import Sql, Work, now
 
@@ -50,7 +50,10 @@ class NewDelivery:
 
 @dataclass(frozen=True)
 class NewMessage:
-    """A message that was checked and is now to be stored; `body` is packed content."""
+    """A message that was checked and is now to be stored; `body` is packed content.
+
+    targets: what its tracked links lead to, by number.
+    """
 
     account_id: AccountId
     server_id: ServerId
@@ -67,6 +70,7 @@ class NewMessage:
     origin: str
     options: Mapping[str, object]
     deliveries: Sequence[NewDelivery]
+    targets: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,9 @@ def insert(message: NewMessage, lane_id: LaneId) -> Work[tuple[MessageId, list[D
     """
     at_us = yield from now()
     rows = yield Sql(_INSERT_CONTENT, {"account_id": message.account_id, "now": at_us, "body": message.body})
+    content_id: int = rows[0][0]
+    if message.targets:
+        yield from link_targets.add(message.account_id, content_id, message.targets)
     rows = yield Sql(
         _INSERT_MESSAGE,
         {
@@ -162,7 +169,7 @@ def insert(message: NewMessage, lane_id: LaneId) -> Work[tuple[MessageId, list[D
             "sender": message.sender,
             "subject": message.subject,
             "rfc_message_id": message.rfc_message_id,
-            "content_id": rows[0][0],
+            "content_id": content_id,
             "size_bytes": message.size_bytes,
             "captured": int(message.captured),
             "origin": message.origin,

@@ -444,6 +444,29 @@ messages = Table(
 )
 Index(None, messages.c.account_id, messages.c.server_id, messages.c.message_id)
 
+# What the tracked links of a content lead to; stays when the content goes: links in mail are for ever.
+link_targets = Table(
+    "link_targets",
+    metadata,
+    _int("account_id", key=True),
+    _int("content_id", key=True),
+    _bytes("targets"),  # packed, by number
+)
+
+# How often a delivery was opened, and each of its links followed; stays as long as the delivery does.
+hits = Table(
+    "hits",
+    metadata,
+    _int("account_id", key=True),
+    _int("delivery_id", key=True),
+    _int("link", key=True),  # 0: opened; else a target's number and one
+    _int("first_at"),
+    _int("last_at"),
+    _int("people"),
+    _int("machines"),
+    postgresql_with=_COUNTERS,
+)
+
 lanes = Table(
     "lanes",
     metadata,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from postroom.ids import DeliveryId
-from postroom.tracking.tokens import SigningKeys, Token
+from collections.abc import Iterable
 
-UNSUBSCRIBE_PATH = "/u"
+from postroom.ids import DeliveryId
+from postroom.tracking.tokens import SigningKeys, Token, TokenKind
+
+PATHS = {TokenKind.UNSUBSCRIBE: "/u", TokenKind.CLICK: "/c", TokenKind.OPEN: "/o"}
+UNSUBSCRIBE_PATH, CLICK_PATH, OPEN_PATH = PATHS.values()
 
 
 class MailLinks:
@@ -14,18 +17,19 @@ class MailLinks:
     It may be set later than the rest: with no `public_url` it is the address that `serve` listens on.
     """
 
-    def __init__(self, unsubscribe: SigningKeys, base_url: str) -> None:
-        self._unsubscribe = unsubscribe
+    def __init__(self, keys: Iterable[SigningKeys], base_url: str) -> None:
+        """keys: of each kind in PATHS."""
+        self._keys = {one.kind: one for one in keys}
         self.base_url = base_url
 
-    def unsubscribe_token(self, delivery_id: DeliveryId) -> str:
+    def token(self, kind: TokenKind, delivery_id: DeliveryId, link: int = 0) -> str:
         """For one recipient's copy of one message; the same one each time."""
-        return self._unsubscribe.sign(delivery_id)
+        return self._keys[kind].sign(delivery_id, link)
 
-    def unsubscribe_url(self, token: str) -> str:
+    def url(self, kind: TokenKind, token: str) -> str:
         """The page for such a token."""
-        return f"{self.base_url}{UNSUBSCRIBE_PATH}/{token}"
+        return f"{self.base_url}{PATHS[kind]}/{token}"
 
-    def read_unsubscribe(self, token: str) -> Token | None:
+    def read(self, kind: TokenKind, token: str) -> Token | None:
         """What it points at, or None when we did not make it."""
-        return self._unsubscribe.verify(token)
+        return self._keys[kind].verify(token)

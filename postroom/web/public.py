@@ -21,6 +21,7 @@ from postroom.ids import DeliveryId
 from postroom.logs import logger
 from postroom.peers import address_group, is_loopback
 from postroom.tracking.links import UNSUBSCRIBE_PATH, MailLinks
+from postroom.tracking.tokens import TokenKind
 from postroom.web.forms import read_form
 from postroom.web.languages import choose, texts
 from postroom.web.page import Button, headers, page
@@ -93,7 +94,7 @@ class PublicPages:
             await _show(send, request, found)
 
     def _delivery(self, text: str) -> DeliveryId:
-        token = self._links.read_unsubscribe(text)
+        token = self._links.read(TokenKind.UNSUBSCRIBE, text)
         if token is None:
             raise NotFound("delivery")
         return token.delivery_id

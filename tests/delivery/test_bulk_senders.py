@@ -24,6 +24,7 @@ from postroom.http.server import serve_http
 from postroom.ids import DeliveryId
 from postroom.mail.content import Attachment, Mailbox
 from postroom.storage.interface import Rows, Sql, Work
+from postroom.tracking.tokens import TokenKind
 from tests.support.bulk_rules import unsubscribe_link
 from tests.support.context import ACTOR
 from tests.support.dkim_corpus import RSA_PEM
@@ -176,7 +177,7 @@ async def test_q13_who_unsubscribes_while_mail_waits_gets_none_of_it(tmp_path: P
             await house.send(0, ["leaves@example.net"]),
         )
         invoice = await house.send(0, ["leaves@example.net"], purpose=Purpose.TRANSACTIONAL)
-        token = house.room.links.unsubscribe_token(leaves[0])
+        token = house.room.links.token(TokenKind.UNSUBSCRIBE, leaves[0])
         assert (await house.http.post(f"/u/{token}", data=ONE_CLICK)).status_code == 200
         await house.room.dispatcher.start()
         await house.settled()

@@ -13,6 +13,7 @@ from postroom.actions.generations import LOOK_EVERY_S
 from postroom.core.server import Owner
 from postroom.errors import Unauthenticated
 from postroom.ids import AccountId, DeliveryId, ServerId
+from postroom.tracking.tokens import TokenKind
 from tests.processes.conftest import House
 from tests.support.clock import FakeClock
 from tests.support.context import ACTOR
@@ -73,4 +74,4 @@ async def test_several_first_starts_at_once_agree_on_the_key_file(tmp_path: Path
         rooms = await asyncio.gather(*(house.open() for _ in range(4)))
         assert len({room.ctx.ring.active_id for room in rooms}) == 1
         assert len({room.instance for room in rooms}) == 1
-        assert len({room.links.unsubscribe_token(DeliveryId(1)) for room in rooms}) == 1
+        assert len({room.links.token(TokenKind.UNSUBSCRIBE, DeliveryId(1)) for room in rooms}) == 1

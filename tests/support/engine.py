@@ -19,8 +19,8 @@ from postroom.engine.settings import EngineSettings
 from postroom.ids import AccountId, ConnectionId, MessageId
 from postroom.storage import routes
 from postroom.storage.interface import Rows, Sql, Work
-from postroom.tracking.links import MailLinks
-from postroom.tracking.tokens import SigningKeys, TokenKind
+from postroom.tracking.links import PATHS, MailLinks
+from postroom.tracking.tokens import SigningKeys
 from postroom.transports.dialer import Dialer
 from postroom.transports.interface import SmtpTarget, StartTls, Timeouts, Transport
 from postroom.transports.smtp import SmtpTransport
@@ -34,7 +34,7 @@ QUICK = EngineSettings(
     backoff_longest_s=0.2,
     look_every_s=0.02,
 )
-LINKS = MailLinks(SigningKeys(TokenKind.UNSUBSCRIBE, 1, {1: b"k" * 32}), "https://post.example")
+LINKS = MailLinks([SigningKeys(kind, 1, {1: b"k" * 32}) for kind in PATHS], "https://post.example")
 _TIMEOUTS = Timeouts(2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 0.2)
 
 

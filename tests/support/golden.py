@@ -15,10 +15,15 @@ from pathlib import Path
 import msgspec
 
 from postroom.engine.copies import Copies
+from postroom.ids import DeliveryId
 from postroom.mail.compose import compose
-from postroom.mail.content import Attachment, Content, Mailbox
+from postroom.mail.content import Attachment, Content, Mailbox, TrackLinks
 from postroom.mail.dkim import sign
-from postroom.mail.unsubscribe import Offer
+from postroom.mail.links import find_links
+from postroom.mail.unsubscribe import Offer, offering
+from postroom.tracking.links import PATHS, MailLinks
+from postroom.tracking.marking import Marking
+from postroom.tracking.tokens import SigningKeys
 from tests.support.dkim_corpus import signers_of
 
 FOLDER = Path(__file__).resolve().parents[1] / "corpus" / "golden"
@@ -52,10 +57,28 @@ def _signed(message: bytes, *rewritten: str) -> bytes:
 
 def _copy(content: Content, number: int) -> bytes:
     """The copy of the recipient `number`; from the second on they are filled into the first one's bytes."""
-    copies = Copies(content, Offer(), lambda token: f"https://m.example.com/u/{token}", _composed)
-    return [copies.copy(token) for token in (*_TOKENS, _TOKENS[0])][number]
+    copies = Copies(
+        lambda words: offering(content, f"https://m.example.com/u/{words[0]}", Offer()), _composed
+    )
+    return [copies.copy((token,)) for token in (*_TOKENS, _TOKENS[0])][number]
 
 
+def _tracked(content: Content, number: int, offer: Offer | None = None) -> bytes:
+    """The same with opens and all links tracked."""
+    found = find_links(content.html, content.text, TrackLinks.HTML_AND_TEXT)
+    content = msgspec.structs.replace(content, track_opens=True, html_links=found.html, text_links=found.text)
+    marking = Marking(content, offer, _LINKS)
+    copies = Copies(marking.content, _composed)
+    return [copies.copy(marking.words(DeliveryId(one))) for one in (1, 2, 1)][number]
+
+
+_LINKS = MailLinks([SigningKeys(kind, 1, {1: bytes(32)}) for kind in PATHS], "https://m.example.com")
+_NEWS = _with(
+    html="<html lang='de'><body><p>Grüße <a href='https://shop.example/?a=1&amp;b=2'>hier</a>,"
+    ' <a class=x href=http://shop.example/straße>da</a>, <a href="mailto:x@shop.example">dort</a></p>\n'
+    "<!--[if mso]><a href='https://shop.example/'><![endif]--></body></html>",
+    text="Grüße: https://shop.example/?a=1&b=2, (http://shop.example/c).\n",
+)
 _HTML = "<html lang='de'><body><p>Grüße, <b>Bob</b></p></body></html>"
 _PAGE = _with(html=_HTML, text="Grüße, Bob\n", preheader="Was es Neues gibt")
 _IMAGE = Attachment("logo.png", "image/png", b"\x89PNG" + bytes(range(64)), content_id="logo")
@@ -82,6 +105,10 @@ GOLDEN: Mapping[str, Callable[[], bytes]] = {
     "unsubscribe-1": lambda: _copy(_PAGE, 0),
     "unsubscribe-2": lambda: _copy(_PAGE, 1),
     "unsubscribe-3": lambda: _copy(_PAGE, 2),
+    "tracked-1": lambda: _tracked(_NEWS, 0),
+    "tracked-2": lambda: _tracked(_NEWS, 1),
+    "tracked-base64": lambda: _tracked(_with(html=f"{'Привет ' * 40}<a href=https://shop.example/>"), 1),
+    "tracked-unsubscribe": lambda: _tracked(_NEWS, 1, Offer()),
     "raw": lambda: _composed(_with(raw=RAW)),
     "raw-bare": lambda: _composed(_with(raw=b"From: ann@example.com\nto: bob@example.org\n\nHi\r.\n")),
     "signed": lambda: _signed(_composed(_PAGE)),

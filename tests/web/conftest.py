@@ -21,6 +21,7 @@ from postroom.http.server import serve_http
 from postroom.ids import DeliveryId, ServerId
 from postroom.mail.content import Mailbox
 from postroom.storage.interface import Rows, Sql, Work
+from postroom.tracking.tokens import TokenKind
 from postroom.web.public import PATHS, PublicPages
 from tests.support.context import ACTOR, Harness, make_harness
 from tests.support.engine import LINKS
@@ -61,7 +62,7 @@ class Site:
         return [delivery for delivery, _, _ in accepted.deliveries]
 
     def path(self, delivery: DeliveryId) -> str:
-        return f"/u/{LINKS.unsubscribe_token(delivery)}"
+        return f"/u/{LINKS.token(TokenKind.UNSUBSCRIBE, delivery)}"
 
     async def rows(self, text: str) -> Rows:
         def work() -> Work[Rows]:

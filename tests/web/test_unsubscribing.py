@@ -10,6 +10,7 @@ from postroom.actions import servers, suppressions
 from postroom.core.message import DeliveryState, Purpose
 from postroom.core.suppression import Origin, Reason
 from postroom.errors import Unavailable
+from postroom.tracking.tokens import TokenKind
 from postroom.web.public import CHANGES_PER_MINUTE, WRONG_PER_MINUTE, masked
 from tests.support.context import ACTOR
 from tests.support.engine import LINKS
@@ -112,7 +113,7 @@ async def test_w7_other_methods_are_refused(site: Site, method: str) -> None:
 async def test_k1_a_token_that_is_not_ours_gets_one_and_the_same_page(site: Site) -> None:
     (ann,) = await site.send(ANN)
     good = site.path(ann)
-    strange = LINKS.unsubscribe_token(type(ann)(999_999))  # signed, and of a delivery nobody has
+    strange = LINKS.token(TokenKind.UNSUBSCRIBE, type(ann)(999_999))  # signed, and of a delivery nobody has
     wrong = [good[:-1], good + "a", good[:10] + "x" + good[11:], f"/u/{strange}", "/u", "/u/", "/u/a/b"]
     pages = {(await site.http.get(path)).text for path in wrong}
     pages |= {(await site.http.post(path, data=ONE_CLICK)).text for path in wrong}
@@ -301,4 +302,6 @@ async def test_no_log_line_has_the_token(site: Site, caplog: pytest.LogCaptureFi
     assert (await site.http.get(site.path(ann))).status_code == 500
     told = [record for record in caplog.records if record.name.startswith("postroom")]
     assert told
-    assert not [one for one in told if LINKS.unsubscribe_token(ann) in f"{one.getMessage()}{one.exc_text}"]
+    assert not [
+        one for one in told if LINKS.token(TokenKind.UNSUBSCRIBE, ann) in f"{one.getMessage()}{one.exc_text}"
+    ]

@@ -23,6 +23,7 @@ from postroom.ids import AccountId, ConnectionId, DeliveryId
 from postroom.keyring import KeyringError
 from postroom.roads import Roads
 from postroom.storage.interface import Sql, Work
+from postroom.tracking.tokens import TokenKind
 from postroom.transports.api import ApiTransport
 from postroom.transports.dialer import Dialer
 from postroom.transports.interface import AuthMethod, Fault, Phase, Result, SmtpTarget, StartTls
@@ -295,9 +296,9 @@ def test_the_full_host_name_has_a_domain_or_is_empty(
 async def test_k1_links_work_over_a_restart_and_after_their_key_was_retired(tmp_path: Path) -> None:
     delivery = DeliveryId(7)
     async with wiring.opened(settings_of(tmp_path)) as room:
-        old = room.links.unsubscribe_token(delivery)
+        old = room.links.token(TokenKind.UNSUBSCRIBE, delivery)
     async with wiring.opened(settings_of(tmp_path)) as room:
-        assert room.links.unsubscribe_token(delivery) == old
+        assert room.links.token(TokenKind.UNSUBSCRIBE, delivery) == old
         ring = room.ctx.ring
         uid = secrets.token_bytes(16)
         sealed = ring.seal(b"n" * 32, uid=uid, table="instance_keys", field="key")
@@ -312,9 +313,9 @@ async def test_k1_links_work_over_a_restart_and_after_their_key_was_retired(tmp_
 
         await room.store.write(renew)
     async with wiring.opened(settings_of(tmp_path)) as room:
-        assert room.links.unsubscribe_token(delivery) != old
-        found = room.links.read_unsubscribe(old)
+        assert room.links.token(TokenKind.UNSUBSCRIBE, delivery) != old
+        found = room.links.read(TokenKind.UNSUBSCRIBE, old)
         assert found is not None
         assert found.delivery_id == delivery
     async with wiring.opened(settings_of(tmp_path / "another")) as room:
-        assert room.links.read_unsubscribe(old) is None
+        assert room.links.read(TokenKind.UNSUBSCRIBE, old) is None

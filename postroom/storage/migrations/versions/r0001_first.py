@@ -328,6 +328,27 @@ def upgrade() -> None:
         },
     )
     op.create_table(
+        "hits",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("delivery_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("link", _INT, autoincrement=False, nullable=False),
+        sa.Column("first_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("last_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("people", _INT, autoincrement=False, nullable=False),
+        sa.Column("machines", _INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "delivery_id", "link", name=op.f("pk_hits")),
+        postgresql_with={
+            "autovacuum_vacuum_scale_factor": 0,
+            "autovacuum_vacuum_threshold": 1000,
+            "autovacuum_vacuum_insert_scale_factor": 0,
+            "autovacuum_vacuum_insert_threshold": 100000,
+            "autovacuum_analyze_scale_factor": 0,
+            "autovacuum_analyze_threshold": 10000,
+            "autovacuum_vacuum_cost_delay": 0,
+            "fillfactor": 50,
+        },
+    )
+    op.create_table(
         "idempotency",
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
         sa.Column("key_id", _INT, autoincrement=False, nullable=False),
@@ -420,6 +441,13 @@ def upgrade() -> None:
                 "uq_lanes_account_id_server_id_purpose_stream_sender_preferred_connection_id_form_needs"
             ),
         ),
+    )
+    op.create_table(
+        "link_targets",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("content_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("targets", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "content_id", name=op.f("pk_link_targets")),
     )
     op.create_table(
         "messages",

@@ -1,0 +1,40 @@
+"""What the tracked links in a message lead to: one row for each content, found by a link's token for ever."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import msgspec
+
+from postroom.ids import AccountId, DeliveryId
+from postroom.storage.interface import Sql, Work
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[str, ...]).decode
+
+_INSERT = """
+INSERT INTO link_targets (account_id, content_id, targets) VALUES (:account_id, :content_id, :targets)
+"""
+_OF_DELIVERY = """
+SELECT t.targets
+FROM deliveries d
+JOIN messages m ON m.account_id = d.account_id AND m.message_id = d.message_id
+JOIN link_targets t ON t.account_id = m.account_id AND t.content_id = m.content_id
+WHERE d.delivery_id = :delivery_id
+"""
+
+
+def add(account_id: AccountId, content_id: int, targets: Sequence[str]) -> Work[None]:
+    """The targets of a new content; a link's number is its place among them."""
+    packed = zlib.compress(_encode(tuple(targets)), 1)
+    yield Sql(_INSERT, {"account_id": account_id, "content_id": content_id, "targets": packed})
+
+
+def of_delivery(delivery_id: DeliveryId) -> Work[Sequence[str]]:
+    """The targets of the message that went to this recipient; none where nothing is tracked.
+
+    By the number in a token of ours, which knows no account.
+    """
+    rows = yield Sql(_OF_DELIVERY, {"delivery_id": delivery_id})
+    return _decode(zlib.decompress(rows[0][0])) if rows else ()
