@@ -12,9 +12,10 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 from postroom.clock import Clock
-from postroom.core.connection import DeliveryMethod, SignsMail
+from postroom.core.connection import DeliveryMethod, SignsMail, Vendor
 from postroom.ids import AccountId, ServerId
 from postroom.keyring import KeyRing, KeyringError
 from postroom.mail.dkim import Signer, sign
@@ -49,11 +50,14 @@ NO_SIGNING = Rules(signs=False, rewritten=frozenset(), covered=True)
 
 def rules_of(route: Route) -> Rules:
     """By its vendor's row and its option `dkim`."""
-    row = vendor_row(route.vendor)
-    bytes_leave = not (route.delivery_method == DeliveryMethod.API and row.needs_parts)
-    wanted = route.signs_mail is SignsMail.ALWAYS or (
-        route.signs_mail is SignsMail.AUTO and row.keeps_signature
-    )
+    return _rules(route.vendor, route.delivery_method, route.signs_mail)
+
+
+@cache
+def _rules(vendor: Vendor, method: str, word: SignsMail) -> Rules:
+    row = vendor_row(vendor)
+    bytes_leave = not (method == DeliveryMethod.API and row.needs_parts)
+    wanted = word is SignsMail.ALWAYS or (word is SignsMail.AUTO and row.keeps_signature)
     return Rules(bytes_leave and wanted, row.rewritten_names, row.signs_list_unsubscribe)
 
 
