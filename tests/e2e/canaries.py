@@ -62,6 +62,7 @@ class Echo:
     takes: set[str] = field(default_factory=set)
     heard: list[bytes] = field(default_factory=list)
     taken: int = 0
+    signatures: int = 0  # of ours on what it took
 
     async def session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         talk = b""
@@ -71,6 +72,7 @@ class Echo:
             word = line[:4].upper()
             if body:
                 body = line != b".\r\n"
+                self.signatures += line.startswith(b"DKIM-Signature: ")
                 if not body:
                     self.taken += 1
                     writer.write(b"250 2.0.0 taken from " + talk + b"\r\n")

@@ -17,6 +17,7 @@ from drills.post import Post
 from postroom.errors import PostroomError
 from tests.delivery.killing import until
 from tests.e2e.canaries import core_of, echo, files_below, found, planted, spellings
+from tests.support.dkim_corpus import RSA_PEM
 
 SETTINGS = {
     "log_level": "debug",
@@ -119,6 +120,31 @@ async def over_the_socket(caller: Caller, second: dict[str, str], port: int) -> 
         await caller.control(operation)
 
 
+async def dkim_keys(caller: Caller) -> None:
+    """A private key is taken over, right and wrong, and signs from then on."""
+    pem = RSA_PEM.read_text()
+    await caller.control("identity.trust", value="example.com")
+    given = {"domain": "example.com", "selector": "s"}
+    for wrong in (pem[:-100], pem.replace("PRIVATE", "SECRET"), pem * 20):
+        assert await caller.control("dkim.make", **given, private_key=wrong) is None
+    await caller.control("dkim.make", **given, private_key=pem)
+    assert await caller.control("dkim.make", **given, private_key=pem) is None
+    await caller.control("dkim.list", domain="example.com")
+    await caller.control("dkim.activate", **given, unchecked=True)
+
+
+async def with_a_broken_dkim_key(caller: Caller, key: str) -> None:
+    """Its mail is held, and says why."""
+    database = sqlite3.connect(caller.post.database, isolation_level=None, timeout=10)
+    database.execute("UPDATE dkim_keys SET sealed = substr(sealed, 1, length(sealed) - 1)")
+    database.close()
+    mail = {"to": "held@example.net", "subject": "s", "body": "<p>b</p>"}
+    assert (await caller.http("POST", "/api/v1/transactionals", key, mail))[0] == 201
+    await until(lambda: caller.post.recipients()["held@example.net"] == "held")
+    for shown in (await caller.control("message.list"))["data"]:
+        await caller.control("explain", message=str(shown["message_id"]))
+
+
 async def mail(caller: Caller, key: str, word: str) -> None:
     """Mail that is taken, refused and deferred, and what is said about it."""
     for person in (f"{word}@example.net", f"bounce{word}@example.net", f"defer{word}@example.net"):
@@ -176,12 +202,16 @@ async def test_no_secret_comes_out_anywhere(tmp_path: Path) -> None:
             key = keys["server_key"]
             await over_http(caller, key, first, second, peer.port)
             await over_the_socket(caller, second, peer.port)
+            await dkim_keys(caller)
             await mail(caller, key, "one")
             await post.kill()
             leaked = list(files_below(tmp_path, but=[post.data / "keys.ring"]))  # as the crash left it
             await post.start()
             await with_a_fault(caller, key, second)
             await mail(caller, key, "two")
+            await post.kill()
+            await post.start()  # which has not opened the key yet
+            await with_a_broken_dkim_key(caller, key)
             assert (await caller.http("DELETE", "/api/v1/email_servers/2", key))[0] == 200
         finally:
             caller.close()
@@ -198,12 +228,16 @@ async def test_no_secret_comes_out_anywhere(tmp_path: Path) -> None:
         "the server key": keys["server_key"][4:],
         "the later key": later["key"][4:],
         "somebody's wrong key": WRONG_KEY[4:],
+        "the DKIM key": RSA_PEM.read_text().splitlines()[12],
         "the sealing key": sealing_key(post.data / "keys.ring"),
     }
     places = [*leaked, *files_below(tmp_path, but=[post.data / "keys.ring"]), *caller.answers]
     assert len(caller.answers) > 60
     leaks = "\n".join(sorted(set(found(places, secrets))))
     assert not leaks, leaks
+    assert peer.signatures, "the key was alive"
+    private = base64.b64decode("".join(RSA_PEM.read_text().splitlines()[2:-1]))[500:560]
+    assert [place for place, data in places if private in data] == []
 
 
 def test_the_search_finds_each_spelling() -> None:
