@@ -48,6 +48,7 @@ from postroom.inbound.smtp_server import SessionLimits
 from postroom.keyring import KeyRing, KeyringError
 from postroom.roads import Roads
 from postroom.storage import generations, instance_keys, migrations
+from postroom.storage.database_facts import postgres_facts, sqlite_facts
 from postroom.storage.interface import Sql, Work
 from postroom.storage.sqlite import Database, SqliteStore
 from postroom.tally import Tally
@@ -244,16 +245,20 @@ async def _postgres(settings: Settings, clock: Clock) -> tuple[PostgresStore, bo
         group_commit_max=settings.group_commit_max,
     )
     try:
+        if settings.key_ring:
+            return store, fresh, KeyRing.given(settings.key_ring.reveal(), "POSTROOM_KEY_RING")
         unused = not await store.read(instance_keys.exist)  # of several first starts each may make the ring
         path = settings.data / KEY_RING_NAME
-        return store, fresh, await asyncio.to_thread(_key_ring, path, "the database", fresh=unused)
+        or_else = ", or set key_ring to its content"
+        ring = await asyncio.to_thread(_key_ring, path, "the database", fresh=unused, or_else=or_else)
+        return store, fresh, ring
     except BaseException:
         await store.close()
         raise
 
 
-def _key_ring(path: Path, database: str, *, fresh: bool) -> KeyRing:
-    """Raises KeyringError."""
+def _key_ring(path: Path, database: str, *, fresh: bool, or_else: str = "") -> KeyRing:
+    """Raises KeyringError. or_else: what may be done instead of putting the file there."""
     # The ring comes first, so a database without one has lost it: a new one would open nothing in it.
     if fresh and not path.exists():
         try:
@@ -264,7 +269,7 @@ def _key_ring(path: Path, database: str, *, fresh: bool) -> KeyRing:
     if not path.exists():
         raise KeyringError(
             f"there is no key file at {path}, and {database} holds secrets sealed with one: put a "
-            "copy of it there; without it no stored password can be read again"
+            f"copy of it there{or_else}; without it no stored password can be read again"
         )
     return KeyRing.load(path)
 
@@ -473,7 +478,7 @@ def http_application(
     pages: applications for one exact path each.
     """
     # Imported here: a command without `serve` needs none of it, and it takes a while.
-    from postroom.http.app import Mount, http_app
+    from postroom.http.app import Mount
     from postroom.http.surface import ApiSettings
     from postroom.web import public
 
@@ -487,8 +492,27 @@ def http_application(
         most_body_bytes=settings.max_body_bytes,
     )
     in_mail = Mount(public.PublicPages(room.ctx, room.links), public.PATHS, "")
+    return _http_app(room, [*api_mounts(room.ctx, spoken), in_mail], missing, pages)
+
+
+def operations_application(
+    room: PostRoom, *, missing: Callable[[], Sequence[str]], pages: Mapping[str, ASGIApp]
+) -> ASGIApp:
+    """Only /healthz and its like."""
+    return _http_app(room, [], missing, pages)
+
+
+def _http_app(
+    room: PostRoom,
+    mounts: Sequence[Mount],
+    missing: Callable[[], Sequence[str]],
+    pages: Mapping[str, ASGIApp] | None,
+) -> ASGIApp:
+    from postroom.http.app import http_app
+
+    settings = room.settings
     return http_app(
-        [*api_mounts(room.ctx, spoken), in_mail],
+        mounts,
         missing,
         most_body_bytes=settings.max_body_bytes,
         pages=pages,
@@ -521,21 +545,4 @@ def api_mounts(ctx: Context, settings: ApiSettings) -> list[Mount]:
 
 async def _database_facts(store: SqliteStore | PostgresStore) -> Mapping[str, object]:
     """What the writer's own connection says; another connection's settings would prove nothing."""
-
-    def on_sqlite() -> Work[Mapping[str, object]]:
-        mode = yield Sql("PRAGMA journal_mode")
-        synchronous = yield Sql("PRAGMA synchronous")
-        return {"kind": "sqlite", "journal_mode": mode[0][0], "synchronous": synchronous[0][0]}
-
-    def on_postgres() -> Work[Mapping[str, object]]:
-        version = yield Sql("SHOW server_version")
-        synchronous = yield Sql("SHOW synchronous_commit")
-        fsync = yield Sql("SHOW fsync")
-        return {
-            "kind": "postgresql",
-            "version": version[0][0],
-            "synchronous_commit": synchronous[0][0],
-            "fsync": fsync[0][0],
-        }
-
-    return await store.write(on_sqlite if isinstance(store, SqliteStore) else on_postgres)
+    return await store.write(sqlite_facts if isinstance(store, SqliteStore) else postgres_facts)

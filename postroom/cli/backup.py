@@ -18,7 +18,8 @@ from postroom.cli.command import appearance, command
 from postroom.cli.reach import require_data
 from postroom.cli.terminal import Terminal
 from postroom.clock import SystemClock
-from postroom.errors import Unavailable
+from postroom.config import Settings
+from postroom.errors import Conflict, Unavailable
 from postroom.folder import KEY_RING_NAME
 
 _SHORT = "create"
@@ -64,6 +65,7 @@ def create(
     The key file is not part of it: keep a copy of that apart.
     """
     settings = terminal.settings
+    refuse_postgresql(settings, "a backup copies the data folder of SQLite")
     require_data(settings)
     with terminal.working("Copying ..."):
         made = make_backup(settings.data, target, SystemClock(), with_key_file=with_key_file)
@@ -103,6 +105,16 @@ def verify_backup(
             terminal.say(f"The key file opens all {opened} secrets in it.")
 
     terminal.show({"source": str(source), "opened": opened, **shown(found.manifest)}, for_people)
+
+
+def refuse_postgresql(settings: Settings, why: str) -> None:
+    """Raises Conflict where the data lies in PostgreSQL, which has tools of its own for that."""
+    if settings.database:
+        raise Conflict(
+            f"{why}, but this data lies in PostgreSQL: use pg_dump and pg_restore, or the snapshots of"
+            f" whoever runs it, and keep a copy of the key file {settings.data / KEY_RING_NAME} apart;"
+            " docs/postgresql.md has the steps"
+        )
 
 
 def shown(manifest: Manifest) -> dict[str, object]:

@@ -20,6 +20,8 @@ from postroom.config import Endpoint, Settings
 from postroom.control.lock import Locked
 from postroom.folder import DATABASE_NAME, JOURNALS_NAME, KEY_RING_NAME
 from postroom.keyring import KeyRing, KeyringError
+from postroom.secret import Secret
+from postroom.serving.listeners import ANY, LISTENERS
 
 LEAST_PYTHON = (3, 11)
 _LOW_DISK_BYTES = 1 << 30
@@ -55,15 +57,15 @@ def outside(settings: Settings, holder: Locked | None) -> Iterator[Check]:
             "data folder", Level.WARNING, f"{folder} is not there yet; `serve` or `bootstrap` makes it"
         )
     else:
-        yield from data_folder(folder)
+        yield from data_folder(folder, settings.key_ring)
         yield lock(holder)
         yield disk(folder)
         yield clock(folder, time.time())
         yield journals(folder / JOURNALS_NAME)
     if holder is None:
-        for name in ("http", "smtp", "smtps", "inbox"):
+        for name, role in LISTENERS.items():
             endpoint: Endpoint | None = getattr(settings, name)
-            if endpoint is not None:
+            if endpoint is not None and role in (ANY, *settings.roles):
                 yield port(name, endpoint)
 
 
@@ -73,7 +75,7 @@ def python() -> Check:
     return Check("python", level, f"{sys.version.split()[0]}, 3.11 or newer is needed")
 
 
-def data_folder(folder: Path) -> Iterator[Check]:
+def data_folder(folder: Path, given: Secret) -> Iterator[Check]:
     """Whether the folder is ours alone, and the key file fits the database."""
     found = folder.stat()
     mode = stat.S_IMODE(found.st_mode)
@@ -91,6 +93,9 @@ def data_folder(folder: Path) -> Iterator[Check]:
     else:
         yield Check("data folder", Level.OK, f"{folder}, mode {mode:04o}")
     database, ring = folder / DATABASE_NAME, folder / KEY_RING_NAME
+    if given:
+        yield key_ring(given)
+        return
     if not database.exists() and not ring.exists():
         yield Check("key file", Level.WARNING, "there is none yet; `serve` or `bootstrap` makes it")
         return
@@ -102,6 +107,15 @@ def data_folder(folder: Path) -> Iterator[Check]:
         yield Check("key file", Level.OK, f"{ring}, mode 0600, sealing with key {keys.active_id}")
     if database.exists():
         yield quick_check(database)
+
+
+def key_ring(given: Secret) -> Check:
+    """Whether the keys of the setting can be read."""
+    try:
+        keys = KeyRing.given(given.reveal(), "POSTROOM_KEY_RING")
+    except KeyringError as error:
+        return Check("key file", Level.BROKEN, str(error))
+    return Check("key file", Level.OK, f"given by key_ring, sealing with key {keys.active_id}")
 
 
 def quick_check(database: Path) -> Check:
@@ -199,13 +213,14 @@ def ways_out(servers: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
 def inside(health: Mapping[str, Any]) -> Iterator[Check]:
     """What the process that holds the data says of itself."""
     database = health["database"]
-    durable = database["synchronous"] in _DURABLE and database["journal_mode"] == "wal"
-    yield Check(
-        "durability",
-        Level.OK if durable else Level.BROKEN,
-        f"journal_mode {database['journal_mode']}, synchronous {database['synchronous']}"
-        + ("" if durable else ": a power cut may lose accepted mail"),
-    )
+    if database["kind"] == "sqlite":
+        durable = database["synchronous"] in _DURABLE and database["journal_mode"] == "wal"
+        yield Check(
+            "durability",
+            Level.OK if durable else Level.BROKEN,
+            f"journal_mode {database['journal_mode']}, synchronous {database['synchronous']}"
+            + ("" if durable else ": a power cut may lose accepted mail"),
+        )
     for role, address in health["listening"].items():
         yield Check(f"port {role}", Level.OK, f"`serve` listens on {address}")
     yield mail_links(health["public_url"], to_others=health["bulk_mail_to_others"])

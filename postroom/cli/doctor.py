@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from postroom.cli import checks
+from postroom.cli import checks, database_checks
 from postroom.cli.checks import Check, Level
 from postroom.cli.command import command
 from postroom.cli.reach import NoData
@@ -21,7 +21,7 @@ def add_doctor(root: typer.Typer) -> None:
 
     @command(root, "doctor", all_settings=True)
     def doctor(terminal: Terminal) -> int:
-        """Look at Python, data folder, key file, database, disk, clock, ports, connections, senders.
+        """Look at Python, data folder, key file, database, disk, clocks, ports, connections, senders.
 
         Exit code 0: well; 1: warnings; 2: something is broken. May run beside `serve`.
         """
@@ -49,7 +49,11 @@ def add_doctor(root: typer.Typer) -> None:
 
 def _inside(terminal: Terminal) -> list[Check]:
     try:
-        return list(checks.inside(terminal.call("health")))
+        health = terminal.call("health")
+        beside = []
+        if health["database"]["kind"] == "postgresql":
+            beside = list(database_checks.database(health["database"], terminal.settings))
+        return [*beside, *checks.inside(health)]
     except NoData:
         return []
     except (PostroomError, KeyringError) as error:

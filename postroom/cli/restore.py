@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from postroom.cli.backup import shown
+from postroom.cli.backup import refuse_postgresql, shown
 from postroom.cli.command import command
 from postroom.cli.terminal import Terminal
 from postroom.clock import SystemClock
@@ -51,6 +51,7 @@ def add_restore(root: typer.Typer) -> None:
         """
         if mark_unsettled_as not in (None, *_MARKS):
             raise Invalid("mark-unsettled-as", f"must be one of {', '.join(_MARKS)}")
+        refuse_postgresql(terminal.settings, "a restore replaces the data folder of SQLite")
         with terminal.working("Restoring ..."):
             done = _restore(terminal, source, key_file, replace, mark_unsettled_as)
         terminal.show(done, lambda: _tell(terminal, done))

@@ -71,6 +71,8 @@ def _tell(terminal: Terminal, ready: Any) -> None:  # Any: serving.Ready, import
         say(f"Programs send by SMTP on {ready.smtp}, with a server key as user name and password.")
     if ready.smtps is not None:
         say(f"With TLS from the first byte they do so on {ready.smtps}.")
+    if ready.operations is not None:
+        say(f"Health and metrics: {ready.operations}")
     data = f" --data {shlex.quote(ready.data)}" if terminal.settings.sources.get("data") else ""
     if ready.made is not None:
         inbox = ready.inbox

@@ -99,6 +99,11 @@ class Settings:
     database_may_forget: bool = row(
         kinds.FLAG, "false", "Whether a PostgreSQL with fsync or synchronous_commit off is taken."
     )
+    key_ring: Secret = row(
+        kinds.SECRET,
+        "",
+        "Content of the key file, for several machines on one PostgreSQL; empty: the file in `data`.",
+    )
     processes: int = row(
         count("processes", 1, 256), "1", "Processes of `serve` on this machine; more than 1 needs PostgreSQL."
     )
@@ -122,6 +127,11 @@ class Settings:
         kinds.MAYBE_ENDPOINT,
         "",
         "Where the test inbox listens, on loopback: it takes any mail and sends none; empty: no inbox.",
+    )
+    operations: Endpoint | None = row(
+        kinds.MAYBE_ENDPOINT,
+        "",
+        "Where /healthz, /readyz and /metrics listen besides `http`, whatever the role; empty: nowhere.",
     )
     public_url: str = row(
         kinds.URL, "", "How the world reaches `http`, for links in mail; empty: the address of `http`."
@@ -455,8 +465,10 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         for name, wanted in (("processes", settings.processes > 1), ("role", bool(settings.role))):
             if wanted:
                 yield f"{name} needs PostgreSQL (`database`): on SQLite one process does everything"
-    listeners = (settings.http, settings.smtp, settings.smtps, settings.inbox)
+        if settings.key_ring:
+            yield "key_ring is for PostgreSQL (`database`): on SQLite the key file lies in the data folder"
+    listeners = (settings.http, settings.smtp, settings.smtps, settings.inbox, settings.operations)
     listening = [at for at in listeners if at is not None and at.port]
     if len(set(listening)) < len(listening):
         given = ", ".join(map(str, listening))
-        yield f"http, smtp, smtps and inbox each need an address of their own: {given}"
+        yield f"http, smtp, smtps, inbox and operations each need an address of their own: {given}"

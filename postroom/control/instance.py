@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
 
 from postroom.actions import accounts, connections, identities, keys, pauses, servers
 from postroom.actions.servers import ServerChanges
+from postroom.clock import MICROS
 from postroom.control.connections import shown_connection
 from postroom.control.desk import DEFAULT, Desk
 from postroom.control.queue import shown_pause
@@ -90,7 +92,7 @@ async def health(desk: Desk) -> dict[str, object]:
     return {
         "pid": os.getpid(),
         "listening": dict(desk.listening),
-        "database": dict(await desk.database()),
+        "database": await _database(desk),
         "failed_connections": failed,
         "bulk_mail_to_others": bulk,
         "public_url": next((one["value"] for one in desk.settings if one["name"] == "public_url"), ""),
@@ -99,6 +101,17 @@ async def health(desk: Desk) -> dict[str, object]:
         "ways_out": ways,
         "troubles": [shown_notice(one) for one in troubles],
     }
+
+
+async def _database(desk: Desk) -> dict[str, object]:
+    """What it says of itself; and how far its clock is from this machine's, where it has one of its own."""
+    before_us = time.time_ns() // 1000
+    facts = dict(await desk.database())
+    at_us = facts.pop("at_us", None)
+    if isinstance(at_us, int):
+        middle_us = (before_us + time.time_ns() // 1000) // 2
+        facts["ahead_s"] = round((at_us - middle_us) / MICROS, 3)
+    return facts
 
 
 async def _waiting(desk: Desk) -> dict[ServerId, frozenset[Purpose]]:

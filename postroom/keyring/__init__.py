@@ -48,10 +48,11 @@ class _Keys(NamedTuple):
 
 
 class KeyRing:
-    """The keys of one file. Made by `load` or `create`; safe to share between threads."""
+    """The keys of one file, or of a text; from `load`, `create` or `given`. Safe to share between threads."""
 
-    def __init__(self, path: Path, lines: Sequence[Line]) -> None:
-        self._path = path
+    def __init__(self, path: Path, lines: Sequence[Line], *, fixed: bool = False) -> None:
+        """fixed: there is no file; `path` says in messages where the keys come from."""
+        self._path, self._fixed = path, fixed
         self._keys = _keys_of(path, lines)
         self.generation = 0  # for its user, who counts how often the file was changed
 
@@ -78,8 +79,16 @@ class KeyRing:
         with file.opened(path, os.O_RDONLY) as descriptor:
             return cls(path, file.read(path, descriptor))
 
+    @classmethod
+    def given(cls, text: str, where: str) -> KeyRing:
+        """The keys of a text, which stay as they are; `;` may stand for a line's end. Raises KeyringError."""
+        place = Path(where)
+        return cls(place, file.parse(place, text.replace(";", "\n")), fixed=True)
+
     def reload(self) -> None:
         """Take over what another process wrote; on KeyringError the keys at hand stay."""
+        if self._fixed:
+            return
         with file.opened(self._path, os.O_RDONLY) as descriptor:
             lines = file.read(self._path, descriptor)
         self._take(lines)
@@ -220,6 +229,11 @@ class KeyRing:
 
     def _rewrite(self, change: Callable[[Sequence[Key]], list[Key]]) -> None:
         """Change the file as it is now, not as it was loaded, and take the result over."""
+        if self._fixed:
+            raise KeyringError(
+                f"the keys come from {self._path}, which no command can change: put them into a key file,"
+                " change that, and set its content anew wherever Postroom runs"
+            )
         path = self._path.resolve()  # a link to the file stays a link
         with file.locked(path) as descriptor:
             before = file.read(path, descriptor)

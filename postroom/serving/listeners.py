@@ -18,13 +18,20 @@ from postroom.inbound.loopback import open_socket
 
 _BACKLOG = 512
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what somebody may have set
-_WHAT = {"http": "it listens", "smtp": "SMTP is taken", "smtps": "SMTP with TLS is taken"}
-_ROLES = {"http": "http", "smtp": "smtp", "smtps": "smtp", "inbox": "inbound"}
+_WHAT = {
+    "http": "it listens",
+    "smtp": "SMTP is taken",
+    "smtps": "SMTP with TLS is taken",
+    "operations": "operations are answered",
+}
+ANY = "any"
+# Which role needs which socket; the names are those of the settings.
+LISTENERS = {"http": "http", "smtp": "smtp", "smtps": "smtp", "inbox": "inbound", "operations": ANY}
 
 
 @dataclass
 class Listeners:
-    """By name: http, smtp, smtps, inbox; what the roles do not need is absent. notes: for the operator."""
+    """By the name of their setting; what the roles do not need is absent. notes: for the operator."""
 
     sockets: dict[str, socket.socket] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -64,9 +71,9 @@ def bind_all(settings: Settings, *, first_run: bool) -> Listeners:
     """
     found = Listeners()
     try:
-        for name, role in _ROLES.items():
+        for name, role in LISTENERS.items():
             wanted: Endpoint | None = getattr(settings, name)
-            if wanted is not None and role in settings.roles:
+            if wanted is not None and role in (ANY, *settings.roles):
                 bound = _bind_inbox if name == "inbox" else _bind_or_another
                 found.sockets[name] = bound(found, settings, name, wanted, first_run)
     except BaseException:

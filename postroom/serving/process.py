@@ -13,7 +13,7 @@ import functools
 import gc
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
 from postroom import logs
@@ -33,7 +33,7 @@ from postroom.serving.ready import Ready, ready_on
 from postroom.serving.seeing import Seeing
 from postroom.serving.submission import start_submission, submission_tls
 from postroom.serving.turns import Stop, Turn
-from postroom.wiring import PostRoom, http_application, open_post_room
+from postroom.wiring import PostRoom, http_application, open_post_room, operations_application
 
 log = logs.logger("serve")
 _COLLECT = (20_000, 20, 20)
@@ -186,12 +186,9 @@ class Serving:
         listeners: Listeners,
         tls: ServerTls | None,
         stack: AsyncExitStack,
-    ) -> Awaitable[None] | None:
-        """HTTP, SMTP, the test inbox; what ends if the HTTP server does so by itself."""
-        handle = await self._start_http(room, seeing, listeners)
-        if handle is not None:
-            stack.push_async_callback(handle.stop)
-            self._drains.append(handle.stop)
+    ) -> list[Awaitable[None]]:
+        """HTTP, SMTP, the test inbox; what ends if an HTTP server does so by itself."""
+        handles = await self._start_http(room, seeing, listeners, stack)
         submission = await start_submission(room, listeners, tls)
         if submission is not None:
             stack.push_async_callback(submission.stop)
@@ -200,22 +197,33 @@ class Serving:
             seeing.smtp_sessions(lambda: {"submission": len(sessions)})
         if listeners.get("inbox") is not None:
             await self._one_at_a_time("inbox", lambda: self._begin_inbox(room, listeners), stack)
-        return None if handle is None else handle.wait()
+        return [handle.wait() for handle in handles]
 
-    async def _start_http(self, room: PostRoom, seeing: Seeing, listeners: Listeners) -> HttpHandle | None:
-        listener, settings = listeners.get("http"), self._settings
-        if listener is None:
-            return None
-        app: ASGIApp = http_application(
-            room, url=url_of(listener), missing=lambda: self._missing, pages=seeing.pages
-        )
-        return await serve_http(
-            app,
-            listener,
-            most_headers=settings.max_headers,
-            most_header_bytes=settings.max_header_bytes,
-            drain_s=settings.drain_s,
-        )
+    async def _start_http(
+        self, room: PostRoom, seeing: Seeing, listeners: Listeners, stack: AsyncExitStack
+    ) -> list[HttpHandle]:
+        settings, handles = self._settings, []
+        for name in ("http", "operations"):
+            listener = listeners.get(name)
+            if listener is None:
+                continue
+            missing, pages = (lambda: self._missing), seeing.pages
+            app: ASGIApp = (
+                http_application(room, url=url_of(listener), missing=missing, pages=pages)
+                if name == "http"
+                else operations_application(room, missing=missing, pages=pages)
+            )
+            handle = await serve_http(
+                app,
+                listener,
+                most_headers=settings.max_headers,
+                most_header_bytes=settings.max_header_bytes,
+                drain_s=settings.drain_s,
+            )
+            stack.push_async_callback(handle.stop)
+            self._drains.append(handle.stop)
+            handles.append(handle)
+        return handles
 
     async def _begin_inbox(self, room: PostRoom, listeners: Listeners) -> Stop:
         inbox = Inbox(room.inbox_folder, self._settings.inbox_keep)
@@ -242,6 +250,7 @@ class Serving:
             "inbox": found.inbox and f"{found.inbox[0]}:{found.inbox[1]}",
             "smtp": found.smtp,
             "smtps": found.smtps,
+            "operations": found.operations and found.operations.removeprefix("http://"),
         }
         room.desk.listening.update({name: at for name, at in listening.items() if at})
         log.info(
@@ -255,17 +264,17 @@ class Serving:
 
     # --- ending ----------------------------------------------------------------------------------------
 
-    async def _until_stopped(self, died: Awaitable[None] | None) -> bool:
+    async def _until_stopped(self, died: Sequence[Awaitable[None]]) -> bool:
         waits: list[asyncio.Future[object]] = [asyncio.ensure_future(self._stop.wait())]
-        if died is not None:
-            waits.append(asyncio.ensure_future(died))
+        waits += [asyncio.ensure_future(one) for one in died]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             waits[0].cancel()
         as_asked = self._stop.is_set()
         if not as_asked:
-            log.error("the HTTP server ended by itself", exc_info=waits[-1].exception())
+            why = next((one.exception() for one in waits[1:] if one.done()), None)
+            log.error("the HTTP server ended by itself", exc_info=why)
         self._missing = ["stopping"]
         await asyncio.gather(*(turn.pass_on() for turn in self._turns))
         # Together: requests that are open may still wait for the engine, and all drain within one time.

@@ -29,6 +29,7 @@ class Ready:
     notes: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     children: tuple[int, ...] = ()
+    operations: str | None = None
 
     def document(self) -> dict[str, object]:
         """As JSON values."""
@@ -38,6 +39,7 @@ class Ready:
             "inbox": None if self.inbox is None else f"{self.inbox[0]}:{self.inbox[1]}",
             "smtp": self.smtp,
             "smtps": self.smtps,
+            "operations": self.operations,
             "data": self.data,
             "pid": os.getpid(),
             "children": list(self.children),
@@ -58,7 +60,7 @@ def ready_on(
 ) -> Ready:
     """For a `serve` with these sockets."""
     http, smtp, smtps = (listeners.get(name) for name in ("http", "smtp", "smtps"))
-    inbox = listeners.get("inbox")
+    inbox, operations = listeners.get("inbox"), listeners.get("operations")
     return Ready(
         url=None if http is None else url_of(http),
         inbox=None if inbox is None else inbox.getsockname()[:2],
@@ -72,4 +74,5 @@ def ready_on(
         notes=tuple(listeners.notes),
         roles=settings.roles,
         children=tuple(children),
+        operations=None if operations is None else url_of(operations),
     )

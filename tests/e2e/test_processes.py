@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.postgres import shared_databases
-from tests.support.serve import Serve, postroom, serving, start_serve, wait_for
+from tests.support.serve import Serve, answer, postroom, serving, start_serve, wait_for
 
 FRONT = ("--role", "http,smtp,inbound")
 BACK = ("--role", "deliver,housekeeping")
@@ -28,6 +29,18 @@ def children(serve: Serve) -> set[int]:
     """The processes of a `serve`, without its supervisor."""
     listed = Path(f"/proc/{serve.process.pid}/task/{serve.process.pid}/children").read_text()
     return {int(word) for word in listed.split()}
+
+
+def operations(serve: Serve) -> int:
+    """How many requests for /metrics and its like were answered so far, by all processes."""
+    with urllib.request.urlopen(f"{serve.url}/metrics", timeout=10) as response:
+        found = re.findall(
+            r'^postroom_http_requests_total\{code="200",dialect="operations"\} (\S+)$|'
+            r'^postroom_http_requests_total\{dialect="operations",code="200"\} (\S+)$',
+            response.read().decode(),
+            re.MULTILINE,
+        )
+    return int(float("".join(found[0])))
 
 
 def is_ready(serve: Serve) -> bool:
@@ -53,6 +66,11 @@ def test_a_dead_child_is_replaced_and_another_answers_commands(
         assert json.loads((serve.data / "lock").read_text())["pid"] != holder
         assert serve.ask("account.list")["data"][0]["name"] == "default"
         assert is_ready(serve)
+        counted = [operations(serve) for _ in range(9)]
+        assert counted == list(range(counted[0], counted[0] + 9)), "each answer, whichever process gave it"
+        shown = serve.ask("status")
+        assert len(shown["processes"]) == 2
+        assert set(shown["listening"]) == {"http", "smtp"}
 
 
 def test_children_end_when_their_supervisor_is_killed(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -76,9 +94,28 @@ def test_two_services_with_other_roles_share_a_data_folder(
         sent = front.ask("message.send", to=["a@example.net"], text="hello", sender="shop@example.com")
         shown = front.ask("message.show", message=str(sent["message_id"]))
         assert shown["deliveries"][0]["state"] == "ready"
-        with serving(data, *BACK, environment=environment, smtp=None, http=None) as back:
+        monitor = ("--operations", "127.0.0.1:0")
+        with serving(data, *BACK, *monitor, environment=environment, smtp=None, http=None) as back:
             assert "deliver, housekeeping" in back.text
+            assert is_ready(back)  # on the address for operations
+            assert len(front.ask("status")["processes"]) == 2
             wait_for(lambda: list((data / "inbox").glob("*.eml")), "the mail in the inbox")
+
+
+def test_doctor_asks_the_server(tmp_path: Path, environment: dict[str, str]) -> None:
+    data = tmp_path / "data"
+    answer("bootstrap", data=data, environment=environment)
+    ring = (data / "keys.ring").read_text().replace("\n", ";")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(0o700)
+    given = {**environment, "POSTROOM_KEY_RING": ring}
+    done = postroom("doctor", "--json", data=elsewhere, environment=given)
+    found = {one["name"]: one for one in json.loads(done.stdout)["checks"]}
+    assert found["durability"]["level"] == "broken"  # the tests' own server
+    assert found["clock of the database"]["level"] == "ok"
+    assert found["key file"]["text"].startswith("given by key_ring")
+    assert "server 1" in found
+    assert not (elsewhere / "keys.ring").exists()
 
 
 def test_a_child_that_cannot_start_ends_serve_with_its_reason(

@@ -274,8 +274,17 @@ def test_what_kubernetes_sets_for_a_service_is_passed_over() -> None:
         ({"max_message_bytes": "40MB"}, "max_message_bytes is more than max_body_bytes"),
         ({"queue_bytes": "20MB"}, "max_body_bytes is more than queue_bytes"),
         ({"lease_renew": "31s"}, "lease_renew is more than a third of lease"),
-        ({"smtp": "127.0.0.1:8080"}, "http, smtp, smtps and inbox each need an address of their own"),
-        ({"smtps": "127.0.0.1:2525"}, "http, smtp, smtps and inbox each need an address of their own"),
+        (
+            {"smtp": "127.0.0.1:8080"},
+            "http, smtp, smtps, inbox and operations each need",
+        ),
+        (
+            {"smtps": "127.0.0.1:2525"},
+            "http, smtp, smtps, inbox and operations each need",
+        ),
+        ({"processes": "2"}, "processes needs PostgreSQL (`database`)"),
+        ({"role": "http, deliver"}, "role needs PostgreSQL (`database`)"),
+        ({"key_ring": "x"}, "key_ring is for PostgreSQL (`database`)"),
         (
             {"max_message_bytes": "30MB", "submission_bytes_in_flight": "29MB"},
             "max_message_bytes is more than submission_bytes_in_flight",

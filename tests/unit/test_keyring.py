@@ -437,3 +437,29 @@ def test_repr_and_pickle_give_no_key_away(ring: KeyRing, path: Path) -> None:
     for attempt in (pickle.dumps, copy.deepcopy):
         with pytest.raises(TypeError):
             attempt(ring)
+
+
+@pytest.mark.parametrize("ends", ["\n", ";"])
+def test_a_ring_that_is_given_as_a_text_opens_what_its_file_sealed(
+    ring: KeyRing, path: Path, ends: str
+) -> None:
+    sealed = ring.seal(b"secret", uid=b"u", table="t", field="f")
+    given = KeyRing.given(path.read_text().replace("\n", ends), "POSTROOM_KEY_RING")
+    assert given.open(sealed, uid=b"u", table="t", field="f") == b"secret"
+    given.reload()
+    assert given.states == ring.states
+
+
+def test_a_ring_that_is_given_as_a_text_is_changed_by_nobody(ring: KeyRing, path: Path) -> None:
+    given = KeyRing.given(path.read_text(), "POSTROOM_KEY_RING")
+    for change in (given.add, lambda: given.retire(ring.active_id), lambda: given.keep(ring.active_id)):
+        with pytest.raises(KeyringError, match="POSTROOM_KEY_RING"):
+            change()
+    assert given.states == ring.states
+
+
+def test_a_text_that_is_no_ring_is_refused_without_a_word_of_it() -> None:
+    with pytest.raises(KeyringError) as caught:
+        KeyRing.given(f"00000001 active {RAW} x y z", "POSTROOM_KEY_RING")
+    assert RAW not in str(caught.value)
+    assert "line 1 of the key file POSTROOM_KEY_RING" in str(caught.value)

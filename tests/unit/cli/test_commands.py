@@ -291,6 +291,17 @@ def test_postgresql_is_named_where_more_processes_are_wanted(command: Run) -> No
         assert "PostgreSQL" in command("serve", *flags).err
 
 
+@pytest.mark.parametrize("words", [("backup", "copy"), ("restore", "copy")])
+def test_what_is_for_sqlite_alone_names_the_tools_of_postgresql(
+    command: Run, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = command(*words, "--database", "postgresql://127.0.0.1:1/none")
+    assert done.code == exits.REFUSED
+    assert "pg_dump" in done.err
+    assert "keys.ring" in done.err
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_folder_without_data_is_not_made_by_looking(command: Run, tmp_path: Path) -> None:
     done = command("account", "list", "--json")
     assert (done.code, done.document["error"]["kind"]) == (exits.NOT_FOUND, "not_found")
