@@ -71,6 +71,7 @@ async def create_connection(
     merged = merge(_blank(owner, uid), frozenset(), draft, rules)
 
     def work() -> Work[Connection]:
+        yield from accounts.hold(owner.account_id)
         yield from _require_owner(owner)
         at = yield from now()
         sealed = yield from seal(ctx, uid, merged.set_secrets)
@@ -280,7 +281,7 @@ async def test_connection(ctx: Context, actor: Actor, owner: Owner, connection_i
     outcome = await ctx.prober.probe(tested)
 
     def work() -> Work[Connection | None]:
-        yield from accounts.lock(owner.account_id)
+        yield from accounts.hold(owner.account_id)
         at = yield from now()
         current = yield from connections.get_owned(owner, connection_id)
         stored: Connection | None = None
@@ -322,7 +323,7 @@ def _require_another_enabled(owner: Owner, connection_id: ConnectionId) -> Work[
 def _owned(owner: Owner, connection_id: ConnectionId, *, lock: bool = False) -> Work[Connection]:
     """lock: others that change connections of the account wait until this unit ends."""
     if lock:
-        yield from accounts.lock(owner.account_id)
+        yield from accounts.hold(owner.account_id)
     found = (yield from connections.get_owned(owner, connection_id)) if is_id(connection_id) else None
     if found is None:
         raise NotFound(KIND)

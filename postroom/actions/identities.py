@@ -33,8 +33,10 @@ async def trust(
     For one server, with none for the whole account, with no account either for everybody. What was
     trusted already stays as it is. Raises Invalid(identity); NotFound(account or server).
     """
-    if account_id is None and server_id is not None:
+    if server_id is not None and (account_id is None or not is_id(account_id)):
         raise NotFound("server")
+    if account_id is not None and not is_id(account_id):
+        raise NotFound("account")
     if "@" in value:
         kind, value = IdentityKind.ADDRESS, parse_address(value, KIND).key
     else:
@@ -42,8 +44,8 @@ async def trust(
     owner = EVERYBODY if account_id is None else account_id
 
     def work() -> Work[Identity]:
+        yield from accounts.hold(owner)
         yield from require_owner(owner, server_id)
-        yield from accounts.lock(owner)  # two at once would store it twice
         at = yield from now()
         identity, new = yield from identities.add(owner, server_id, at, kind=kind, value=value, proof=proof)
         if new:
@@ -75,9 +77,12 @@ async def forget(
 
     Only an identity of this server, account or (None) everybody: a wider one is not the caller's.
     """
+    if account_id is not None and not is_id(account_id):
+        raise NotFound(KIND)
     owner = EVERYBODY if account_id is None else account_id
 
     def work() -> Work[None]:
+        yield from accounts.hold(owner)
         identity = (yield from identities.get(owner, identity_id)) if is_id(identity_id) else None
         if identity is None or server_id not in (None, identity.server_id):
             raise NotFound(KIND)

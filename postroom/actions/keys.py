@@ -43,6 +43,7 @@ async def create_key(
     made = new_key(KeyKind.ACCOUNT if owner.server_id is None else KeyKind.SERVER)
 
     def work() -> Work[Key]:
+        yield from accounts.hold(owner.account_id)
         if owner.server_id is None:
             if (yield from accounts.get(owner.account_id)) is None:
                 raise NotFound("account")
@@ -81,6 +82,7 @@ async def revoke_key(ctx: Context, actor: Actor, owner: Owner, key_id: KeyId) ->
     database within a second. Raises NotFound."""
 
     def work() -> Work[None]:
+        yield from accounts.hold(owner.account_id)
         key = (yield from keys.get(owner.account_id, key_id)) if is_id(key_id) else None
         if key is None or key.revoked_at_us is not None or owner.server_id not in (None, key.server_id):
             raise NotFound(KIND)

@@ -66,6 +66,7 @@ async def rotate(
         return Rotated(outcome, False, names)
 
     def work() -> Work[None]:
+        yield from accounts.hold(owner.account_id)
         at = yield from now()
         old = {KEPT + name: current.secrets[name] for name in names}
         sealed = yield from seal(ctx, current.uid, {**wanted, **old})
@@ -96,6 +97,7 @@ async def go_back(ctx: Context, actor: Actor, owner: Owner, connection_id: Conne
     names = tuple(sorted(kept))
 
     def work() -> Work[None]:
+        yield from accounts.hold(owner.account_id)
         at = yield from now()
         used = {KEPT + name: current.secrets[name] for name in names if name in current.secrets}
         sealed = yield from seal(ctx, current.uid, {**kept, **used})
@@ -114,7 +116,7 @@ async def finish(ctx: Context, actor: Actor, owner: Owner, connection_id: Connec
     """The kept secrets are destroyed. Raises NotFound, Conflict when there are none."""
 
     def work() -> Work[tuple[str, ...]]:
-        yield from accounts.lock(owner.account_id)  # as whoever changes a connection does
+        yield from accounts.hold(owner.account_id)
         current = yield from _owned(owner, connection_id)
         kept = yield from connections.kept_secrets(current)
         if not kept:

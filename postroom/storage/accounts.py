@@ -24,13 +24,21 @@ def get(account_id: AccountId) -> Work[Account | None]:
     return _account(rows[0]) if rows else None
 
 
+def hold(account_id: AccountId) -> Work[None]:
+    """Until this unit ends nobody else changes what belongs to the account (0: to the installation).
+
+    For units that look first and write by what they saw: its servers, keys, identities, connections.
+    """
+    lock = " FOR NO KEY UPDATE"
+    if account_id:
+        yield Sql("SELECT 1 FROM accounts WHERE account_id = :id", {"id": account_id}, lock)
+    else:
+        yield Sql("SELECT 1 FROM instance WHERE name = 'id'", lock=lock)
+
+
 def lock(account_id: AccountId) -> Work[Account | None]:
-    """The same, and nobody else who asks so goes on until this unit ends."""
-    yield Sql(
-        "SELECT account_id FROM accounts WHERE account_id = :account_id",
-        {"account_id": account_id},
-        lock=" FOR UPDATE",
-    )
+    """The account, held; None when absent or deleted."""
+    yield from hold(account_id)
     return (yield from get(account_id))
 
 

@@ -7,6 +7,7 @@ furthest they can be, which needs no knowledge of the step at all.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -102,6 +103,7 @@ def shift_ready(
         "SELECT due, delivery_id FROM ready WHERE lane_id = :lane_id AND due >= :due"
         " AND (due > :due OR delivery_id > :delivery_id) ORDER BY due, delivery_id LIMIT :n",
         {"lane_id": lane_id, "due": after.due_us, "delivery_id": after.delivery_id, "n": limit},
+        " FOR UPDATE",
     )
     if not rows:
         return None
@@ -120,6 +122,7 @@ def shift_unknowns(after: Cursor, by_us: int, limit: int = 500) -> Work[Cursor |
         "SELECT due, delivery_id, account_id FROM unknowns WHERE due >= :due"
         " AND (due > :due OR delivery_id > :delivery_id) ORDER BY due, delivery_id LIMIT :n",
         {"due": after.due_us, "delivery_id": after.delivery_id, "n": limit},
+        " FOR UPDATE",
     )
     if not rows:
         return None
@@ -145,15 +148,18 @@ def _set_due(found: Sequence[tuple[int, int, int]]) -> Work[None]:
 def cut_to(release_us: int, held_us: int, refused_us: int) -> Work[None]:
     """Cut what lies further ahead than anything can: room that comes back, holds, refused senders."""
     rows = yield Sql(
-        "SELECT account_id, connection_id, SUM(n) FROM cap_release WHERE due > :due"
-        " GROUP BY account_id, connection_id",
-        {"due": release_us},
+        "DELETE FROM cap_release WHERE due > :due RETURNING account_id, connection_id, n", {"due": release_us}
     )
-    if rows:
-        yield Sql("DELETE FROM cap_release WHERE due > :due", {"due": release_us})
+    cut = Counter[tuple[int, int]]()
+    for account, connection, n in rows:
+        cut[account, connection] += n
+    if cut:
         yield Sql(
             hot.INSERT_RELEASE,
-            [{"account_id": a, "connection_id": c, "due": release_us, "n": n} for a, c, n in rows],
+            [
+                {"account_id": a, "connection_id": c, "due": release_us, "n": n}
+                for (a, c), n in sorted(cut.items())
+            ],
         )
     yield Sql("UPDATE connections SET held_until = :until WHERE held_until > :until", {"until": held_us})
     yield Sql("UPDATE refused_senders SET until = :until WHERE until > :until", {"until": refused_us})

@@ -52,8 +52,9 @@ def reset(account_id: AccountId, connection_id: ConnectionId, at_us: int) -> Wor
     What is under way stays counted: it is returned or used when it is settled, as if nothing had been.
     """
     mine = {"account_id": account_id, "connection_id": connection_id}
-    before = yield from counted(connection_id, at_us)
     yield Sql(hot.INSERT_CAP, mine)
+    yield Sql(hot.LOCK_CAP, mine)
+    before = yield from counted(connection_id, at_us)
     yield Sql("DELETE FROM cap_release WHERE connection_id = :connection_id", mine)
     yield Sql(hot.SET_HELD, {**mine, "held": before.under_way})
     yield Sql(

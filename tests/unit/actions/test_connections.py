@@ -449,7 +449,10 @@ async def test_a_secret_that_does_not_open_can_be_replaced(ctx: Context, owner: 
     one = await made(ctx, owner)
 
     def spoil() -> Work[None]:
-        yield Sql("UPDATE connection_secrets SET sealed = x'00' WHERE field = 'smtp_password'")
+        yield Sql(
+            "UPDATE connection_secrets SET sealed = :nothing WHERE field = 'smtp_password'",
+            {"nothing": b"\x00"},
+        )
 
     await ctx.store.write(spoil)
     changes = ConnectionChanges(secrets={"smtp_password": PASSWORD})
