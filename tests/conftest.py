@@ -21,6 +21,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "database(*kinds): those a test runs on; see tests.support.stores")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    chosen = metafunc.definition.get_closest_marker("database")
+    if chosen is not None:
+        metafunc.parametrize("database", chosen.args, indirect=True)
+
+
 @pytest.fixture(autouse=True)
 def database(request: pytest.FixtureRequest) -> Iterator[Kind]:
     """Which one this test runs on; see tests.support.stores."""

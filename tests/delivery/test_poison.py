@@ -13,8 +13,9 @@ async def test_q7_a_lost_or_damaged_body_is_held_and_the_rest_flows(tmp_path: Pa
         await post.send(Purpose.BROADCAST, ["lost@example.net"])
         await post.send(Purpose.BROADCAST, ["damaged@example.net"])
         await post.send(Purpose.BROADCAST, ["fine@example.net"])
-        await post.do("DELETE FROM contents WHERE content_id = 1")
-        await post.do("UPDATE contents SET body = x'0102' WHERE content_id = 2")
+        of_message = "content_id = (SELECT content_id FROM messages WHERE message_id = :m)"
+        await post.do(f"DELETE FROM contents WHERE {of_message}", m=1)
+        await post.do(f"UPDATE contents SET body = :damaged WHERE {of_message}", m=2, damaged=b"\x01\x02")
         await post.connection(out.port)
         states = await post.until(lambda s: s["held"] == 2 and s["sent"] == 1)
         assert sum(states.values()) == 3

@@ -40,9 +40,10 @@ class Kind(StrEnum):
     POSTGRESQL = "postgresql"
 
 
-on_both = pytest.mark.parametrize("database", list(Kind), indirect=True)
-on_sqlite = pytest.mark.parametrize("database", [Kind.SQLITE], indirect=True)
-on_postgresql = pytest.mark.parametrize("database", [Kind.POSTGRESQL], indirect=True)
+# Of a module or of one test in it; the nearest counts.
+on_both = pytest.mark.database(*Kind)
+on_sqlite = pytest.mark.database(Kind.SQLITE)
+on_postgresql = pytest.mark.database(Kind.POSTGRESQL)
 
 
 class _Now:
