@@ -16,6 +16,7 @@ from postroom.ids import AccountId, ConnectionId, DeliveryId, LaneId
 from postroom.keyring import KeyRing
 from postroom.storage.interface import Store
 from postroom.storage.pauses import Pause
+from postroom.storage.processes import Process
 from postroom.tally import Tally
 from postroom.tracing import Traces
 from postroom.transports.interface import Outcome
@@ -53,6 +54,9 @@ class Hearer(Protocol):
 
 class Peers(Protocol):
     """The processes that use the same database."""
+
+    async def alive(self) -> Sequence[Process]:
+        """Every `serve` process that lives, on whatever machine. Raises Unavailable."""
 
     async def without_key(self, key_id: str) -> Sequence[str]:
         """Which of those alive did not report this key of the key file, after they were asked; in words."""

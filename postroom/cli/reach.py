@@ -1,7 +1,8 @@
 """Where an operation runs: in `serve`, if it holds the data folder's lock, or else here and now.
 
-Either way what a command reports as done is in force when it says so. A lock held by another command, or by
-a `serve` that starts or stops, is waited for a little while.
+Either way what a command reports as done is in force when it says so. On SQLite a lock held by another
+command, or by a `serve` that starts or stops, is waited for a little while; on PostgreSQL nothing is waited
+for, since the database takes any number of processes, and tells those that serve.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ async def call(
             held = error
         except NotListening:
             assert held is not None
+            if settings.database:
+                return await _here(settings, operation, args)
         if loop.time() >= deadline:
             raise held
         await asyncio.sleep(_AGAIN_S)
@@ -60,7 +63,12 @@ async def _here(settings: Settings, operation: str, args: Mapping[str, object]) 
 
 
 def must_serve(settings: Settings) -> None:
-    """For what only a running `serve` can tell. Raises Unavailable; a folder that is absent is let pass."""
+    """For what only a running `serve` can tell. Raises Unavailable; a folder that is absent is let pass.
+
+    On PostgreSQL it may run on another machine, which the operation finds out.
+    """
+    if settings.database:
+        return
     holder = holder_of(settings.data)
     if settings.data.exists() and (holder is None or holder.role != SERVE):
         raise Unavailable(f"no `serve` is running on {settings.data}; `postroom serve` starts one")

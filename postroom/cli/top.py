@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Status = Mapping[str, Any]  # Any: JSON values, as `postroom.serving.seeing` makes them
+ELSEWHERE = "elsewhere"  # the state that `control.seeing` gives it
 _FIXED_LINES = 17  # all but the rows of connections and lanes
 _LEAST_ROWS = 3
 _WIDEST = 100
@@ -39,7 +41,7 @@ def add_top(root: typer.Typer) -> None:
     def status(terminal: Terminal) -> int:
         """What the running `serve` is doing now: rates, queue, lanes, connections, room; --json has all."""
         found = ask(terminal)
-        terminal.show(found, lambda: print_once(found))
+        terminal.show(found, lambda: print_found(terminal, found))
         return OK
 
     @command(root, "top")
@@ -52,8 +54,8 @@ def add_top(root: typer.Typer) -> None:
     ) -> int:
         """A live view of rates, queue, connections and lanes of the running `serve`; q or Ctrl-C ends it."""
         found = ask(terminal)
-        if once or terminal.as_json or not sys.stdout.isatty():
-            terminal.show(found, lambda: print_once(found))
+        if once or terminal.as_json or found["state"] == ELSEWHERE or not sys.stdout.isatty():
+            terminal.show(found, lambda: print_found(terminal, found))
             return OK
         live(terminal, found, interval)
         return OK
@@ -64,6 +66,24 @@ def ask(terminal: Terminal) -> Status:
     must_serve(terminal.settings)
     found: Status = terminal.call("status")
     return found
+
+
+def print_found(terminal: Terminal, found: Status) -> None:
+    """The view, or where no `serve` runs here, what is known of those elsewhere."""
+    if found["state"] != ELSEWHERE:
+        print_once(found)
+        return
+    terminal.say("No `serve` runs on this data folder. Processes on its database:")
+    rows = (
+        (one["host"], one["pid"], ",".join(one["roles"]), one["version"], one["started_at"])
+        for one in found["alive"] or ()
+    )
+    terminal.table(("host", "pid", "roles", "version", "since"), rows, "None.")
+    terminal.say()
+    queues = (
+        (name, one["waiting"], one["due"], _age(one["oldest_s"])) for name, one in found["queue"].items()
+    )
+    terminal.table(("queue", "waiting", "due", "oldest"), queues, "")
 
 
 def live(terminal: Terminal, found: Status, interval_s: float) -> None:
@@ -189,7 +209,11 @@ def _who(found: Status) -> str:
     """One process, or how many."""
     count = len(found["processes"])
     silent = f", {found['silent_processes']} silent" if found["silent_processes"] else ""
-    return f"{count} processes{silent}" if count > 1 or silent else f"pid {found['pid']}"
+    hosts = Counter(one["host"] for one in found.get("alive") or ())
+    here = f"{count} processes{silent}" if count > 1 or silent else f"pid {found['pid']}"
+    if len(hosts) < 2:
+        return here
+    return here + ", all: " + ", ".join(f"{host} {number}" for host, number in sorted(hosts.items()))
 
 
 def _line(text: Any) -> Any:  # Any: rich's Text, imported late

@@ -6,18 +6,49 @@ from collections.abc import Mapping
 
 from postroom.clock import to_iso
 from postroom.control.desk import Desk
+from postroom.engine.figures import FigureBook, queue_of
 from postroom.errors import Invalid, Unavailable
 from postroom.storage import notices as stored
 from postroom.storage.notices import StoredNotice
+from postroom.storage.processes import Process
 
 MOST_NOTICES = 500
 
 
+ELSEWHERE = "elsewhere"
+
+
 async def status(desk: Desk) -> Mapping[str, object]:
-    """What `serve` is doing at this moment. Raises Unavailable where none runs."""
-    if desk.status is None:
+    """What the `serve` of this data folder is doing at this moment, and which processes use its database.
+
+    Where none runs here, state `elsewhere` and what the database knows, if others may use it; else raises
+    Unavailable.
+    """
+    if desk.status is None and desk.ctx.peers is None:
         raise Unavailable("no `serve` is running on this data folder")
-    return await desk.status()
+    found = await _elsewhere(desk) if desk.status is None else await desk.status()
+    if desk.ctx.peers is None:
+        return found
+    try:
+        alive = [_shown_process(one) for one in await desk.ctx.peers.alive()]
+    except Unavailable:
+        return {**found, "alive": None}  # what this process knows is told all the same
+    return {**found, "alive": alive}
+
+
+async def _elsewhere(desk: Desk) -> dict[str, object]:
+    figures = await FigureBook(desk.ctx.store, desk.ctx.clock).look()
+    return {"state": ELSEWHERE, "queue": queue_of(figures, figures.at_us)}
+
+
+def _shown_process(one: Process) -> dict[str, object]:
+    return {
+        "host": one.host,
+        "pid": one.pid,
+        "roles": list(one.roles),
+        "version": one.version,
+        "started_at": to_iso(one.started_at_us),
+    }
 
 
 async def notices(desk: Desk, *, limit: int = 50, only_open: bool = False) -> dict[str, object]:

@@ -18,6 +18,7 @@ from postroom.core.message import FINAL_STATES, DeliveryState
 from postroom.core.server import Owner
 from postroom.engine.caps import UNCAPPED
 from postroom.engine.dispatcher import Dispatcher, speaks
+from postroom.engine.presence import somebody_delivers
 from postroom.engine.reasons import (
     MEANING,
     candidate_of,
@@ -133,8 +134,9 @@ async def explain(ctx: Context, dispatcher: Dispatcher | None, owner: Owner, tex
     acts = await ctx.store.read(
         lambda: queue.by_hand(message.account_id, message.message_id, message.content_id)
     )
+    serving = await somebody_delivers(ctx, dispatcher)
     told = [
-        await ctx.store.read(partial(_delivery, one, message.content_id, acts, dispatcher))
+        await ctx.store.read(partial(_delivery, one, message.content_id, acts, dispatcher, serving))
         for one in seen.deliveries
     ]
     return _explanation(seen, tuple(told))
@@ -159,7 +161,11 @@ def _explanation(seen: Seen, deliveries: tuple[DeliveryTold, ...]) -> Explanatio
 
 
 def _delivery(
-    delivery: StoredDelivery, content_id: int, acts: Sequence[ByHand], dispatcher: Dispatcher | None
+    delivery: StoredDelivery,
+    content_id: int,
+    acts: Sequence[ByHand],
+    dispatcher: Dispatcher | None,
+    serving: bool,
 ) -> Work[DeliveryTold]:
     attempts: list[AttemptTold] = []
     for attempt in (yield from messages.attempts(delivery.account_id, delivery.delivery_id, content_id)):
@@ -167,7 +173,7 @@ def _delivery(
         attempts.append(told)
     waiting = _Waiting(None)
     if delivery.state not in FINAL_STATES:
-        waiting = yield from _waiting(delivery, dispatcher)
+        waiting = yield from _waiting(delivery, dispatcher, serving)
     return DeliveryTold(
         delivery=delivery.delivery_id,
         recipient=delivery.recipient,
@@ -246,7 +252,7 @@ class _Waiting:
     candidates: tuple[CandidateTold, ...] = ()
 
 
-def _waiting(delivery: StoredDelivery, dispatcher: Dispatcher | None) -> Work[_Waiting]:
+def _waiting(delivery: StoredDelivery, dispatcher: Dispatcher | None, serving: bool) -> Work[_Waiting]:
     if delivery.state is DeliveryState.CAPTURED:
         release = f"postroom message release {delivery.message_id}"
         return _Waiting(f"`{release}`: nothing could leave when it was accepted", (release,))
@@ -266,7 +272,6 @@ def _waiting(delivery: StoredDelivery, dispatcher: Dispatcher | None) -> Work[_W
         told = replace(_candidate(one, facts), next_step=next_step(one, facts, lane.server_id))
         told = yield from _trouble_told(told, dispatcher)
         candidates.append(told)
-    serving = dispatcher is not None and dispatcher.running
     return _Waiting(
         waits_for(delivery.due_us, facts, decision, serving=serving),
         next_steps(facts, decision, lane.server_id),

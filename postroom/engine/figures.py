@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from postroom.clock import Clock
+from postroom.clock import MICROS, Clock
+from postroom.core.message import Purpose
 from postroom.storage import figures, pauses
 from postroom.storage.figures import LaneDepth, Room
 from postroom.storage.interface import Store, Work
@@ -27,6 +28,25 @@ class Figures:
     lanes: tuple[LaneDepth, ...]
     rooms: tuple[Room, ...]
     pauses: tuple[Pause, ...]
+
+
+def queue_of(figures: Figures, now_us: int) -> dict[str, object]:
+    """What waits, by purpose, as JSON values."""
+    found: dict[str, object] = {}
+    for purpose in Purpose:
+        lanes = [one for one in figures.lanes if one.purpose is purpose]
+        first_us = min((one.first_due_us for one in lanes if one.due), default=None)
+        found[purpose.value] = {
+            "waiting": sum(one.waiting for one in lanes),
+            "due": sum(one.due for one in lanes),
+            "oldest_s": None if first_us is None else age_s(first_us, now_us),
+        }
+    return found
+
+
+def age_s(due_us: int, now_us: int) -> float:
+    """For how long it is due."""
+    return round(max(0, now_us - due_us) / MICROS, 1)
 
 
 class FigureBook:

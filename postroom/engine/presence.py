@@ -14,7 +14,9 @@ from dataclasses import replace
 from typing import Protocol
 
 import postroom
+from postroom.actions.context import Context
 from postroom.clock import Clock
+from postroom.engine.dispatcher import Dispatcher
 from postroom.engine.tasks import Tasks
 from postroom.errors import PostroomError
 from postroom.keyring import KeyRing, KeyringError
@@ -23,10 +25,18 @@ from postroom.storage import processes
 from postroom.storage.interface import Store
 from postroom.storage.processes import Process
 
+DELIVER = "deliver"  # the role of those that send
 REPORTED_WITHIN_S = 10.0
 _LOOK_EVERY_S = 0.1
 _FORGOTTEN_AFTER_US = 24 * 3600 * 1_000_000  # one whose connection broke for a while comes back long before
 log = logger("news")
+
+
+async def somebody_delivers(ctx: Context, here: Dispatcher | None) -> bool:
+    """Whether an engine runs: the one here, or another process's. Raises Unavailable."""
+    if here is not None and here.running:
+        return True
+    return ctx.peers is not None and any(DELIVER in one.roles for one in await ctx.peers.alive())
 
 
 class Roll(Protocol):
@@ -80,8 +90,8 @@ class Presence:
             except PostroomError as error:  # it is seen to be dead all the same
                 log.warning("could not say goodbye to the other processes", error=str(error))
 
-    async def others(self) -> list[Process]:
-        """Those that are alive, this one among them where it entered. Raises Unavailable."""
+    async def alive(self) -> list[Process]:
+        """Those that live, this one among them where it entered. Raises Unavailable."""
         listed = await self._store.read(processes.listed)
         alive = await self._roll.alive()
         return [one for one in listed if one.process_id in alive]
@@ -98,7 +108,7 @@ class Presence:
             await self._report()
         deadline_s = asyncio.get_running_loop().time() + self.reported_within_s
         while True:
-            missing = [one.told for one in await self.others() if key_id not in one.ring_keys]
+            missing = [one.told for one in await self.alive() if key_id not in one.ring_keys]
             if not missing or asyncio.get_running_loop().time() >= deadline_s:
                 return missing
             await asyncio.sleep(_LOOK_EVERY_S)

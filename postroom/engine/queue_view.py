@@ -14,6 +14,7 @@ from postroom.actions.context import Context
 from postroom.actions.pauses import list_pauses, name_of
 from postroom.clock import to_iso
 from postroom.engine.dispatcher import Dispatcher, speaks
+from postroom.engine.presence import somebody_delivers
 from postroom.engine.reasons import next_steps, waits_for
 from postroom.engine.router import FRESH, load_facts
 from postroom.engine.routing import Facts, decide
@@ -107,6 +108,7 @@ async def show_queue(ctx: Context, dispatcher: Dispatcher | None, wanted: Wanted
     Raises NotFound(server, connection).
     """
     wanted = await ctx.store.read(partial(_narrowed, wanted))
+    serving = await somebody_delivers(ctx, dispatcher)
     at_us, counted = await ctx.store.read(partial(_count, wanted))
     told: list[LaneTold] = []
     seen: set[ConnectionId] = set()
@@ -118,7 +120,7 @@ async def show_queue(ctx: Context, dispatcher: Dispatcher | None, wanted: Wanted
         facts = await ctx.store.read(partial(_facts, one, dispatcher))
         candidates = {ConnectionId(candidate.connection_id) for candidate in facts.candidates}
         if wanted.connection_id is None or wanted.connection_id in candidates:
-            told.append(_lane(one, facts, serving=dispatcher is not None))
+            told.append(_lane(one, facts, serving=serving))
             seen |= candidates
     if wanted.connection_id is not None:
         seen = {wanted.connection_id}
@@ -130,7 +132,7 @@ async def show_queue(ctx: Context, dispatcher: Dispatcher | None, wanted: Wanted
     ]
     return QueueTold(
         at=to_iso(at_us),
-        serving=dispatcher is not None,
+        serving=serving,
         pauses=tuple(_pause(one) for one in pauses),
         lanes=tuple(told),
         lanes_left_out=left_out,

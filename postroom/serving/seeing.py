@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 import postroom
-from postroom.clock import MICROS, to_iso
-from postroom.core.message import Purpose
-from postroom.engine.figures import FigureBook, Figures
+from postroom.clock import to_iso
+from postroom.engine.figures import FigureBook, Figures, age_s, queue_of
 from postroom.engine.notices import Notices
 from postroom.engine.pulse import Pulse
 from postroom.engine.status import ConnectionStatus, EngineStatus, status_of, waits_for
@@ -141,7 +140,7 @@ class Seeing:
         return {
             **whole,
             "silent_processes": len(others.silent),
-            "queue": None if figures is None else self._queue(figures),
+            "queue": None if figures is None else queue_of(figures, self._clock.now_us()),
             "lanes": None if figures is None else [self._lane(one, told) for one in lanes],
             "paused": None
             if figures is None
@@ -189,18 +188,6 @@ class Seeing:
                 reasons = waits_for(lane, now_us)
                 yield str(lane_id), {"connections": list(lane.chosen), "waits_for": list(reasons)}
 
-    def _queue(self, figures: Figures) -> dict[str, object]:
-        found: dict[str, object] = {}
-        for purpose in Purpose:
-            lanes = [one for one in figures.lanes if one.purpose is purpose]
-            first_us = min((one.first_due_us for one in lanes if one.due), default=None)
-            found[purpose.value] = {
-                "waiting": sum(one.waiting for one in lanes),
-                "due": sum(one.due for one in lanes),
-                "oldest_s": None if first_us is None else self._age_s(first_us),
-            }
-        return found
-
     def _lane(self, one: LaneDepth, told: Sequence[Told]) -> dict[str, object]:
         return {
             "lane_id": one.lane_id,
@@ -211,7 +198,7 @@ class Seeing:
             "sender": one.sender,
             "waiting": one.waiting,
             "due": one.due,
-            "oldest_s": self._age_s(one.first_due_us) if one.due else None,
+            "oldest_s": age_s(one.first_due_us, self._clock.now_us()) if one.due else None,
             **of_lane(told, one.lane_id),
         }
 
@@ -220,9 +207,6 @@ class Seeing:
         for (result, connection_id), count in self._room.ctx.tally.attempts.items():
             attempts.setdefault(connection_id, {})[result] = count
         return [_connection(one, attempts.get(one.connection_id, {})) for one in engine.connections]
-
-    def _age_s(self, due_us: int) -> float:
-        return round(max(0, self._clock.now_us() - due_us) / MICROS, 1)
 
 
 def _pause(scope: str, target_id: int) -> dict[str, object]:

@@ -30,8 +30,11 @@ class House:
     url: str
     stack: AsyncExitStack
 
-    async def open(self, role: str = SERVE, clock: Clock | None = None, **flags: str) -> PostRoom:
-        """One more process. It delivers once its dispatcher is started."""
+    async def open(
+        self, role: str = SERVE, clock: Clock | None = None, does: str = "", **flags: str
+    ) -> PostRoom:
+        """One more process. It delivers once its dispatcher is started. does: roles of `serve`; all."""
+        flags |= {"role": does} if does else {}
         common = {"data": str(self.folder), "database": self.url, "database_may_forget": "true"}
         room = await open_post_room(load({**common, **flags}, {}), role=role, clock=clock)
         assert room.cluster is not None

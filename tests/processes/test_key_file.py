@@ -111,7 +111,7 @@ async def test_only_processes_that_live_are_asked(house: House) -> None:
     await gone.cluster.wire.close()  # as when it is killed: its row stays
     await there.close()  # a goodbye takes its row
     assert here.cluster is not None
-    listed = await here.cluster.presence.others()
+    listed = await here.cluster.presence.alive()
     assert [one.process_id for one in listed] == [here.cluster.wire.process]
     assert len(await rows(here, "SELECT 1 FROM processes")) == 2
     assert await here.cluster.presence.without_key(here.ctx.ring.active_id) == []
