@@ -221,7 +221,7 @@ def _new_selector(at_us: int) -> str:
 def _require_domain(owner: Owner, domain: str) -> Work[None]:
     """Whose a domain is not makes and uses no key of it; an address of it is not enough."""
     if not (yield from identities.holds_domain(owner, domain)):
-        raise Invalid("domain", f"{domain} is not trusted here as a domain, so no mail of it can be signed")
+        raise Invalid("domain", f"{domain} is not trusted here (`postroom identity trust {domain}`)")
 
 
 def _get(owner: Owner, domain: str, selector: str) -> Work[DkimKey]:

@@ -20,13 +20,13 @@ from postroom.ids import AccountId, ServerId
 from postroom.keyring import KeyRing, KeyringError
 from postroom.mail.dkim import Signer, sign
 from postroom.mail.dkim_keys import Algorithm, from_stored
-from postroom.storage import dkim_keys
+from postroom.storage import dkim_keys, generations
 from postroom.storage.dkim_keys import SealedKey
 from postroom.storage.interface import Store
 from postroom.storage.routes import Route
 from postroom.transports.vendors import vendor_row
 
-_KNOWN_S = 30.0  # a change made by another process is seen after this at the latest
+_LOOK_S = 5.0  # a change of which no news came is seen after this
 _MOST_KNOWN = 10_000
 _THREADS = min(4, os.cpu_count() or 1)
 _INLINE_BYTES = 64 << 10  # more than this is hashed in a thread, whatever the key
@@ -66,15 +66,18 @@ class Signing:
 
     def __init__(self, store: Store, ring: KeyRing, clock: Clock) -> None:
         self._store, self._ring, self._clock = store, ring, clock
-        self._known: dict[tuple[AccountId, ServerId, str], tuple[float, tuple[Signer, ...]]] = {}
+        self._known: dict[tuple[AccountId, ServerId, str], tuple[Signer, ...]] = {}
         self._opened: dict[tuple[int, bytes], Signer] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._changes = 0
+        self._generation: int | None = None
+        self._looked_s = -_LOOK_S
 
     def forget(self) -> None:
         """Keys or identities changed: the next mail asks anew."""
         self._changes += 1
         self._known.clear()
+        self._opened.clear()  # a key that was destroyed is to leave memory as well
 
     async def signers(self, account_id: AccountId, server_id: ServerId, sender: str) -> tuple[Signer, ...]:
         """Who signs this server's mail from `sender`, an address for comparing; nobody: empty.
@@ -82,10 +85,11 @@ class Signing:
         Raises CannotSign, Unavailable.
         """
         domain = sender.rpartition("@")[2]
-        now_s = self._clock.steady_s()
+        if self._clock.steady_s() - self._looked_s >= _LOOK_S:
+            await self._look()
         known = self._known.get((account_id, server_id, domain))
-        if known is not None and now_s - known[0] < _KNOWN_S:
-            return known[1]
+        if known is not None:
+            return known
         changes, labels = self._changes, domain.split(".")
         domains = [".".join(labels[at:]) for at in range(len(labels))]
         found = await self._store.read(lambda: dkim_keys.that_sign(account_id, server_id, domains))
@@ -93,8 +97,16 @@ class Signing:
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
         if changes == self._changes:  # else what was read may be from before
-            self._known[account_id, server_id, domain] = (now_s, signers)
+            self._known[account_id, server_id, domain] = signers
         return signers
+
+    async def _look(self) -> None:
+        """Has anything changed since the last look?"""
+        self._looked_s = self._clock.steady_s()  # who comes meanwhile goes on with what is known
+        generation = await self._store.read(lambda: generations.read(generations.SIGNING))
+        if generation != self._generation:
+            self._generation = generation
+            self.forget()
 
     def _signer(self, one: SealedKey) -> Signer:
         place = (one.key.key_id, one.uid)

@@ -14,6 +14,7 @@ from postroom.core.identity import EVERYBODY, IdentityKind
 from postroom.core.server import Owner
 from postroom.ids import AccountId, ServerId
 from postroom.mail.dkim_keys import Algorithm
+from postroom.storage import generations
 from postroom.storage.interface import Work
 from postroom.storage.sealed import DKIM_KEY_FIELD
 from postroom.storage.tables import dkim_keys, identities
@@ -99,11 +100,13 @@ def set_times(
         .where(dkim_keys.c.account_id == key.account_id, dkim_keys.c.key_id == key.key_id)
         .values(seen_at=seen_at, activated_at=activated_at, stopped_at=stopped_at)
     )
+    yield from generations.advance(generations.SIGNING)
 
 
 def remove(key: DkimKey) -> Work[None]:
     """The key is gone for good."""
     yield delete(dkim_keys).where(dkim_keys.c.account_id == key.account_id, dkim_keys.c.key_id == key.key_id)
+    yield from generations.advance(generations.SIGNING)
 
 
 def remove_of_server(account_id: AccountId, server_id: ServerId) -> Work[None]:

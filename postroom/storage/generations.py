@@ -10,6 +10,8 @@ from postroom.storage.interface import Sql, Work
 KEYS = "keys"  # revoked API keys
 KEY_FILE = "key_file"  # which key of the key file seals
 
+SIGNING = "signing"  # who signs which mail: DKIM keys, and domains that may appear in From
+
 
 def read(name: str) -> Work[int]:
     """The generation now; 0 before the first change."""

@@ -9,6 +9,7 @@ from sqlalchemy import delete, insert, select
 from postroom.core.identity import EVERYBODY, Identity, IdentityId, IdentityKind, Proof
 from postroom.core.server import Owner
 from postroom.ids import AccountId, ServerId
+from postroom.storage import generations
 from postroom.storage.interface import Sql, Work
 from postroom.storage.tables import identities
 
@@ -84,6 +85,8 @@ def add(
         )
         .returning(*identities.c)
     )
+    if kind is IdentityKind.DOMAIN:
+        yield from generations.advance(generations.SIGNING)
     return _identity(rows[0]), True
 
 
@@ -114,6 +117,7 @@ def remove(account_id: AccountId, identity_id: IdentityId) -> Work[bool]:
         .where(identities.c.account_id == account_id, identities.c.identity_id == identity_id)
         .returning(identities.c.identity_id)
     )
+    yield from generations.advance(generations.SIGNING)
     return bool(rows)
 
 
