@@ -10,7 +10,7 @@ error, and asking again changes only what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,9 +22,11 @@ from postroom.ids import ServerId
 from postroom.mail.address import parse_address
 from postroom.storage import audit, servers, streams, suppressions
 from postroom.storage.interface import Work, now
+from postroom.storage.suppressions import Wanted as Wanted
 
 MOST_AT_ONCE = 10_000
 _SLICE = 500
+_DUMP_SLICE = 5000
 _MOST_NAMED = 20  # addresses an audit line names; of more it says how many
 
 
@@ -107,6 +109,74 @@ async def unsuppress(
         return gone
 
     return await _in_slices(ctx, owner, server_id, addresses, stream, remove)
+
+
+async def release(
+    ctx: Context,
+    actor: Actor,
+    owner: Owner,
+    server_id: ServerId,
+    addresses: Sequence[str],
+    *,
+    stream: str,
+) -> frozenset[str]:
+    """Let mail on one stream reach these again: off its list, and off that of all streams.
+
+    The compare keys of those that stay on come back: what a recipient asked for, or the operator put there,
+    is not the customer's to undo. Raises as `suppress`.
+    """
+    kept: set[str] = set()
+
+    def remove(keys: Sequence[str]) -> Work[set[str]]:
+        rows = yield from suppressions.of_addresses(owner.account_id, server_id, (ALL_STREAMS, stream), keys)
+        kept.update(row.address for row in rows if not _is_customers(row))
+        gone: set[str] = set()
+        for one in (ALL_STREAMS, stream):
+            free = [row.address for row in rows if row.stream == one and row.address not in kept]
+            removed = yield from suppressions.remove(owner.account_id, server_id, free, stream=one)
+            if removed:
+                yield from _line(owner, actor, server_id, "suppression.remove", one, removed)
+            gone |= removed
+        return gone
+
+    await _in_slices(ctx, owner, server_id, addresses, stream, remove)
+    return frozenset(kept)
+
+
+def _is_customers(row: Suppression) -> bool:
+    """Whether the customer may undo it: what he did himself, and what a bounce did."""
+    return row.reason is Reason.HARD_BOUNCE or (row.reason, row.origin) == (Reason.MANUAL, Origin.CUSTOMER)
+
+
+async def check_stream(ctx: Context, owner: Owner, server_id: ServerId, stream: str) -> None:
+    """Raises NotFound(server); Invalid(stream) for one the server has not."""
+    await ctx.store.read(lambda: _checked(owner, server_id, stream))
+
+
+async def dump(
+    ctx: Context, owner: Owner, server_id: ServerId, stream: str, wanted: Wanted
+) -> AsyncIterator[list[Suppression]]:
+    """Who gets nothing on a stream, each address once, in slices, by address; those of all streams first.
+
+    Each slice is a reading of its own, so that nobody waits for a long list. Raises as `suppress`.
+    """
+    await check_stream(ctx, owner, server_id, stream)
+    seen: set[str] = set()
+    for one in (ALL_STREAMS, stream):
+        after = ""
+        while True:
+            read = partial(
+                suppressions.page_of, owner.account_id, server_id, one, wanted, after=after, limit=_DUMP_SLICE
+            )
+            rows = await ctx.store.read(read)
+            fresh = [row for row in rows if row.address not in seen]
+            if fresh:
+                yield fresh
+            if one == ALL_STREAMS:
+                seen.update(row.address for row in fresh)
+            if len(rows) < _DUMP_SLICE:
+                break
+            after = rows[-1].address
 
 
 async def is_suppressed(

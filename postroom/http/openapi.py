@@ -16,7 +16,7 @@ from postroom.http.calls import Answer, Call, Operation, Operations
 Json = dict[str, Any]
 ALWAYS = (401, 429, 500, 503)
 YAML = "application/yaml"
-TEXTS = frozenset({"email", "name"})  # parameters of queries that are no numbers
+NUMBERS = frozenset({"limit", "offset", "page", "count"})  # parameters of queries; all others are texts
 BEARER: Mapping[str, Json] = {"key": {"type": "http", "scheme": "bearer"}}
 
 
@@ -84,7 +84,7 @@ def _operation(
         parameters.append({"name": name, "in": "path", "required": True, "schema": {"type": kind}})
     for place, named in (("query", one.query), ("header", one.headers)):
         for name, meaning in named.items():
-            kind = "integer" if place == "query" and name not in TEXTS else "string"
+            kind = "integer" if place == "query" and name in NUMBERS else "string"
             parameters.append({"name": name, "in": place, "description": meaning, "schema": {"type": kind}})
     if one.method == "GET" and one.takes_every_get:
         parameters += every_get

