@@ -47,7 +47,7 @@ from postroom.ids import AccountId, ConnectionId
 from postroom.inbound.smtp_server import SessionLimits
 from postroom.keyring import KeyRing, KeyringError
 from postroom.roads import Roads
-from postroom.storage import generations, instance_keys, migrations
+from postroom.storage import generations, instance_keys, migrations, moved
 from postroom.storage.database_facts import postgres_facts, sqlite_facts
 from postroom.storage.interface import Sql, Work
 from postroom.storage.sqlite import Database, SqliteStore
@@ -278,6 +278,7 @@ async def _prepare(
     settings: Settings, store: SqliteStore | PostgresStore, ring: KeyRing, *, fresh: bool
 ) -> _Found:
     """Instance id, signing keys, names: done once before anything runs."""
+    await store.read(moved.require_here)
     instance = await store.write(_instance_id)
     await store.write(lambda: generations.begin(generations.KEY_FILE))
     await store.write(lambda: instance_keys.check(ring))

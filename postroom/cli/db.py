@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from typer import Option
 
 from postroom.cli.command import command, group
 from postroom.cli.exits import REFUSED
@@ -12,9 +14,9 @@ from postroom.config import Settings
 from postroom.control.lock import COMMAND, FolderLock
 from postroom.folder import DATABASE_NAME
 from postroom.storage.migrations import OURS
-from postroom.storage.migrations.places import PostgresDatabase, SqliteFile
+from postroom.storage.places import PostgresDatabase, SqliteFile
 
-app = group("db", "The database: what schema it has, bringing it up to date.")
+app = group("db", "The database: what schema it has, bringing it up to date, moving it.")
 
 
 @command(app, "status")
@@ -53,6 +55,60 @@ def upgrade(terminal: Terminal) -> None:
         terminal.say(_told(found))
 
     terminal.show(done, for_people)
+
+
+@command(app, "copy")
+def copy(
+    terminal: Terminal,
+    source: Annotated[str, Option("--from", metavar="PLACE", help="A data folder, or postgresql://…")],
+    target: Annotated[
+        str, Option("--to", metavar="PLACE", help="The other of the two: a new folder, or an empty database.")
+    ],
+) -> None:
+    """Copy everything from SQLite to an empty PostgreSQL database, or back, compared row by row.
+
+    No `serve` may run on either. Cut off, it goes on where it was when it is run again. The source is marked
+    as moved at the end and is not served any more. The key file is that of the data folder; for a copy from
+    PostgreSQL that is --data, and it is copied into the new folder.
+    """
+    from postroom.cli.moving import copy_database
+
+    done = copy_database(terminal, source, target)
+
+    def for_people() -> None:
+        total = sum(done["rows"].values())
+        terminal.say(f"{total:,} rows are in {done['to']}, compared with those in {done['from']} one by one.")
+        if done["settled"]:
+            terminal.say(f"{done['settled']} sendings that were cut off were settled first.")
+        terminal.say(f"The key file opens all {done['secrets']} secrets in it.")
+        terminal.say(f"{done['from']} is marked as moved and is not served any more. Go on with")
+        terminal.say()
+        terminal.say(f"  {done['serve']}")
+
+    terminal.show(done, for_people)
+
+
+@command(app, "reopen")
+def reopen(
+    terminal: Terminal,
+    yes: Annotated[bool, Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Serve data here after all that was moved away by `db copy`, or give up a copy that is not done.
+
+    What was moved is paused as a whole: what waits in it may have been sent from where it went.
+    """
+    from postroom.cli.moving import reopen_database
+
+    place = _place(terminal.settings)
+    terminal.confirm(f"Serve the data in {place.name} again, whatever became of its copy?", yes=yes)
+    moved = reopen_database(terminal.settings, place)
+
+    def for_people() -> None:
+        terminal.say(f"The data in {place.name} can be served again.")
+        if moved:
+            terminal.say("Everything is paused: `postroom queue resume --all` lets what waits go.")
+
+    terminal.show({"place": place.name, "paused": moved}, for_people)
 
 
 def _was(schema: str | None) -> str:

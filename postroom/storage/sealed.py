@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, FromClause, LargeBinary, and_, func, liter
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.schema import Column, Table
 
+from postroom.keyring import KeyRing
 from postroom.storage.interface import Work
 from postroom.storage.tables import (
     connection_secrets,
@@ -25,6 +26,7 @@ from postroom.storage.tables import (
 
 INSTANCE_KEY_FIELD = "key"
 DKIM_KEY_FIELD = "private"
+_SLICE = 500
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,19 @@ def not_under(
 def every(one: SealedColumn, after: tuple[Any, ...] | None, limit: int) -> Work[list[SealedRow]]:
     """The next values of a column, whatever key seals them."""
     return (yield from not_under(one, "", after, limit))
+
+
+def opens(ring: KeyRing) -> Work[int]:
+    """How many sealed values there are, if all open. Raises KeyringError for the first that does not."""
+    count = 0
+    for one in COLUMNS:
+        after: tuple[Any, ...] | None = None  # Any: integers and texts
+        while rows := (yield from every(one, after, _SLICE)):
+            for row in rows:
+                ring.open(row.sealed, uid=row.uid, table=one.table.name, field=row.field)
+            count += len(rows)
+            after = rows[-1].keys
+    return count
 
 
 def replace(one: SealedColumn, changes: Sequence[tuple[SealedRow, bytes]]) -> Work[int]:

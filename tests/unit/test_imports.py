@@ -44,6 +44,7 @@ RANKS = {
     "web": 8,
     "config": 8,
     "backup": 8,
+    "moving": 8,
     "control": 8,
     "metrics": 8,
     "wiring": 9,

@@ -219,6 +219,8 @@ def test_no_command_is_left_out_here() -> None:
     # Tried elsewhere: what needs listeners, a running `serve`, other folders, other databases, a key
     # whose id is random.
     elsewhere = {
+        ("db", "copy"),
+        ("db", "reopen"),
         ("db", "status"),
         ("db", "upgrade"),
         ("serve",),

@@ -7,12 +7,20 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 from postroom.clock import SystemClock
 from postroom.errors import Unavailable
 from postroom.storage import migrations
 from postroom.storage.migrations import OURS
-from postroom.storage.sqlite import Database
+from postroom.storage.sqlite import Database, SqliteStore
+
+if TYPE_CHECKING:  # asyncpg takes a while to import
+    from postroom.storage.postgres import PostgresStore
+
+
+_SHOWN = frozenset({"host", "port", "user", "dbname", "sslmode"})  # parameters of a URL; never a password
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,11 @@ class SqliteFile:
 
     path: Path
 
+    @property
+    def name(self) -> str:
+        """Where it is."""
+        return str(self.path.parent)
+
     def look(self) -> Found:
         """What it is at. Raises Unavailable."""
         try:
@@ -55,6 +68,13 @@ class SqliteFile:
                 migrations.upgrade(database)
             finally:
                 database.close()
+        except sqlite3.Error as error:
+            raise self._closed(error) from error
+
+    async def open_store(self) -> SqliteStore:
+        """Its store; the caller closes it. Raises Unavailable."""
+        try:
+            return SqliteStore(self.path, SystemClock())
         except sqlite3.Error as error:
             raise self._closed(error) from error
 
@@ -82,3 +102,21 @@ class PostgresDatabase:
         from postroom.storage.migrations import postgres
 
         asyncio.run(postgres.upgrade(self.url, pooler=self.pooler, unsafe=self.unsafe))
+
+    async def open_store(self) -> PostgresStore:
+        """Its store, with one connection; the caller closes it."""
+        from postroom.storage.postgres import PostgresStore
+
+        return PostgresStore(self.url, pooler=self.pooler, connections=1)
+
+    @property
+    def name(self) -> str:
+        """Its URL without a password."""
+        parts = urlsplit(self.url)
+        where = parts.netloc.rpartition("@")
+        user = where[0].partition(":")[0]
+        query = {key: values for key, values in parse_qs(parts.query).items() if key in _SHOWN}
+        shown = parts._replace(
+            netloc=f"{user}{where[1]}{where[2]}", query=urlencode(query, doseq=True, safe="/")
+        )
+        return urlunsplit(shown)
