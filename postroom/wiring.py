@@ -37,7 +37,7 @@ from postroom.engine.explain import explain
 from postroom.engine.housekeeping import Housekeeping, HousekeepingSettings
 from postroom.engine.queue_view import Wanted, show_queue
 from postroom.engine.retry import Policy
-from postroom.engine.settings import EngineSettings
+from postroom.engine.settings import EngineSettings, Leases
 from postroom.engine.signing import Signing
 from postroom.engine.telling import Telling
 from postroom.errors import Unavailable
@@ -48,6 +48,7 @@ from postroom.inbound.smtp_server import SessionLimits
 from postroom.keyring import KeyRing, KeyringError
 from postroom.roads import Roads
 from postroom.storage import generations, instance_keys, migrations, moved
+from postroom.storage.database_clock import DatabaseClock, measure
 from postroom.storage.database_facts import postgres_facts, sqlite_facts
 from postroom.storage.interface import Sql, Work
 from postroom.storage.sqlite import Database, SqliteStore
@@ -122,8 +123,8 @@ async def open_post_room(
     role: what others are told who find the folder locked. lock False: the caller holds the lock already.
     Raises control.lock.Locked, KeyringError when the key file is missing or not ours, Unavailable.
     """
-    clock = clock or SystemClock()
     on_postgres = bool(settings.database)
+    clock = clock or (DatabaseClock(SystemClock()) if on_postgres else SystemClock())
     held = None
     if on_postgres:
         _make_folder(settings.data)
@@ -132,6 +133,8 @@ async def open_post_room(
     try:
         store, fresh, ring = await (_postgres if on_postgres else _sqlite)(settings, clock)
         try:
+            if isinstance(clock, DatabaseClock):
+                await measure(store, clock)
             found = await _prepare(settings, store, ring, fresh=fresh)
             traces = _traces(settings, found.instance) if role == SERVE else None
             room = _join(settings, clock, store, found, held, traces)
@@ -434,6 +437,7 @@ def engine_settings(settings: Settings, host_name: str) -> EngineSettings:
             unknown_resends=settings.unknown_resends,
             unknown_hold_s=settings.unknown_hold_s,
         ),
+        leases=leases_of(settings),
         sessions_per_connection=settings.sessions_per_connection,
         session_idle_s=settings.session_idle_s,
         session_max_deliveries=settings.session_max_deliveries,
@@ -442,6 +446,18 @@ def engine_settings(settings: Settings, host_name: str) -> EngineSettings:
         probe_every_s=settings.probe_every_s,
         failed_after_s=settings.failed_after_s,
         helo_name=host_name,
+    )
+
+
+def leases_of(settings: Settings) -> Leases | None:
+    """Processes that share a database hold leases; SQLite has one process."""
+    if not settings.database:
+        return None
+    return Leases(
+        lease_s=settings.lease_s,
+        lease_renew_s=settings.lease_renew_s,
+        lease_margin_s=settings.lease_margin_s,
+        sibling_look_s=settings.sibling_look_s,
     )
 
 

@@ -294,9 +294,21 @@ class Settings:
     )
     probe_every_s: float = row(duration("0.1s", "24h"), "600s", "How often a failed connection is tried.")
     lease_s: float = row(
-        duration("15s", "1h"), "90s", "How long a worker owns its deliveries without renewing."
+        duration("1s", "1h"),
+        "90s",
+        "On PostgreSQL: how long a process that is not heard of counts as alive before others take its mail.",
     )
-    lease_renew_s: float = row(duration("1s", "10m"), "15s", "How often a worker renews its lease.")
+    lease_renew_s: float = row(
+        duration("0.1s", "10m"), "15s", "On PostgreSQL: how often a process says that it lives."
+    )
+    lease_margin_s: float = row(
+        duration("0.1s", "10m"),
+        "10s",
+        "On PostgreSQL: how long before others may take over its mail a process stops sending it.",
+    )
+    sibling_look_s: float = row(
+        duration("0.1s", "10m"), "2s", "On PostgreSQL: how often a process looks for dead ones on its host."
+    )
 
     api_rate_per_minute: int | None = row(
         maybe_count("requests a minute", 0, 10_000_000),
@@ -461,6 +473,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             yield f"{small} is more than {large}: {reason}"
     if 3 * settings.lease_renew_s > settings.lease_s:
         yield "lease_renew is more than a third of lease: a worker needs more than one try to keep its lease"
+    elif 2 * settings.lease_renew_s + settings.lease_margin_s > settings.lease_s:
+        yield "lease_margin is too long for lease: a worker would stop before its second try to renew"
     if not settings.database:
         for name, wanted in (("processes", settings.processes > 1), ("role", bool(settings.role))):
             if wanted:

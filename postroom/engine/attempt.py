@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from postroom.clock import Clock
 from postroom.engine.claim import Claimed
-from postroom.engine.journal import Journal
 from postroom.tracing import Marks
 from postroom.transports.interface import Envelope, Outcome
 
+if TYPE_CHECKING:
+    from postroom.engine.term import Term
+
 
 class Attempt:
-    """The Checkpoints of one claimed delivery.
+    """The Checkpoints of one claimed delivery, under the term it was claimed in.
 
     `cancelled`: its message was cancelled while it was on its way. `withdrawn`: a person paused its way
-    out before its body could begin, so it goes back. `on_its_way`: its body may begin any moment, so a
+    out before its body could begin, so it goes back. `overtaken`: an earlier try of it was sent after all,
+    so this one is not needed. `on_its_way`: its body may begin any moment, so a
     pause lets it finish. `past_dot`: the final dot may be out, so it cannot be stopped any more.
     `hindered`: something of ours (journal, database, disk) stood in its way, and would stand in the way
     of the next one. `marks`: the moments it passes, where somebody traces.
     """
 
-    def __init__(self, claimed: Claimed, clock: Clock, journal: Journal, fenced: Callable[[], bool]) -> None:
-        self.claimed = claimed
+    def __init__(self, claimed: Claimed, clock: Clock, term: Term) -> None:
+        self.claimed, self.term = claimed, term
         self.cancelled = False
         self.withdrawn = False
+        self.overtaken = False
         self.on_its_way = False
         self.past_dot = False
         self.hindered = False
         self.marks: Marks | None = None
         self.envelope: Envelope
-        self._clock, self._journal, self._fenced = clock, journal, fenced
+        self._clock, self._journal = clock, term.journal
 
     @property
     def stopped(self) -> bool:
         """Nothing of it may go out any more."""
-        return self.cancelled or self.withdrawn or self._fenced()
+        return self.cancelled or self.withdrawn or self.overtaken or self.term.over
 
     def withdraw(self) -> None:
         """Its way out was paused: it goes back, unless it is on its way."""
@@ -79,6 +83,8 @@ class Attempt:
             )
             return False
         self._journal.trouble.over("the outcome journal can be written again")
+        if self.term.over:  # looked at after the `D`: who finds none once our lease is over knows it stays so
+            return False
         self.past_dot = True
         return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -116,7 +116,8 @@ def claim(
     that need not be read; the others come with the claim, since a look of its own costs more than that.
     """
     claims = Claims()
-    rows = yield Sql(_EPOCH, {"worker_id": worker.worker_id})
+    # Until this is committed nobody can raise our epoch; the weakest lock, so that our own renewal can pass.
+    rows = yield Sql(_EPOCH, {"worker_id": worker.worker_id}, " FOR KEY SHARE")
     if not rows or rows[0][0] != worker.epoch:
         claims.refusal = Refusal.WORKER_LOST
         return claims
@@ -193,7 +194,8 @@ class _Taker:
         n = min(n, room)
         if n <= 0:
             return
-        rows = yield Sql(hot.READY_OF_LANE, {"lane_id": pick.lane_id, "now": state.at_us, "n": n})
+        wanted = {"lane_id": pick.lane_id, "now": state.at_us, "n": n}
+        rows = yield Sql(hot.READY_OF_LANE, wanted, hot.LOCK_READY)
         if len(rows) < n:
             # What was read is deleted below; the next is what comes after it.
             due = yield from self._after(pick.lane_id)
@@ -225,13 +227,14 @@ class _Taker:
         account = rows[0][1] if rows else 0
         fresh = {row[3] for row in rows if not row[12]}
         if fresh:
-            yield Sql(
+            fixed = yield Sql(
                 hot.FIX_SENDER,
                 [
                     {"account_id": account, "message_id": one, "sender": own, "mailbox": mailbox}
                     for one in sorted(fresh)
                 ],
             )
+            rows = yield from self._as_fixed(rows, fresh - {row[0] for row in fixed})
         staying = [(*row[:12], own, *row[13:15], row[15] or mailbox) for row in rows if row[12] in ("", own)]
         for sender in sorted({row[12] for row in rows} - {"", own}):
             moving = [row for row in rows if row[12] == sender]
@@ -246,6 +249,17 @@ class _Taker:
             )
             self._claims.moved[lane_id] = self._claims.moved.get(lane_id, 0) + len(moving)
         return staying
+
+    def _as_fixed(self, rows: Rows, by_others: Collection[int]) -> Work[Rows]:
+        """With the From that the claims of other connections gave these messages at this moment."""
+        now: dict[int, tuple[str, str | None]] = {}
+        for message_id in sorted(by_others):
+            found = yield Sql(hot.SENDER_OF, {"message_id": message_id})
+            now[message_id] = found[0][0], found[0][1]
+        return [
+            row if row[3] not in now else (*row[:12], now[row[3]][0], *row[13:15], now[row[3]][1], *row[16:])
+            for row in rows
+        ]
 
     def _after(self, lane_id: LaneId) -> Work[int | None]:
         rows = yield Sql(hot.NEXT_DUE, {"lane_id": lane_id, "now": self._state.at_us})

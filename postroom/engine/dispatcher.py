@@ -1,6 +1,6 @@
 """The dispatcher: joins lanes, routing, runners and settling into the running engine of one process.
 
-It owns the worker's epoch and journal. Everything that may change whose turn it is ends in `pump`, which
+Everything that may change whose turn it is ends in `pump`, which
 looks once, soon: lanes with work and a stale decision are decided, runners with work are kicked. A missed
 call costs time only: about every second it looks by itself, and now and then it reads the lanes anew.
 """
@@ -17,38 +17,39 @@ from postroom.clock import Clock
 from postroom.core.connection import Connection, DeliveryMethod
 from postroom.engine import health, waiting
 from postroom.engine.attempt import Attempt
-from postroom.engine.claim import Claimed, Claims, Pick, Refusal, Worker, claim
+from postroom.engine.claim import Claimed, Claims, Pick, Refusal, claim
 from postroom.engine.clock_guard import ClockGuard
 from postroom.engine.clock_steps import ClockSteps
 from postroom.engine.composer import CannotCompose, Composer
 from postroom.engine.evidence import Evidence
 from postroom.engine.host import Deliver
-from postroom.engine.journal import Journal
 from postroom.engine.lanes import MANY, LaneBook, LaneState
 from postroom.engine.looking import Looking
+from postroom.engine.membership import DELIVERS, Alone, Leased, Membership, this_process
 from postroom.engine.pauses import Pausing
-from postroom.engine.recover import Recovery, end_cleanly, take_over
+from postroom.engine.recover import Recovery
 from postroom.engine.router import FRESH, Health, Router
 from postroom.engine.runner import Runner
 from postroom.engine.settings import EngineSettings
 from postroom.engine.settle import Ended, HeldDelivery, Settled
-from postroom.engine.settler import Settler
 from postroom.engine.signing import Signing, rules_of
 from postroom.engine.tasks import Tasks
 from postroom.engine.telling import Telling
+from postroom.engine.term import Term
+from postroom.engine.terms import Terms
 from postroom.engine.under_way import UnderWay
 from postroom.errors import PostroomError, Unavailable
-from postroom.ids import AccountId, AttemptId, ConnectionId, DecisionId, DeliveryId, LaneId, WorkerId
+from postroom.ids import AccountId, AttemptId, ConnectionId, DecisionId, DeliveryId, LaneId
 from postroom.logs import Trouble, logger
 from postroom.storage.interface import Store
 from postroom.storage.pauses import Pause
 from postroom.storage.routes import Route
+from postroom.storage.workers import Identity
 from postroom.tally import Tally
 from postroom.tracking.links import MailLinks
 from postroom.transports.interface import Fault, Outcome, Phase, Result, Transport
 
 log = logger("engine")
-WORKER = WorkerId(1)  # on SQLite there is one
 _HINDERED_WAIT_S = 1.0
 _SPEAKS = frozenset(DeliveryMethod)
 
@@ -73,11 +74,11 @@ class Dispatcher:
         links: MailLinks,
         telling: Telling | None = None,
         signing: Signing | None = None,
+        identity: Identity | None = None,
     ) -> None:
         self.clock, self.settings = clock, settings
         self._telling = telling or Telling(clock, Tally())
         self.store = store
-        self._folder, self._instance = journal_folder, instance
         self._book = LaneBook()
         self._runners: dict[ConnectionId, Runner] = {}
         self._router = Router(store, self.health_of, speaks)
@@ -85,13 +86,23 @@ class Dispatcher:
         self._composer = Composer(store, links, signing)
         self._guard = ClockGuard(clock)
         self._trouble = Trouble(log)
-        self._clock_steps = ClockSteps(store, clock, self._guard, settings)
+        self._clock_steps = ClockSteps(store, clock, self._guard, settings, leads=lambda: self.leads)
         self._attempts = UnderWay(clock)
         self._pausing = Pausing(store, self._book, self._runners, self._attempts)
         self._deciding: set[LaneId] = set()
         self._tasks = Tasks("dispatcher")
+        self.terms = Terms(
+            store,
+            self._membership(journal_folder, instance, identity),
+            settings.policy,
+            self._attempts,
+            self._settled,
+            self._cut,
+            self._tasks,
+        )
         self.looking = Looking(
             self,
+            self.terms,
             self._book,
             self._runners,
             lambda route: Runner(self, route, transport_for, load_connection),
@@ -102,30 +113,31 @@ class Dispatcher:
         )
         self._pumping = False
         self._claims_again_s = 0.0
-        self._worker: Worker | None = None
-        self._journal: Journal
-        self._settler: Settler
-        self.fenced = False
         self.running = False
+        # For who can reach the other processes: theirs may be the second try.
+        self.tell_overtaken: Callable[[frozenset[DeliveryId]], None] = self.overtaken
         self.news_of_held: deque[HeldDelivery] = deque(maxlen=100)  # for whoever gives notice of them
+
+    def _membership(self, folder: Path, instance: str, identity: Identity | None) -> Membership:
+        store, clock, policy, leases = self.store, self.clock, self.settings.policy, self.settings.leases
+        if leases is None:
+            return Alone(store, clock, folder, instance, policy)
+        identity = identity or this_process(DELIVERS)
+        return Leased(store, clock, folder, instance, policy, leases, identity, self._settled)
+
+    def _cut(self) -> None:
+        for runner in self._runners.values():
+            runner.cut()
 
     # --- life ------------------------------------------------------------------------------------------
 
     async def start(self) -> Recovery:
         """Take over what a former worker left, then begin. Raises Unavailable."""
-        policy = self.settings.policy
         await self._clock_steps.at_start()
-        try:
-            self._worker, self._journal, recovery = await take_over(
-                self.store, self._folder, self._instance, WORKER, policy
-            )
-        except OSError as error:
-            raise Unavailable(f"the outcome journal cannot be used: {error.strerror}") from error
-        log.info("worker started", epoch=self._worker.epoch, **vars(recovery))
-        self._settler = Settler(self.store, policy, self._journal, self._settled)
-        self._settler.start()
+        recovery = await self.terms.begin()
         self.running = True
         await self.looking.reread()
+        self._tasks.spawn(self.terms.membership.keep())
         self._tasks.spawn(self.looking.tick())
         self.pump()
         return recovery
@@ -137,17 +149,7 @@ class Dispatcher:
         self.running = False
         await asyncio.gather(*(runner.stop(drain_s) for runner in self._runners.values()))
         await self._tasks.cancel()
-        clean = False
-        try:
-            async with asyncio.timeout(max(5.0, drain_s)):
-                await self._settler.flush()
-            if self._worker is not None:
-                worker = self._worker
-                clean = await self.store.write(lambda: end_cleanly(worker))
-        except (TimeoutError, Unavailable) as error:
-            log.error("stopped with outcomes unwritten; the journal has them", error=str(error))
-        await self._settler.stop()
-        self._journal.close(remove=clean)
+        await self.terms.stop(max(5.0, drain_s))
         if self._signing is not None:
             self._signing.close()
 
@@ -205,6 +207,10 @@ class Dispatcher:
     async def cancel_claims(self, deliveries: Sequence[DeliveryId]) -> frozenset[DeliveryId]:
         """Stop these before their final dot; returns which could not be stopped."""
         return await self._attempts.stop(set(deliveries))
+
+    def overtaken(self, deliveries: frozenset[DeliveryId]) -> None:
+        """An earlier try of these was sent after all: what is not at its dot yet stops."""
+        self._attempts.overtake(deliveries)
 
     async def let_go(self, connection_id: ConnectionId) -> frozenset[DeliveryId]:
         """Give back what this connection holds; returns what is still on its way after half a minute."""
@@ -266,7 +272,8 @@ class Dispatcher:
 
     async def claim(self, runner: Runner, wanted: int, wanted_bulk: int) -> Claims | None:
         """Claim for this runner; None when nothing is there for it, or grants pause."""
-        if self._worker is None or self.fenced or not self.running:
+        term = self.terms.present
+        if term is None or term.over or not self.running:
             return None
         if self._guard.paused() and (
             runner.route.hourly_cap is not None or runner.route.daily_cap is not None
@@ -290,28 +297,39 @@ class Dispatcher:
             for lane in (s.lane,)
         ]
         seen = {s.lane.lane_id: s.changes for s, _ in picked}
-        worker, route, known = self._worker, runner.route, self._composer.known
-        claims = await self.store.write(
-            lambda: claim(worker, route.account_id, route.connection_id, route.version, picks, wanted, known)
-        )
+        worker, route, known = term.worker, runner.route, self._composer.known
+        number = term.claim_begins()
+        try:
+            claims = await self.store.write(
+                lambda: claim(
+                    worker, route.account_id, route.connection_id, route.version, picks, wanted, known
+                )
+            )
+            self._take(term, claims, now_us)
+        except Unavailable:
+            self.terms.claim_in_doubt()
+            raise
+        finally:
+            term.claiming.discard(number)
         self._account_for(claims, seen)
         for lane_id, count in claims.moved.items():
             self._tasks.spawn(self.looking.learn_lane(lane_id, now_us, count))
-        for one in claims.claimed:
-            attempt = Attempt(one, self.clock, self._journal, lambda: self.fenced)
-            self._attempts[one.attempt_id] = attempt
-            self._telling.claimed(attempt, now_us)
-            if self._pausing.now.stop_claimed(one):  # paused after this claim's commit
-                attempt.withdraw()
         if claims.refusal is Refusal.WORKER_LOST:
-            log.error("another worker holds our epoch; nothing more goes out")
-            self.fenced = True
+            log.error("another worker holds our epoch; nothing more goes out", worker=worker.worker_id)
+            term.lease.lose()
         elif claims.refusal is Refusal.PAUSED:
             await self.look_at_pauses()  # other lanes may have been claimed from, which must not get lost
         elif claims.refusal is not None:
             await self.looking.refresh(runner.connection_id)
         self._composer.keep(claims.bodies)
         return claims
+
+    def _take(self, term: Term, claims: Claims, began_us: int) -> None:
+        for one in claims.claimed:
+            attempt = self._attempts[one.attempt_id] = Attempt(one, self.clock, term)
+            self._telling.claimed(attempt, began_us)
+            if self._pausing.now.stop_claimed(one):  # paused after this claim's commit
+                attempt.withdraw()
 
     def _account_for(self, claims: Claims, seen: dict[LaneId, int]) -> None:
         for lane_id, due in claims.next_due.items():
@@ -355,7 +373,8 @@ class Dispatcher:
             done()
             self._telling.settled(attempt, outcome)
 
-        self._settler.put(Ended(attempt_id, outcome, cancelled=attempt.cancelled), settled)
+        ended = Ended(attempt_id, outcome, cancelled=attempt.cancelled, overtaken=attempt.overtaken)
+        attempt.term.settler.put(ended, settled)
 
     def health_changed(self, runner: Runner) -> None:
         """Routing has to look again at every lane of the account that this connection may serve."""
@@ -383,7 +402,11 @@ class Dispatcher:
         """Note that trouble began."""
         route, text = runner.route, runner.troubles.last_text
         self._tasks.spawn(
-            self.store.write(lambda: health.note_back_off(route.account_id, route.connection_id, text))
+            self.store.write(
+                lambda: health.note_back_off(
+                    route.account_id, route.connection_id, text, self.settings.failed_after_s
+                )
+            )
         )
 
     # --- whose turn it is -------------------------------------------------------------------------------
@@ -442,6 +465,8 @@ class Dispatcher:
                 if state.lane.sender in (sender, ""):
                     state.refused_by(connection_id)
         self.news_of_held.extend(settled.held)
+        if settled.overtaken:
+            self.tell_overtaken(frozenset(settled.overtaken))
         if settled.unknown:
             self._tasks.spawn(self.looking.look_at_unknowns())
         self.pump()
@@ -473,14 +498,24 @@ class Dispatcher:
         return self._book.lanes
 
     @property
+    def fenced(self) -> bool:
+        """Nothing more may go out: another holds our epoch, or our lease is over."""
+        return self.running and self.terms.over
+
+    @property
+    def leads(self) -> bool:
+        """This process does what one engine does for all."""
+        return self.terms.membership.leads
+
+    @property
     def epoch(self) -> int:
         """Of this worker; 0: it has not started."""
-        return 0 if self._worker is None else self._worker.epoch
+        return 0 if self.terms.present is None else self.terms.present.worker.epoch
 
     @property
     def journal_bytes(self) -> int:
         """Size of the outcome journal."""
-        return 0 if self._worker is None else self._journal.size_bytes
+        return 0 if self.terms.present is None else self.terms.present.journal.size_bytes
 
     @property
     def grants_pause_s(self) -> float:

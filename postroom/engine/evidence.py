@@ -151,14 +151,15 @@ def record(one: _Open, found: Found) -> Work[bool]:
     at_us = yield from now()
     which = {"account_id": one.account_id, "delivery_id": one.delivery_id}
     rows = yield Sql(
-        "SELECT lane_id, tries, resends, crashes, server_id, message_id FROM deliveries"
+        "SELECT lane_id, tries, resends, crashes, server_id, message_id, due FROM deliveries"
         " WHERE account_id = :account_id AND delivery_id = :delivery_id AND state = 'unknown'",
         which,
+        " FOR UPDATE",
     )
     if not rows:
         return False
-    lane_id, tries, resends, crashes, server_id, message_id = rows[0]
-    yield Sql("DELETE FROM unknowns WHERE delivery_id = :delivery_id", which)
+    lane_id, tries, resends, crashes, server_id, message_id, due = rows[0]
+    yield Sql(hot.DELETE_UNKNOWN, {"due": due, "delivery_id": one.delivery_id})
     yield Sql(
         hot.SETTLE_DELIVERY,
         {

@@ -179,6 +179,7 @@ def record_recovered(
         "SELECT connection_failed_at, failed_reason FROM connections"
         " WHERE account_id = :account_id AND connection_id = :connection_id",
         {"account_id": account_id, "connection_id": connection_id},
+        " FOR UPDATE",
     )
     rows = yield Sql(
         "UPDATE connections SET connection_failed_at = NULL, failed_reason = NULL"
@@ -199,23 +200,40 @@ def record_recovered(
 def record_held(
     account_id: AccountId, server_id: ServerId | None, connection_id: ConnectionId, hold_s: float, text: str
 ) -> Work[int]:
-    """Ten equal refusals: nothing more goes there for a while. Returns until when."""
+    """Ten equal refusals: nothing more goes there for a while. Returns until when.
+
+    Several processes may find it at once: it is told once.
+    """
     at_us = yield from now()
     until = at_us + int(hold_s * MICROS)
-    yield Sql(
+    rows = yield Sql(
         "UPDATE connections SET held_until = :until"
-        " WHERE account_id = :account_id AND connection_id = :connection_id",
-        {"until": until, "account_id": account_id, "connection_id": connection_id},
+        " WHERE account_id = :account_id AND connection_id = :connection_id"
+        " AND (held_until IS NULL OR held_until <= :now) RETURNING connection_id",
+        {"until": until, "account_id": account_id, "connection_id": connection_id, "now": at_us},
     )
+    if not rows:
+        return until
     yield from _event(account_id, server_id, connection_id, EventKind.CONNECTION_HELD, at_us)
     detail = {"before": {"held_until_us": None}, "after": {"held_until_us": until}, "text": text}
     yield from _line(account_id, connection_id, "connection.hold", detail, at_us)
     return until
 
 
-def note_back_off(account_id: AccountId, connection_id: ConnectionId, text: str) -> Work[None]:
-    """Trouble began; nothing is stored of it but that it was noticed."""
+def note_back_off(
+    account_id: AccountId, connection_id: ConnectionId, text: str, once_in_s: float
+) -> Work[None]:
+    """Trouble began; nothing is stored of it but that it was noticed, by one process in so long."""
     at_us = yield from now()
+    which = {"connection_id": connection_id}
+    yield Sql("SELECT version FROM connections WHERE connection_id = :connection_id", which, " FOR UPDATE")
+    told = audit.Wanted(
+        target=f"connection {connection_id}",
+        action="connection.back_off",
+        from_us=at_us - int(once_in_s * MICROS),
+    )
+    if (yield from audit.list_lines(told, limit=1)):
+        return
     yield from _line(account_id, connection_id, "connection.back_off", {"text": text}, at_us)
 
 

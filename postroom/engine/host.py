@@ -15,6 +15,7 @@ from postroom.transports.interface import Outcome
 
 if TYPE_CHECKING:
     from postroom.engine.runner import Runner
+    from postroom.engine.terms import Terms
 
 
 class Host(Protocol):
@@ -23,6 +24,8 @@ class Host(Protocol):
     clock: Clock
     settings: EngineSettings
     store: Store
+
+    terms: Terms
 
     @property
     def fenced(self) -> bool:

@@ -22,8 +22,10 @@ import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -164,14 +166,18 @@ class Journal:
         self._count += 1
         name = f"{self._header.worker_id}-{self._header.epoch}-{self._count}.journal"
         path = self._folder / name
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        # It gets its name once it is locked: whoever finds a journal's lock free takes its worker for dead.
+        unlocked = path.with_suffix(".new")
+        fd = os.open(unlocked, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             size = _write(fd, _HEAD.pack(b"H", 0) + _encode(self._header))
+            unlocked.rename(path)
             if self._count == 1:
                 _sync(fd, self._folder)
         except OSError:
             os.close(fd)
+            unlocked.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
             raise
         segment = _Segment(path, fd, size, set())
@@ -207,28 +213,24 @@ def replay(folder: Path, instance: str, worker_id: WorkerId, epoch: int, boot: s
 
     Raises BlockingIOError when their worker is alive (it holds the lock).
     """
-    boot = boot_id() if boot is None else boot
-    trusted = False
-    begun: set[AttemptId] = set()
-    dots: set[AttemptId] = set()
-    outcomes: dict[AttemptId, Outcome] = {}
+    contents = []
     for path in _files(folder, worker_id, epoch):
-        records = _read(path)
-        head = next(records, None)
-        if head is None or head[0] != b"H":
-            continue  # torn at birth: nothing was claimed under it
-        header = _decode_header(head[2])
-        if (header.instance, header.worker_id, header.epoch) != (instance, worker_id, epoch):
-            continue
-        trusted = bool(boot) and header.boot == boot
-        for kind, attempt, data in records:
-            if kind == b"B":
-                begun.add(attempt)
-            elif kind == b"D":
-                dots.add(attempt)
-            elif kind == b"O":
-                outcomes[attempt] = _decode_outcome(data)
-    return Replayed(trusted, frozenset(begun), frozenset(dots), outcomes)
+        with _opened(path) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            contents.append(file.read())
+    return _told(contents, instance, worker_id, epoch, boot)
+
+
+def peek(folder: Path, instance: str, worker_id: WorkerId, epoch: int, boot: str | None = None) -> Replayed:
+    """The same of a worker whose lease is over, whether it has ended or hangs: it writes no dot any more,
+    since it looks at its lease between the `D` and the dot."""
+    contents = []
+    for path in _files(folder, worker_id, epoch):
+        try:
+            contents.append(path.read_bytes())
+        except FileNotFoundError:  # it is at work after all, and done with that file
+            return LOST
+    return _told(contents, instance, worker_id, epoch, boot)
 
 
 def discard(folder: Path, worker_id: WorkerId, epoch: int) -> None:
@@ -237,16 +239,103 @@ def discard(folder: Path, worker_id: WorkerId, epoch: int) -> None:
         path.unlink(missing_ok=True)
 
 
+class Seized:
+    """The files of a dead worker, locked by us, so that one alone replays them."""
+
+    def __init__(self, worker_id: WorkerId, epoch: int, files: dict[Path, BinaryIO]) -> None:
+        self.worker_id, self.epoch, self._files = worker_id, epoch, files
+
+    def replay(self, instance: str, boot: str | None = None) -> Replayed | None:
+        """What they say; None when they are another instance's."""
+        contents = []
+        for file in self._files.values():
+            file.seek(0)
+            contents.append(file.read())
+        headers = [_header(data) for data in contents]
+        if any(one is not None and one.instance != instance for one in headers):
+            return None
+        return _told(contents, instance, self.worker_id, self.epoch, boot)
+
+    def discard(self) -> None:
+        """Remove them, after what they say was committed."""
+        for path in self._files:
+            path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Give the lock up."""
+        for file in self._files.values():
+            file.close()
+        self._files = {}
+
+
+def workers_in(folder: Path) -> list[tuple[WorkerId, int]]:
+    """Whose journals lie here, with their epochs; living ones included."""
+    found = {tuple(path.stem.split("-")[:2]) for path in folder.glob("*-*-*.journal")}
+    return sorted((WorkerId(int(worker)), int(epoch)) for worker, epoch in found)
+
+
+def seize(folder: Path, worker_id: WorkerId, epoch: int) -> Seized | None:
+    """Lock a dead worker's files; None when it is alive, or somebody else is at it. Raises OSError."""
+    with ExitStack() as stack:
+        files: dict[Path, BinaryIO] = {}
+        for path in _files(folder, worker_id, epoch):
+            try:
+                file = stack.enter_context(_opened(path))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, FileNotFoundError):
+                return None
+            files[path] = file
+        # A living worker locks the next file before it lets go of the last: is there another now?
+        if not files or _files(folder, worker_id, epoch) != list(files):
+            return None
+        stack.pop_all()
+        return Seized(worker_id, epoch, files)
+
+
+def _opened(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC), "rb")
+
+
 def _files(folder: Path, worker_id: WorkerId, epoch: int) -> list[Path]:
     return sorted(folder.glob(f"{worker_id}-{epoch}-*.journal"), key=lambda p: int(p.stem.rsplit("-", 1)[1]))
 
 
-def _read(path: Path) -> Iterator[tuple[bytes, AttemptId, bytes]]:
-    """Whole records up to the first that is torn. Raises BlockingIOError when the file is locked."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb") as file:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        data = file.read()
+def _header(data: bytes) -> Header | None:
+    """None: torn at birth, so nothing was claimed under it."""
+    head = next(_records(data), None)
+    return None if head is None or head[0] != b"H" else _decode_header(head[2])
+
+
+def _told(
+    contents: Iterable[bytes], instance: str, worker_id: WorkerId, epoch: int, boot: str | None
+) -> Replayed:
+    boot = boot_id() if boot is None else boot
+    trusted = False
+    begun: set[AttemptId] = set()
+    dots: set[AttemptId] = set()
+    outcomes: dict[AttemptId, Outcome] = {}
+    for data in contents:
+        header = _header(data)
+        if header is None or (header.instance, header.worker_id, header.epoch) != (
+            instance,
+            worker_id,
+            epoch,
+        ):
+            continue
+        trusted = bool(boot) and header.boot == boot
+        for kind, attempt, rest in _records(data):
+            if kind == b"B":
+                begun.add(attempt)
+            elif kind == b"D":
+                dots.add(attempt)
+            elif kind == b"O":
+                outcomes[attempt] = _decode_outcome(rest)
+    return Replayed(trusted, frozenset(begun), frozenset(dots), outcomes)
+
+
+def _records(data: bytes) -> Iterator[tuple[bytes, AttemptId, bytes]]:
+    """Whole records up to the first that is torn."""
     at = 0
     while at + _FRAME.size <= len(data):
         length, crc = _FRAME.unpack_from(data, at)

@@ -19,6 +19,7 @@ from postroom.engine.pauses import Pausing
 from postroom.engine.runner import Runner
 from postroom.engine.settings import EngineSettings
 from postroom.engine.tasks import Tasks
+from postroom.engine.terms import Terms
 from postroom.errors import PostroomError
 from postroom.ids import AccountId, ConnectionId, LaneId
 from postroom.logs import Trouble, logger
@@ -51,6 +52,7 @@ class Looking:
     def __init__(
         self,
         engine: Looker,
+        terms: Terms,
         book: LaneBook,
         runners: dict[ConnectionId, Runner],
         make_runner: Callable[[Route], Runner],
@@ -61,6 +63,7 @@ class Looking:
     ) -> None:
         """book, runners, tasks: the engine's own, which change."""
         self._engine, self._store, self._clock = engine, engine.store, engine.clock
+        self._terms = terms
         self._book, self._runners, self._make_runner = book, runners, make_runner
         self._pausing, self._clock_steps, self._evidence = pausing, clock_steps, evidence
         self._tasks = tasks
@@ -82,6 +85,7 @@ class Looking:
 
     async def look(self) -> None:
         """Look once. Raises PostroomError."""
+        await self._terms.look(self._clock.steady_s())
         moved_us = await self._clock_steps.look()
         if moved_us:
             await self._clock_set_back(moved_us)
@@ -89,9 +93,10 @@ class Looking:
         for runner in list(self._runners.values()):  # others may come while something here is awaited
             runner.care()
         await self._look_at_lanes(now_us)
-        if self._next_unknown_us is not None:
+        leads = self._terms.membership.leads
+        if self._next_unknown_us is not None and leads:
             self._evidence.look(self._tasks)
-        if self._next_unknown_us is not None and self._next_unknown_us <= now_us:
+        if self._next_unknown_us is not None and self._next_unknown_us <= now_us and leads:
             policy = self._engine.settings.policy
             woken = await self._store.write(lambda: unknowns.end_due(policy))
             for lane_id, dues in woken.items():
@@ -105,7 +110,7 @@ class Looking:
         for state in list(self._book.lanes.values()):
             if state.until_us is not None and state.until_us <= now_us:
                 state.until_us, state.stale = None, True
-            if waiting.notice(state, now_us):
+            if waiting.notice(state, now_us) and self._terms.membership.leads:
                 log.warning("mail waits", lane=state.lane.lane_id, reasons=sorted(state.reasons))
                 lane, reasons = state.lane, sorted(state.reasons) or ["no_connection"]
                 await self._store.write(lambda lane=lane, reasons=reasons: waiting.tell(lane, reasons))  # type: ignore[misc]  # bound at once
@@ -152,7 +157,7 @@ class Looking:
         await self._pausing.look()
         for route in await self._store.read(routes.all_routes):
             self._see(route)
-        while orphan := await self._store.read(queue.orphaned):
+        while self._terms.membership.leads and (orphan := await self._store.read(queue.orphaned)):
             account_id, server_id = orphan
             if not await self._store.write(lambda a=account_id, s=server_id: queue.cancel_waiting(a, s)):  # type: ignore[misc]  # bound at once
                 break

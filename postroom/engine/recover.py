@@ -8,8 +8,8 @@ and settling what is settled already changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from postroom.errors import Unavailable
 from postroom.ids import AttemptId, WorkerId
 from postroom.logs import logger
 from postroom.storage.interface import Sql, Store, Work, now
+from postroom.transports.interface import Result
 
 log = logger("engine")
 SLICE = 500
@@ -91,8 +92,7 @@ def _as_told(attempt: AttemptId, replayed: Replayed) -> Ended:
 def raise_epoch(worker_id: WorkerId) -> Work[int]:
     """The next epoch of this worker: whatever the former one still writes changes no delivery."""
     rows = yield Sql(
-        "INSERT INTO workers (worker_id, epoch, expires_at, journal, ended_at)"
-        " VALUES (:worker_id, 1, NULL, NULL, NULL)"
+        "INSERT INTO workers (worker_id, epoch, expires_at, ended_at) VALUES (:worker_id, 1, NULL, NULL)"
         " ON CONFLICT (worker_id) DO UPDATE SET epoch = workers.epoch + 1, ended_at = NULL"
         " RETURNING epoch",
         {"worker_id": worker_id},
@@ -130,8 +130,21 @@ async def take_over(
     return Worker(worker_id, epoch), Journal(folder, instance, worker_id, epoch, boot), total
 
 
-async def settle_all(store: Store, worker_id: WorkerId, replayed: Replayed, policy: Policy) -> Recovery:
-    """Everything it left; one that cannot be settled is held for a person and does not stop the start."""
+def _nobody(_: Settled) -> None:
+    """Nobody is told."""
+
+
+async def settle_all(
+    store: Store,
+    worker_id: WorkerId,
+    replayed: Replayed,
+    policy: Policy,
+    told: Callable[[Settled], None] = _nobody,
+) -> Recovery:
+    """Everything it left; one that cannot be settled is held for a person and does not stop the start.
+
+    told: after each commit.
+    """
     total = Recovery()
     stuck: set[AttemptId] = set()
     while True:
@@ -142,12 +155,39 @@ async def settle_all(store: Store, worker_id: WorkerId, replayed: Replayed, poli
         try:
             settled, part = await store.write(partial(settle_these, left, replayed, policy))
             stuck.update(settled.unexpected)
-            total = _add(total, part)
+            told(settled)
+            total = add(total, part)
         except Unavailable:
             raise
         except Exception:
             for attempt in left:
-                total = _add(total, await _settle_one(store, attempt, replayed, policy, stuck))
+                total = add(total, await _settle_one(store, attempt, replayed, policy, stuck))
+
+
+async def settle_late(
+    store: Store, worker_id: WorkerId, replayed: Replayed, policy: Policy, told: Callable[[Settled], None]
+) -> Recovery:
+    """What was settled as unknown by who could not read its journal, and stands in it."""
+    known = replayed.begun | replayed.dots | replayed.outcomes.keys()
+    if not known:
+        return Recovery()
+    lost = await store.read(lambda: _lost(worker_id, min(known), max(known) + SLICE))
+    late = [_as_told(one, replace(replayed, begun=frozenset())) for one in lost]
+    late = [one for one in late if one.outcome.result is not Result.UNKNOWN]
+    if not late:
+        return Recovery()
+    told(await store.write(lambda: settle(late, policy)))
+    recorded = sum(one.attempt_id in replayed.outcomes for one in late)
+    return Recovery(recorded, len(late) - recorded)
+
+
+def _lost(worker_id: WorkerId, low: int, high: int) -> Work[list[AttemptId]]:
+    rows = yield Sql(
+        "SELECT attempt_id FROM attempts WHERE attempt_id BETWEEN :low AND :high"
+        " AND worker_id = :worker_id AND result = 'unknown' AND fault = 'ours' ORDER BY attempt_id",
+        {"low": low, "high": high, "worker_id": worker_id},
+    )
+    return [row[0] for row in rows]
 
 
 async def _settle_one(
@@ -172,5 +212,6 @@ async def _settle_one(
     return Recovery()
 
 
-def _add(a: Recovery, b: Recovery) -> Recovery:
+def add(a: Recovery, b: Recovery) -> Recovery:
+    """Both together."""
     return Recovery(a.recorded + b.recorded, a.returned + b.returned, a.unknown + b.unknown)

@@ -6,6 +6,7 @@ off, runs out of room or gets room back; an identity comes or goes; a From is re
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -195,6 +196,7 @@ def store_decision(account_id: AccountId, lane_id: LaneId, facts: Facts, decisio
         lane_id,
         msgspec.json.encode(facts).decode(),
         msgspec.json.encode(decision).decode(),
+        hashlib.blake2b(repr(decision.same_as).encode(), digest_size=16).hexdigest(),
         facts.at,
     )
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from postroom.clock import MICROS
 from postroom.core.connection import Connection
@@ -26,7 +27,7 @@ from postroom.engine.tasks import Tasks
 from postroom.engine.transitions import uses_room
 from postroom.engine.trying import try_on
 from postroom.engine.way_out import WayOut
-from postroom.errors import PostroomError
+from postroom.errors import PostroomError, Unavailable
 from postroom.ids import AccountId, ConnectionId
 from postroom.logs import Trouble, logger
 from postroom.storage.routes import Route
@@ -44,6 +45,7 @@ log = logger("engine")
 GIVEN_BACK = Outcome(
     Result.RETURNED, Fault.OURS, Phase.CONNECT, text="given back before it was tried", session_usable=False
 )
+_CROWDED_S = 1.0
 _CUT_S = 5.0  # for a session that was cut to say what became of its message
 
 
@@ -72,6 +74,7 @@ class Runner:
         self._tasks = Tasks(f"connection {route.connection_id}")
         self.probing = Probing(host.clock, self.way, host.settings.probe_every_s)
         self._waits_to_probe = False
+        self._crowded_until_s = float("-inf")  # no session could be had until then
         self._condemned = False  # found failed or to be held, which is being stored
         self._paused = False  # by a person: it, its server or everything
         self.draining = False
@@ -116,6 +119,10 @@ class Runner:
         return self.room.blocked(self._host.clock.now_us(), transactional=transactional)
 
     @property
+    def _crowded(self) -> bool:
+        return self._host.clock.steady_s() < self._crowded_until_s
+
+    @property
     def off(self) -> bool:
         """Not to be used: one of the kinds of off that are stored, or about to be, or paused."""
         if self._condemned or self._paused:
@@ -134,6 +141,8 @@ class Runner:
         if opening is not None and self._host.clock.steady_s() - opening >= 1.0:
             return False  # it knocks and nobody answers
         if self.sessions or self._opening == 0:
+            if self._crowded:
+                return False
             return len(self.sessions) + self._opening < self._most_sessions(transactional=transactional)
         return True
 
@@ -155,6 +164,8 @@ class Runner:
         self._open_more(waiting, transactional)
 
     def _open_more(self, waiting: int, transactional: bool) -> None:
+        if self._crowded:
+            return
         most = 1 if self.troubles.probing else self._most_sessions(transactional=transactional)
         hang = self.sessions.hanging
         others = max(0, waiting + self.outstanding - hang)
@@ -162,13 +173,13 @@ class Runner:
         # No more at once than are open: a dead peer sees one knock, a good one is soon at full strength.
         ramp = max(1, len(self.sessions)) - self._opening
         for _ in range(min(wanted - len(self.sessions) - self._opening, ramp)):
-            self._open_one()
+            self._open_one(urgent=transactional)
 
-    def _open_one(self) -> None:
+    def _open_one(self, *, urgent: bool) -> None:
         self._opening += 1
         if self.opening_since_s is None:
             self.opening_since_s = self._host.clock.steady_s()
-        self._tasks.spawn(self._open())
+        self._tasks.spawn(self._open(urgent=urgent))
 
     async def _claim(self) -> None:
         try:
@@ -201,11 +212,23 @@ class Runner:
                 self._claim_again = False
                 self._host.pump()
 
-    def _most_sessions(self, *, transactional: bool) -> int:
-        """Sessions this kind of mail may use: one is kept from bulk where transactional mail may come."""
+    @property
+    def _keeps(self) -> bool:
+        """One session is kept from bulk, where transactional mail may come."""
         most = self._host.settings.sessions_per_connection
-        keeps = most >= 2 and Purpose.TRANSACTIONAL in self.route.purposes
-        return most - 1 if keeps and not transactional else most
+        return most >= 2 and Purpose.TRANSACTIONAL in self.route.purposes
+
+    def _most_sessions(self, *, transactional: bool) -> int:
+        """Sessions this kind of mail may use here: a fair part of what all processes may."""
+        most, keeps = self._host.settings.sessions_per_connection, self._keeps
+        share = -(-most // self._host.terms.membership.crowd)
+        bulk = min(share, most - keeps)
+        return min(bulk + keeps, most) if transactional else bulk
+
+    def _last_number(self, *, urgent: bool) -> int:
+        """Sessions are numbered over all processes; the last number is for transactional mail alone."""
+        most = self._host.settings.sessions_per_connection
+        return most - 1 if self._keeps and not urgent else most
 
     def _bulk_room(self) -> int:
         """Bulk that may be claimed now."""
@@ -215,25 +238,41 @@ class Runner:
 
     # --- sessions --------------------------------------------------------------------------------------
 
-    async def _open(self) -> None:
-        session: Session | None = None
-        version = self.route.version
+    async def _open(self, *, urgent: bool) -> None:
+        term, number = self._host.terms.present, None
         try:
-            session = await self.way.open()
-            await self.way.note_quota()
-        except OpenFailed as failed:
-            await self._judge(failed.outcome)
-        except PostroomError as error:
-            outcome = Outcome(Result.RETURNED, Fault.CONNECTION, Phase.CONNECT, text=str(error))
-            await self._judge(outcome)
+            session: Session | None = None
+            version = self.route.version
+            try:
+                if term is not None:
+                    number = await term.slots.take(self.connection_id, self._last_number(urgent=urgent))
+                if number is None:  # the other processes have them all
+                    self._crowded_until_s = self._host.clock.steady_s() + _CROWDED_S
+                else:
+                    session = await self.way.open()
+                    await self.way.note_quota()
+            except OpenFailed as failed:
+                await self._judge(failed.outcome)
+            except Unavailable as error:  # the database, and no trouble of the connection's
+                self._crowded_until_s = self._host.clock.steady_s() + _CROWDED_S
+                log.warning("a session was not opened", connection=self.connection_id, error=str(error))
+            except PostroomError as error:
+                outcome = Outcome(Result.RETURNED, Fault.CONNECTION, Phase.CONNECT, text=str(error))
+                await self._judge(outcome)
+            finally:
+                self._opening -= 1
+                if self._opening == 0:
+                    self.opening_since_s = None
+            if session is not None and term is not None and number is not None:
+                self.troubles.opened()
+                slot = Slot(session, version, self._host.clock.steady_s(), term)
+                slot.reserved = self._keeps and number == self._host.settings.sessions_per_connection
+                await self._serve(slot)
         finally:
-            self._opening -= 1
-            if self._opening == 0:
-                self.opening_since_s = None
-        if session is None:
-            return
-        self.troubles.opened()
-        slot = Slot(session, version, self._host.clock.steady_s())
+            if term is not None and number is not None:
+                term.slots.give(self.connection_id, number)
+
+    async def _serve(self, slot: Slot) -> None:
         self.sessions.slots.add(slot)
         try:
             await self._run(slot)
@@ -252,12 +291,14 @@ class Runner:
             if claimed is None:
                 return
             attempt = self._host.attempt(claimed)
-            if self.troubles.backing_off or self.draining or self.off or attempt.withdrawn:
+            if self.troubles.backing_off or self.draining or self.off or attempt.stopped:
                 self._end(attempt, GIVEN_BACK)
                 continue
             slot.busy_since_s = self._host.clock.steady_s()
             outcome = await try_on(self._host, self.way, slot, attempt)
             slot.slow, slot.busy_since_s = self.sessions.hangs(slot), None
+            if slot.term.over and outcome.fault is Fault.CONNECTION:  # it was cut by us
+                outcome = replace(outcome, fault=Fault.OURS)
             self._end(attempt, outcome)
             await self._judge(outcome)
             if not slot.session.usable or slot.used >= self._host.settings.session_max_deliveries:
@@ -268,6 +309,10 @@ class Runner:
         slot.bulk = False
         changed = slot.version != self.route.version
         if slot.stopping or self.draining or changed or (self.off and not self.sessions.inbox):
+            return None
+        if slot.term is not self._host.terms.present or slot.term.over:
+            return None
+        if len(self.sessions) > self._most_sessions(transactional=True):  # another process has come
             return None
         if self.sessions.may_start():
             return self.sessions.hand(slot)
@@ -377,7 +422,7 @@ class Runner:
             return
         urgent = self.sessions.inbox[0].purpose is Purpose.TRANSACTIONAL
         if len(self.sessions) < self._most_sessions(transactional=urgent):
-            self._open_one()
+            self._open_one(urgent=urgent)
 
     def _mind_quota(self) -> None:
         if self.off or self.draining:
@@ -394,6 +439,12 @@ class Runner:
     async def _probe(self) -> None:
         if await self.probing.try_it(self.connection_id):
             await self._host.judged(self, Verdict.FINE)
+
+    def cut(self) -> None:
+        """The lease is over: nothing that was claimed goes out any more."""
+        self._give_back()
+        self.sessions.close_idle()
+        self.sessions.abort()
 
     def failed_now(self) -> None:
         """It was found failed."""

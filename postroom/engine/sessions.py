@@ -10,11 +10,15 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from postroom.clock import Clock
 from postroom.core.message import Purpose
 from postroom.engine.claim import Claimed
 from postroom.transports.interface import Session
+
+if TYPE_CHECKING:
+    from postroom.engine.term import Term
 
 PER_SESSION = 2
 SLOW_S = 1.0  # a delivery that takes longer holds up what was claimed to follow it
@@ -22,11 +26,14 @@ SLOW_S = 1.0  # a delivery that takes longer holds up what was claimed to follow
 
 @dataclass(eq=False)
 class Slot:
-    """One open session and its task."""
+    """One open session and its task, under the term it was opened in."""
 
     session: Session
     version: int
     idle_since_s: float
+    term: Term
+    number: int = 0  # among the sessions that all processes have open to this connection
+    reserved: bool = False  # kept from bulk
     waiting: asyncio.Future[Claimed | None] | None = None
     used: int = 0
     bulk: bool = False  # what it delivers now
@@ -99,7 +106,8 @@ class Sessions:
         """Whether what comes next may go out now: bulk leaves one session to transactional mail."""
         if not self.inbox or self.inbox[0].purpose is Purpose.TRANSACTIONAL:
             return bool(self.inbox)
-        return sum(slot.bulk for slot in self.slots) < self._most_bulk()
+        for_bulk = sum(not slot.reserved for slot in self.slots)
+        return sum(slot.bulk for slot in self.slots) < min(self._most_bulk(), for_bulk)
 
     def hand(self, slot: Slot) -> Claimed:
         """What comes next, to this session."""

@@ -24,6 +24,7 @@ from postroom.engine.transitions import (
     after,
     after_cancel,
     after_crash,
+    after_overtaken,
     takes_a_step,
     uses_room,
 )
@@ -42,13 +43,15 @@ class Ended:
     """One attempt that ended.
 
     crashed: its worker died with composing begun and no final dot. cancelled: it was stopped because
-    its message was cancelled, so if it did not go out, or nobody knows, it does not wait again.
+    its message was cancelled, so if it did not go out, or nobody knows, it does not wait again. overtaken:
+    it was stopped because an earlier try of its delivery was sent after all.
     """
 
     attempt_id: AttemptId
     outcome: Outcome
     crashed: bool = False
     cancelled: bool = False
+    overtaken: bool = False
 
 
 def unrecordable(ended: Ended, error: Exception) -> Ended:
@@ -84,6 +87,7 @@ class Settled:
     held: list[HeldDelivery] = field(default_factory=list)
     lacking: set[tuple[ConnectionId, LaneId]] = field(default_factory=set)  # cannot carry this lane's mail
     unexpected: list[AttemptId] = field(default_factory=list)  # not open: settled before, or never there
+    overtaken: set[DeliveryId] = field(default_factory=set)  # sent after all, while claimed for another try
 
     def add(self, other: Settled) -> None:
         """Join what another settle did."""
@@ -95,6 +99,7 @@ class Settled:
         self.lacking |= other.lacking
         self.held += other.held
         self.unexpected += other.unexpected
+        self.overtaken |= other.overtaken
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,12 @@ class _Attempt:
         )
 
     @property
+    def gave_up(self) -> bool:
+        """Its delivery waits for evidence of this very attempt, or was given up for want of it."""
+        unsure = self.state in (DeliveryState.UNKNOWN, DeliveryState.UNVERIFIED)
+        return unsure and self.newest_attempt_id == self.attempt_id
+
+    @property
     def facts(self) -> DeliveryFacts:
         return DeliveryFacts(
             self.delivery_id,
@@ -152,10 +163,15 @@ def settle(ended: Sequence[Ended], policy: Policy) -> Work[Settled]:
     settled = Settled()
     at_us = yield from now()
     batch = _Batch(policy, at_us, settled)
-    for one in ended:
-        rows = yield Sql(hot.OPEN_ATTEMPT, {"attempt_id": one.attempt_id})
+    for one in sorted(ended, key=lambda one: one.attempt_id):  # who locks several does so in one order
+        which = {"attempt_id": one.attempt_id}
+        rows = yield Sql(hot.OPEN_ATTEMPT, which, hot.LOCK_ATTEMPT)
         if rows:
             yield from batch.add(one, _Attempt(*rows[0]))
+            continue
+        rows = yield Sql(hot.LOST_ATTEMPT, which, hot.LOCK_ATTEMPT)
+        if rows:
+            yield from batch.add_late(one, _Attempt(*rows[0]))
         else:
             settled.unexpected.append(one.attempt_id)
     yield from batch.write()
@@ -189,6 +205,8 @@ class _Batch:
                 move = after_crash(row.facts)
             elif one.cancelled and outcome.result in _WOULD_WAIT:
                 move = after_cancel(row.facts, unsure=outcome.result is Result.UNKNOWN)
+            elif one.overtaken and outcome.result is Result.RETURNED:
+                move = after_overtaken(row.facts)
             else:
                 facts = row.facts
                 if takes_a_step(outcome):  # the only one that asks for its age
@@ -205,6 +223,26 @@ class _Batch:
                 yield from self._suppress(row, outcome)
         elif outcome.result is Result.SENT:
             yield from self._late_sent(row, outcome)
+
+    def add_late(self, one: Ended, row: _Attempt) -> Work[None]:
+        """What became of an attempt that was given up as unknown when its worker seemed dead.
+
+        Its room stays used. Known to have been sent, its delivery was; known not to have been, it goes on
+        from where it was given up, unless something was done with it since.
+        """
+        outcome = one.outcome
+        if outcome.result is Result.UNKNOWN:
+            return
+        self._attempts.append(_attempt_values(row, outcome, self._at_us))
+        if outcome.result is Result.SENT:
+            yield from self._late_sent(row, outcome)
+        elif row.gave_up:
+            yield Sql(hot.DELETE_UNKNOWN, {"due": row.due_us, "delivery_id": row.delivery_id})
+            if one.cancelled:
+                move = after_cancel(row.facts)
+            else:
+                move = after(outcome, row.facts, self._policy, self._at_us, row.attempt_id)
+            self._move(row, move, outcome)
 
     def _move(self, row: _Attempt, move: Transition, outcome: Outcome) -> None:
         sent = outcome.result is Result.SENT
@@ -265,6 +303,8 @@ class _Batch:
         """The first attempt was sent after all: a second one not yet claimed is not needed; one that
         is on its way goes on, and the delivery then shows two copies."""
         where = {"account_id": row.account_id, "delivery_id": row.delivery_id}
+        if row.state == DeliveryState.CLAIMED:
+            self._settled.overtaken.add(row.delivery_id)
         if row.state in (DeliveryState.CLAIMED, DeliveryState.SENT):
             yield Sql(
                 "UPDATE deliveries SET copies = copies + 1"
@@ -272,11 +312,9 @@ class _Batch:
                 where,
             )
             return
-        yield Sql(
-            "DELETE FROM ready WHERE lane_id = :lane_id AND delivery_id = :delivery_id",
-            {"lane_id": row.lane_id, "delivery_id": row.delivery_id},
-        )
-        yield Sql("DELETE FROM unknowns WHERE delivery_id = :delivery_id", {"delivery_id": row.delivery_id})
+        which = {"lane_id": row.lane_id, "due": row.due_us, "delivery_id": row.delivery_id}
+        yield Sql(hot.DELETE_READY, which)
+        yield Sql(hot.DELETE_UNKNOWN, which)
         self._move(
             row,
             Transition(

@@ -77,7 +77,7 @@ class Settler:
             self._trouble.over("outcomes are written again")
             del self._items[: len(batch)]
             if settled.unexpected:
-                log.error("outcomes of attempts that were settled before", attempts=settled.unexpected)
+                log.warning("outcomes of attempts that were settled before", attempts=settled.unexpected)
             for item in batch:
                 _hear(item.done)
             _hear(lambda told=settled: self._told(told))  # type: ignore[misc]  # bound at once

@@ -145,6 +145,12 @@ def after_cancel(facts: DeliveryFacts, *, unsure: bool = False) -> Transition:
     return Transition(state, "cancelled", None, facts.tries, facts.resends, facts.crashes, event)
 
 
+def after_overtaken(facts: DeliveryFacts) -> Transition:
+    """Stopped before its dot because an earlier try turned out to have been sent."""
+    text = "an earlier try was sent after all"
+    return Transition(DeliveryState.SENT, text, None, facts.tries, facts.resends, facts.crashes)
+
+
 CRASHES_TO_ISOLATE = 2
 WORKER_DIED = "the worker died before the final dot"
 

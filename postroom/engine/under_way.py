@@ -50,6 +50,12 @@ class UnderWay(dict[AttemptId, Attempt]):
         await self._until_ended(mine)
         return late
 
+    def overtake(self, deliveries: Collection[DeliveryId]) -> None:
+        """An earlier try of these was sent after all: what is not at its dot yet is not needed."""
+        for one in self.values():
+            if one.claimed.delivery_id in deliveries and not one.past_dot:
+                one.overtaken = True
+
     async def give_back(self, connection_id: ConnectionId) -> frozenset[DeliveryId]:
         """Give back what this connection holds; returns what is on its way still after half a minute."""
         mine = [one for one in self.values() if one.claimed.connection_id == connection_id]

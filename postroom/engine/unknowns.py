@@ -33,15 +33,12 @@ def end_due(policy: Policy, limit: int = 200) -> Work[dict[LaneId, list[int]]]:
     What is sent again goes into a lane that prefers the connection it was unknown on.
     """
     at_us = yield from now()
-    rows = yield Sql(_DUE, {"now": at_us, "n": limit})
+    rows = yield Sql(_DUE, {"now": at_us, "n": limit}, " FOR UPDATE OF u, d SKIP LOCKED")
     woken: dict[LaneId, list[int]] = {}
     for row in rows:
         due, delivery, account, server, message, lane_id, tries, resends, crashes = row[:9]
         state, accepted, purpose, connection, attempt = row[9:]
-        yield Sql(
-            "DELETE FROM unknowns WHERE due = :due AND delivery_id = :delivery_id",
-            {"due": due, "delivery_id": delivery},
-        )
+        yield Sql(hot.DELETE_UNKNOWN, {"due": due, "delivery_id": delivery})
         if state != DeliveryState.UNKNOWN:
             continue
         facts = DeliveryFacts(delivery, Purpose(purpose), accepted, due, tries, resends, crashes)

@@ -19,6 +19,8 @@ from postroom.storage.interface import Rows, Sql, Work, now
 
 KEPT_US = 60 * 86_400 * 1_000_000  # longer than any age that is asked for with a step taken out
 _CLOCK = "clock"
+_BACK = "clock_set_back"
+_MEASURED_US = 1_000_000
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -57,15 +59,46 @@ def recall() -> Work[Seen | None]:
     return msgspec.json.decode(rows[0][0], type=Seen) if rows else None
 
 
-def add_forward(step: Forward) -> Work[None]:
-    """Note a step forward; those that no age reaches any more go."""
+def add_forward(step: Forward, same_within_us: int = 0) -> Work[None]:
+    """Note a step forward; those that no age reaches any more go.
+
+    same_within_us: where several processes notice it, each a little differently, one note is enough.
+    """
     at_us = yield from now()
+    if same_within_us:
+        known = yield from forward_steps()
+        if any(_same(step.before_us, step.by_us, one.before_us, one.by_us, same_within_us) for one in known):
+            return
     yield Sql("DELETE FROM clock_steps WHERE before_us + by_us < :oldest", {"oldest": at_us - KEPT_US})
     yield Sql(
         "INSERT INTO clock_steps (before_us, by_us) VALUES (:before, :by)"
         " ON CONFLICT (before_us) DO UPDATE SET by_us = clock_steps.by_us + excluded.by_us",
         {"before": step.before_us, "by": step.by_us},
     )
+
+
+def note_back(before_us: int, by_us: int) -> Work[None]:
+    """A step backward was dealt with."""
+    value = f"{before_us} {by_us}"
+    yield Sql(
+        "INSERT INTO instance (name, value) VALUES (:name, :value)"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        {"name": _BACK, "value": value},
+    )
+
+
+def was_noted_back(before_us: int, by_us: int, within_us: int) -> Work[bool]:
+    """Whether a step backward like this one was dealt with."""
+    rows = yield Sql("SELECT value FROM instance WHERE name = :name", {"name": _BACK})
+    if not rows:
+        return False
+    before, by = map(int, rows[0][0].split())
+    return _same(before_us, by_us, before, by, within_us)
+
+
+def _same(before_us: int, by_us: int, other_before_us: int, other_by_us: int, within_us: int) -> bool:
+    """Two processes look a renewal apart, and measure to a part of a second."""
+    return abs(before_us - other_before_us) <= within_us and abs(by_us - other_by_us) <= _MEASURED_US
 
 
 def forward_steps() -> Work[list[Forward]]:

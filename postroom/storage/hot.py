@@ -22,7 +22,7 @@ WHERE s.account_id = :account_id AND s.server_id = :server_id AND s.deleted_at I
 """
 
 # What a free session may take of one lane now, oldest first, with what composing and the last look at
-# suppressions need. On PostgreSQL `FOR UPDATE OF r SKIP LOCKED` follows.
+# suppressions need. What somebody else claims or changes at this moment is left to them.
 READY_OF_LANE = """
 SELECT d.delivery_id, d.account_id, d.server_id, d.message_id, d.recipient, d.tries, d.resends, d.crashes,
        r.due, m.content_id, m.rfc_message_id, m.created_at, m.sender,
@@ -39,10 +39,14 @@ ORDER BY r.due, r.delivery_id
 LIMIT :n
 """
 
+LOCK_READY = " FOR UPDATE OF r, d SKIP LOCKED"
+
 FIX_SENDER = """
 UPDATE messages SET sender = :sender, from_mailbox = :mailbox
 WHERE account_id = :account_id AND message_id = :message_id AND sender = ''
+RETURNING message_id
 """
+SENDER_OF = "SELECT sender, from_mailbox FROM messages WHERE message_id = :message_id"
 MOVE_DELIVERY = (
     "UPDATE deliveries SET lane_id = :lane_id WHERE account_id = :account_id AND delivery_id = :delivery_id"
 )
@@ -65,15 +69,19 @@ WHERE account_id = :account_id AND delivery_id = :delivery_id
 """
 
 # One open attempt with all that its transition depends on; no row when it was settled before.
-OPEN_ATTEMPT = """
+_ATTEMPT = """
 SELECT a.attempt_id, a.account_id, a.delivery_id, a.connection_id, a.day, a.worker_id, a.epoch,
        d.server_id, d.message_id, d.state, d.attempt_id, d.worker_id, d.epoch, d.lane_id, d.address,
        d.tries, d.resends, d.crashes, d.due, m.created_at, m.purpose, m.sender, d.copies
 FROM attempts a
 JOIN deliveries d ON d.delivery_id = a.delivery_id
 JOIN messages m ON m.message_id = d.message_id
-WHERE a.attempt_id = :attempt_id AND a.result IS NULL
+WHERE a.attempt_id = :attempt_id
 """
+OPEN_ATTEMPT = _ATTEMPT + "AND a.result IS NULL"
+# One that was given up as unknown when its worker seemed dead, of which something is heard after all.
+LOST_ATTEMPT = _ATTEMPT + "AND a.result = 'unknown' AND a.fault = 'ours'"
+LOCK_ATTEMPT = " FOR UPDATE OF a, d"
 
 END_ATTEMPT = """
 UPDATE attempts SET ended_at = :now, result = :result, fault = :fault, phase = :phase, code = :code,
@@ -91,6 +99,8 @@ WHERE account_id = :account_id AND delivery_id = :delivery_id
 INSERT_UNKNOWN = (
     "INSERT INTO unknowns (due, delivery_id, account_id) VALUES (:due, :delivery_id, :account_id)"
 )
+
+DELETE_UNKNOWN = "DELETE FROM unknowns WHERE due = :due AND delivery_id = :delivery_id"
 
 INSERT_EVENT = """
 INSERT INTO events (account_id, server_id, message_id, delivery_id, connection_id, kind, at, data)

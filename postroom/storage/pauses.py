@@ -40,7 +40,7 @@ def add(pause: Pause) -> Work[bool]:
     rows = yield Sql(
         "INSERT INTO pauses (account_id, scope, target_id, created_at, actor, reason)"
         " VALUES (:account_id, :scope, :target_id, :created_at, :actor, :reason)"
-        " ON CONFLICT DO NOTHING RETURNING created_at",
+        " ON CONFLICT (account_id, scope, target_id) DO NOTHING RETURNING created_at",
         {
             "account_id": pause.account_id,
             "scope": pause.scope.value,

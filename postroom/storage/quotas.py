@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from postroom.ids import AccountId, ConnectionId
-from postroom.storage import room
+from postroom.storage import hot, room
 from postroom.storage.interface import Sql, Work, now
 
 
@@ -56,6 +56,7 @@ def save(
 ) -> Work[None]:
     """The vendor said so. asked: the mark taken before; without one nothing was granted in between."""
     at_us = yield from now()
+    yield Sql(hot.LOCK_CAP, {"connection_id": connection_id})  # claims wait, which grant of it
     since = yield from mark(connection_id)
     granted = since.under_way if asked is None else asked.under_way + max(0, since.granted - asked.granted)
     yield Sql(

@@ -53,10 +53,11 @@ def reset(account_id: AccountId, connection_id: ConnectionId, at_us: int) -> Wor
     """
     mine = {"account_id": account_id, "connection_id": connection_id}
     yield Sql(hot.INSERT_CAP, mine)
-    yield Sql(hot.LOCK_CAP, mine)
+    rows = yield Sql(hot.LOCK_CAP, mine)  # claims wait
     before = yield from counted(connection_id, at_us)
-    yield Sql("DELETE FROM cap_release WHERE connection_id = :connection_id", mine)
-    yield Sql(hot.SET_HELD, {**mine, "held": before.under_way})
+    # As it is deleted, not as it was counted: what is settled at this moment adds to it.
+    gone = yield Sql("DELETE FROM cap_release WHERE connection_id = :connection_id RETURNING n", mine)
+    yield Sql(hot.SET_HELD, {**mine, "held": rows[0][0] - sum(row[0] for row in gone)})
     yield Sql(
         "UPDATE cap_day SET used = 0 WHERE connection_id = :connection_id AND day = :day",
         {**mine, "day": at_us // _DAY_US},

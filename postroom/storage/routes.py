@@ -122,12 +122,27 @@ def refusals_of(
     return {row[0]: row[2] for row in rows if (row[0], row[1]) in wanted}
 
 
-def add_decision(account_id: AccountId, lane_id: LaneId, facts: str, decision: str, at_us: int) -> Work[int]:
-    """Store a routing decision with the facts it was made on; returns its id."""
+def add_decision(
+    account_id: AccountId, lane_id: LaneId, facts: str, decision: str, digest: str, at_us: int
+) -> Work[int]:
+    """Store a routing decision with the facts it was made on; returns its id.
+
+    Where the lane's newest says the same, by its digest, another process has stored it already.
+    """
+    which = {"account_id": account_id, "lane_id": lane_id}
+    yield Sql("SELECT lane_id FROM lanes WHERE lane_id = :lane_id", which, " FOR UPDATE")
     rows = yield Sql(
-        "INSERT INTO decisions (account_id, lane_id, facts, decision, created_at)"
-        " VALUES (:account_id, :lane_id, :facts, :decision, :at) RETURNING decision_id",
-        {"account_id": account_id, "lane_id": lane_id, "facts": facts, "decision": decision, "at": at_us},
+        "SELECT decision_id, digest FROM decisions WHERE account_id = :account_id AND lane_id = :lane_id"
+        " ORDER BY decision_id DESC LIMIT 1",
+        which,
+    )
+    if rows and rows[0][1] == digest:
+        known: int = rows[0][0]
+        return known
+    rows = yield Sql(
+        "INSERT INTO decisions (account_id, lane_id, facts, decision, digest, created_at)"
+        " VALUES (:account_id, :lane_id, :facts, :decision, :digest, :at) RETURNING decision_id",
+        {**which, "facts": facts, "decision": decision, "digest": digest, "at": at_us},
     )
     decision_id: int = rows[0][0]
     return decision_id

@@ -103,11 +103,38 @@ instance_keys = Table(
 workers = Table(
     "workers",
     metadata,
-    _int("worker_id", key=True),
-    _int("epoch"),  # raised at every start and before its claims are taken from it
+    _id("worker_id"),
+    _int("epoch"),  # raised before its claims are taken from it; on SQLite at every start
     _maybe_int("expires_at"),  # the lease; null on SQLite, where the lock file is the lease
-    _maybe_text("journal"),  # name of its outcome journal
-    _maybe_int("ended_at"),  # ended by itself with nothing claimed
+    _int("renewals", 0),  # of the lease; while this counts on, it lives
+    _maybe_int("ended_at"),  # it has ended, and nothing it claimed is open
+    _text("host", ""),
+    _int("pid", 0),
+    _text("boot", ""),  # which boot of its host
+    _text("roles", ""),  # names, separated by spaces
+    _text("version", ""),
+    _int("started_at", 0),
+    sqlite_autoincrement=True,
+    postgresql_with=_COUNTERS,
+)
+
+# What one process at a time does for all of them.
+leases = Table(
+    "leases",
+    metadata,
+    _text("name", key=True),
+    _int("worker_id"),
+    _int("expires_at"),
+)
+
+# Sessions of a connection, over all processes: whoever opens the n-th holds its row.
+slots = Table(
+    "slots",
+    metadata,
+    _int("connection_id", key=True),
+    _int("n", key=True),
+    _int("worker_id"),
+    _int("epoch"),
     postgresql_with=_COUNTERS,
 )
 
@@ -580,6 +607,7 @@ decisions = Table(
     _int("lane_id"),
     _text("facts"),  # JSON, all that routing looked at
     _text("decision"),  # JSON, the chosen and a reason for every other candidate
+    _text("digest", ""),  # of what it says, so that processes that find the same store it once
     _int("created_at"),
     sqlite_autoincrement=True,
 )

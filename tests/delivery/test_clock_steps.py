@@ -181,7 +181,7 @@ def test_what_a_day_granted_does_not_leave_on_another(tmp_path: Path) -> None:
     day = clock.now_us() // DAY_US
 
     class Paper:
-        def dot(self, attempt: int) -> None: ...
+        over, journal = False, None
 
     claimed = Claimed(
         attempt_id=AttemptId(1),
@@ -202,7 +202,7 @@ def test_what_a_day_granted_does_not_leave_on_another(tmp_path: Path) -> None:
         not_before_us=day * DAY_US,
         deadline_us=(day + 1) * DAY_US - 2 * MICROS,
     )
-    attempt = Attempt(claimed, clock, Paper(), lambda: False)  # type: ignore[arg-type]  # a journal on paper
+    attempt = Attempt(claimed, clock, Paper())  # type: ignore[arg-type]  # a term on paper
     assert attempt.before_data()
     clock.step(-2)
     assert not attempt.before_data()

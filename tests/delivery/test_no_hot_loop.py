@@ -45,7 +45,8 @@ async def test_while_the_journal_cannot_be_written(
             raise OSError("No space left on device")
 
         with monkeypatch.context() as disk:
-            disk.setattr(post.engine._journal, record, full)
+            assert post.engine.terms.present is not None
+            disk.setattr(post.engine.terms.present.journal, record, full)
             await post.send(Purpose.BROADCAST, [f"r{number}@example.net" for number in range(20)])
             await post.until(lambda _: bool(refused))
             assert await thirty_looks(post) <= 40  # what was claimed before the first came back

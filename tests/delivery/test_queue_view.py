@@ -95,7 +95,8 @@ async def test_what_is_under_way_and_what_is_unknown_is_counted(tmp_path: Path) 
         await post.until(lambda s: s["claimed"] == 1)
         lane = only_lane(await show_queue(context(post), post.engine, Wanted()))
         assert (lane.now, lane.claimed, lane.waits_for) == (0, 1, "")
-        post.engine.fenced = True  # it stays unknown
+        assert post.engine.terms.present is not None
+        post.engine.terms.present.lease.lose()  # it stays unknown
         await post.do("UPDATE deliveries SET state = 'unknown'")
         await post.do("INSERT INTO unknowns (due, delivery_id, account_id) VALUES (9e15, 1, 1)")
         lane = only_lane(await show_queue(context_again(post), None, Wanted()))

@@ -62,7 +62,8 @@ async def test_whoever_counts_outcomes_may_fail_and_settling_goes_on(
         assert await post.until_settled(5.0) == {"sent": 6}
         await post.send(Purpose.TRANSACTIONAL, ["later@example.net"])
         assert await post.until_settled(5.0) == {"sent": 7}
-        await post.engine._settler.flush()
+        assert post.engine.terms.present is not None
+        await post.engine.terms.present.settler.flush()
         assert post.engine.runners[connection].outstanding == 0
 
 

@@ -27,8 +27,8 @@ async def claims(post: Bench, people: list[str], known: Container[int] = ()) -> 
     await post.store.write(lambda: seed_rows.message(Purpose.BROADCAST, people, "m", "x" * 50_000))
     (lane, _), *_ = await post.store.read(lanes.with_mail)
     picks = [Pick(lane.lane_id, lane.server_id, lane.purpose, lane.sender, DecisionId(1), len(people))]
-    worker = post.engine._worker
-    assert worker is not None
+    assert post.engine.terms.present is not None
+    worker = post.engine.terms.present.worker
     return await post.store.write(
         lambda: claim(worker, seed_rows.ACCOUNT, connection, 1, picks, len(people), known)
     )

@@ -18,7 +18,7 @@ from postroom.engine.retry import Policy
 from postroom.engine.settings import EngineSettings
 from postroom.ids import AccountId, ConnectionId, MessageId
 from postroom.storage import routes
-from postroom.storage.interface import Rows, Sql, Work
+from postroom.storage.interface import Rows, Sql, Store, Work
 from postroom.tracking.links import PATHS, MailLinks
 from postroom.tracking.tokens import SigningKeys
 from postroom.transports.dialer import Dialer
@@ -126,43 +126,58 @@ class Bench:
         )
 
     async def _load(self, account_id: AccountId, connection_id: ConnectionId) -> Connection:
-        route = await self.store.read(lambda: routes.route(connection_id))
-        assert route is not None
-        rows = await self.rows("SELECT host, port FROM connections WHERE connection_id = :c", c=connection_id)
-        return Connection(
-            account_id=account_id,
-            connection_id=connection_id,
-            server_id=route.server_id,
-            uid=b"u" * 16,
-            label=route.label,
-            vendor=Vendor.OTHER,
-            delivery_method=DeliveryMethod.SMTP,
-            enabled=route.enabled,
-            failed_at_us=None,
-            failed_reason=None,
-            disabled_at_us=None,
-            held_until_us=None,
-            purposes=route.purposes,
-            hourly_cap=route.hourly_cap,
-            daily_cap=route.daily_cap,
-            host=rows[0][0],
-            port=rows[0][1],
-            security=Security.NEVER,
-            auth="",
-            sender=None,
-            options={},
-            version=route.version,
-            created_at_us=0,
-            updated_at_us=0,
-            deleted_at_us=None,
-        )
+        return await connection_of(self.store, connection_id)
 
     def _transport(self, connection: Connection) -> Transport:
-        starttls = StartTls.NEVER if self.tls is None else StartTls.REQUIRED
-        target = SmtpTarget(
-            connection.host, connection.port, starttls, helo_name="test", timeouts=self.timeouts
-        )
-        return SmtpTransport(target, Dialer(), ssl_context=self.tls)
+        return transport_to(connection, self.tls, self.timeouts)
+
+
+async def connection_of(store: Store, connection_id: ConnectionId) -> Connection:
+    """A seeded connection, as the engine is handed it."""
+
+    def where() -> Work[Rows]:
+        which = {"c": connection_id}
+        return (yield Sql("SELECT host, port FROM connections WHERE connection_id = :c", which))
+
+    route = await store.read(lambda: routes.route(connection_id))
+    assert route is not None
+    rows = await store.read(where)
+    return Connection(
+        account_id=route.account_id,
+        connection_id=connection_id,
+        server_id=route.server_id,
+        uid=b"u" * 16,
+        label=route.label,
+        vendor=Vendor.OTHER,
+        delivery_method=DeliveryMethod.SMTP,
+        enabled=route.enabled,
+        failed_at_us=None,
+        failed_reason=None,
+        disabled_at_us=None,
+        held_until_us=None,
+        purposes=route.purposes,
+        hourly_cap=route.hourly_cap,
+        daily_cap=route.daily_cap,
+        host=rows[0][0],
+        port=rows[0][1],
+        security=Security.NEVER,
+        auth="",
+        sender=None,
+        options={},
+        version=route.version,
+        created_at_us=0,
+        updated_at_us=0,
+        deleted_at_us=None,
+    )
+
+
+def transport_to(
+    connection: Connection, tls: ssl.SSLContext | None = None, timeouts: Timeouts = _TIMEOUTS
+) -> Transport:
+    """Its SMTP. tls: as of `Bench`."""
+    starttls = StartTls.NEVER if tls is None else StartTls.REQUIRED
+    target = SmtpTarget(connection.host, connection.port, starttls, helo_name="test", timeouts=timeouts)
+    return SmtpTransport(target, Dialer(), ssl_context=tls)
 
 
 @asynccontextmanager
@@ -175,13 +190,10 @@ async def bench(
     tls: ssl.SSLContext | None = None,
     timeouts: Timeouts = _TIMEOUTS,
 ) -> AsyncIterator[Bench]:
-    (
-        """An engine with one account and one server and no connection yet.
+    """An engine with one account and one server and no connection yet.
 
     durable: a SQLite file with fsync, as in life.
     """
-        ""
-    )
     clock = clock or SystemClock()
     await stores.make_database(folder, clock, seed_rows.tenants)
     store = stores.open_store(folder, clock, durable=durable)

@@ -223,6 +223,7 @@ def upgrade() -> None:
         sa.Column("lane_id", _INT, autoincrement=False, nullable=False),
         sa.Column("facts", sa.Text(), nullable=False),
         sa.Column("decision", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), server_default="", nullable=False),
         sa.Column("created_at", _INT, autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("decision_id", name=op.f("pk_decisions")),
         sqlite_autoincrement=True,
@@ -443,6 +444,13 @@ def upgrade() -> None:
         ),
     )
     op.create_table(
+        "leases",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("worker_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("expires_at", _INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
+    )
+    op.create_table(
         "link_targets",
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
         sa.Column("content_id", _INT, autoincrement=False, nullable=False),
@@ -585,6 +593,24 @@ def upgrade() -> None:
         postgresql_where=sa.text("inbound_domain != '' AND deleted_at IS NULL"),
     )
     op.create_table(
+        "slots",
+        sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("n", _INT, autoincrement=False, nullable=False),
+        sa.Column("worker_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("epoch", _INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("connection_id", "n", name=op.f("pk_slots")),
+        postgresql_with={
+            "autovacuum_vacuum_scale_factor": 0,
+            "autovacuum_vacuum_threshold": 1000,
+            "autovacuum_vacuum_insert_scale_factor": 0,
+            "autovacuum_vacuum_insert_threshold": 100000,
+            "autovacuum_analyze_scale_factor": 0,
+            "autovacuum_analyze_threshold": 10000,
+            "autovacuum_vacuum_cost_delay": 0,
+            "fillfactor": 50,
+        },
+    )
+    op.create_table(
         "streams",
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
         sa.Column("server_id", _INT, autoincrement=False, nullable=False),
@@ -658,11 +684,17 @@ def upgrade() -> None:
     )
     op.create_table(
         "workers",
-        sa.Column("worker_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("worker_id", _INT, autoincrement=True, nullable=False),
         sa.Column("epoch", _INT, autoincrement=False, nullable=False),
         sa.Column("expires_at", _INT, nullable=True),
-        sa.Column("journal", sa.Text(), nullable=True),
+        sa.Column("renewals", _INT, server_default="0", autoincrement=False, nullable=False),
         sa.Column("ended_at", _INT, nullable=True),
+        sa.Column("host", sa.Text(), server_default="", nullable=False),
+        sa.Column("pid", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("boot", sa.Text(), server_default="", nullable=False),
+        sa.Column("roles", sa.Text(), server_default="", nullable=False),
+        sa.Column("version", sa.Text(), server_default="", nullable=False),
+        sa.Column("started_at", _INT, server_default="0", autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("worker_id", name=op.f("pk_workers")),
         postgresql_with={
             "autovacuum_vacuum_scale_factor": 0,
@@ -674,5 +706,6 @@ def upgrade() -> None:
             "autovacuum_vacuum_cost_delay": 0,
             "fillfactor": 50,
         },
+        sqlite_autoincrement=True,
     )
     first_postgres.apply()
