@@ -27,13 +27,16 @@ class AccountChanges:
     may_delete_servers: bool | Unset = UNSET
 
 
-async def create_account(ctx: Context, actor: Actor, name: str) -> Account:
-    """A new customer. Raises Invalid(name)."""
+async def create_account(ctx: Context, actor: Actor, name: str, *, once: bool = False) -> Account:
+    """A new customer; with `once` the one of this name, where there is one. Raises Invalid(name)."""
     errors: list[FieldError] = []
     name = check_label(name, "name", errors)
     raise_any(errors)
 
     def work() -> Work[Account]:
+        found = (yield from accounts.first_of(name)) if once else None
+        if found is not None:
+            return found
         at = yield from now()
         account = yield from accounts.add(name, at)
         target = f"{KIND} {account.account_id}"

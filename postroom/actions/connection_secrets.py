@@ -19,7 +19,8 @@ T = TypeVar("T")
 
 def seal(ctx: Context, uid: bytes, plain: Mapping[str, str]) -> Work[dict[str, bytes]]:
     """As they are stored, under the uid of their connection; in the unit of work that stores them."""
-    return (yield from sealing.seal(ctx.ring, uid, SECRETS_TABLE, plain))
+    encoded = {name: value.encode() for name, value in plain.items()}
+    return (yield from sealing.seal(ctx.ring, uid, SECRETS_TABLE, encoded))
 
 
 def opened(ctx: Context, connection: Connection, sealed: Mapping[str, bytes]) -> Connection:
@@ -68,4 +69,4 @@ def _is(ctx: Context, connection: Connection, name: str, sealed: bytes, value: s
 
 
 def _open(ctx: Context, connection: Connection, name: str, sealed: bytes) -> str:
-    return sealing.unseal(ctx.ring, sealed, uid=connection.uid, table=SECRETS_TABLE, field=name)
+    return sealing.unseal(ctx.ring, sealed, uid=connection.uid, table=SECRETS_TABLE, field=name).decode()

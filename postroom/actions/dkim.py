@@ -14,6 +14,7 @@ import string
 from dataclasses import dataclass
 
 from postroom.actions import identities as identities_of
+from postroom.actions import sealing
 from postroom.actions.context import Actor, Context
 from postroom.actions.trail import present
 from postroom.clock import to_datetime
@@ -83,7 +84,6 @@ async def make_key(
     private = await asyncio.to_thread(_private, algorithm, pem)
     algorithm = algorithm_of(private)
     uid = secrets.token_bytes(16)
-    sealed = ctx.ring.seal(to_stored(private), uid=uid, table=dkim_keys.TABLE, field=dkim_keys.FIELD)
 
     def work() -> Work[DkimKey]:
         yield from identities_of.require_owner(owner.account_id, owner.server_id)
@@ -95,6 +95,8 @@ async def make_key(
             raise Conflict(f"the selector {chosen} is taken for {domain}")
         if len((yield from dkim_keys.list_of(owner, domain))) >= MOST_KEYS:
             raise Conflict(f"{domain} has {MOST_KEYS} keys; retire some first")
+        plain = {dkim_keys.FIELD: to_stored(private)}
+        sealed = yield from sealing.seal(ctx.ring, uid, dkim_keys.TABLE, plain)
         key = yield from dkim_keys.add(
             owner,
             at,
@@ -103,7 +105,7 @@ async def make_key(
             algorithm=algorithm,
             public_key=public_text(private),
             uid=uid,
-            sealed=sealed,
+            sealed=sealed[dkim_keys.FIELD],
         )
         yield from _audit(key, at, actor, "dkim.make", after=DkimState.NEW)
         return key

@@ -15,7 +15,7 @@ from postroom.storage import generations
 from postroom.storage.interface import Work
 
 
-def seal(ring: KeyRing, uid: bytes, table: str, plain: Mapping[str, str]) -> Work[dict[str, bytes]]:
+def seal(ring: KeyRing, uid: bytes, table: str, plain: Mapping[str, bytes]) -> Work[dict[str, bytes]]:
     """By field, as they are stored; in the unit of work that stores them. Raises Unavailable."""
     if not plain:
         return {}
@@ -26,13 +26,11 @@ def seal(ring: KeyRing, uid: bytes, table: str, plain: Mapping[str, str]) -> Wor
         except KeyringError as error:
             raise Unavailable(f"the key file was rotated and cannot be read: {error}") from error
         ring.generation = generation
-    return {
-        field: ring.seal(value.encode(), uid=uid, table=table, field=field) for field, value in plain.items()
-    }
+    return {field: ring.seal(value, uid=uid, table=table, field=field) for field, value in plain.items()}
 
 
-def unseal(ring: KeyRing, sealed: bytes, *, uid: bytes, table: str, field: str) -> str:
-    """The text again. Raises KeyringError."""
+def unseal(ring: KeyRing, sealed: bytes, *, uid: bytes, table: str, field: str) -> bytes:
+    """What was sealed. Raises KeyringError."""
     if not ring.knows(key_id_of(sealed)):
         ring.reload()
-    return ring.open(sealed, uid=uid, table=table, field=field).decode()
+    return ring.open(sealed, uid=uid, table=table, field=field)

@@ -97,7 +97,7 @@ def store_hooks(
 
 def _put(ctx: Context, server: Server, field: str, text: str) -> Work[None]:
     uid = os.urandom(16)
-    sealed = yield from sealing.seal(ctx.ring, uid, SECRETS_TABLE, {field: text})
+    sealed = yield from sealing.seal(ctx.ring, uid, SECRETS_TABLE, {field: text.encode()})
     fresh = ServerSecret(server.server_id, field, uid, sealed[field])
     yield from server_secrets.put(server.account_id, fresh)
 
@@ -106,7 +106,7 @@ def _open(ctx: Context, secret: ServerSecret) -> str:
     try:
         return sealing.unseal(
             ctx.ring, secret.sealed, uid=secret.uid, table=SECRETS_TABLE, field=secret.field
-        )
+        ).decode()
     except KeyringError as error:
         raise Unavailable(f"server {secret.server_id}: {error}", retry_after_s=60) from error
 

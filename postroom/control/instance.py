@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from postroom.actions import accounts, connections, identities, keys, pauses, servers
-from postroom.actions.servers import ServerChanges
+from postroom.actions.servers import NameTaken, ServerChanges, ServerRules
 from postroom.clock import MICROS
 from postroom.control.connections import shown_connection
 from postroom.control.desk import DEFAULT, Desk
@@ -162,10 +162,7 @@ async def _sender_of(desk: Desk, server: Server) -> dict[str, object]:
 
 
 async def _default_account(desk: Desk) -> Account:
-    for one in await accounts.list_accounts(desk.ctx, limit=_MOST_ACCOUNTS):
-        if one.name == DEFAULT:
-            return one
-    return await accounts.create_account(desk.ctx, desk.actor, DEFAULT)
+    return await accounts.create_account(desk.ctx, desk.actor, DEFAULT, once=True)
 
 
 async def _default_server(desk: Desk, account: Account, sender: str | None) -> Server:
@@ -179,9 +176,17 @@ async def _default_server(desk: Desk, account: Account, sender: str | None) -> S
     address = parse_mailbox(chosen, "sender").address
     await identities.trust(desk.ctx, actor, address, account.account_id)
     if server is None:
-        return await servers.create_server(
-            desk.ctx, actor, account.account_id, DEFAULT, default_sender=chosen
-        )
+        try:
+            return await servers.create_server(
+                desk.ctx,
+                actor,
+                account.account_id,
+                DEFAULT,
+                default_sender=chosen,
+                rules=ServerRules(unique_name=all(one.name.lower() != DEFAULT for one in known)),
+            )
+        except NameTaken:  # by another process, which bootstraps as well
+            return await _default_server(desk, account, sender)
     if server.default_sender == chosen:
         return server
     changes = ServerChanges(default_sender=chosen)

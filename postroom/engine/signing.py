@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
+from postroom.actions.sealing import unseal
 from postroom.clock import Clock
 from postroom.core.connection import DeliveryMethod, SignsMail, Vendor
 from postroom.ids import AccountId, ServerId
@@ -115,7 +116,7 @@ class Signing:
             return signer
         key = one.key
         try:
-            data = self._ring.open(one.sealed, uid=one.uid, table=dkim_keys.TABLE, field=dkim_keys.FIELD)
+            data = unseal(self._ring, one.sealed, uid=one.uid, table=dkim_keys.TABLE, field=dkim_keys.FIELD)
             signer = Signer(key.domain, key.selector, key.algorithm, from_stored(data))
         except (KeyringError, ValueError) as error:
             raise CannotSign(

@@ -42,6 +42,18 @@ def lock(account_id: AccountId) -> Work[Account | None]:
     return (yield from get(account_id))
 
 
+def first_of(name: str) -> Work[Account | None]:
+    """The oldest account of this name; others that ask wait until this unit ends."""
+    yield Sql("SELECT value FROM instance WHERE name = 'id'", lock=" FOR UPDATE")
+    rows = yield (
+        select(accounts)
+        .where(accounts.c.name == name, accounts.c.deleted_at.is_(None))
+        .order_by(accounts.c.account_id)
+        .limit(1)
+    )
+    return _account(rows[0]) if rows else None
+
+
 def change(account: Account) -> Work[None]:
     """Store what of an account can change."""
     yield (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 
 from postroom.keyring import KeyRing, KeyringError
+from postroom.storage import generations
 from postroom.storage.interface import Sql, Work, now
 from postroom.storage.sealed import INSTANCE_KEY_FIELD, rows_by_key
 from postroom.storage.tables import instance_keys
@@ -31,6 +32,8 @@ def load(ring: KeyRing, kind: str) -> Work[tuple[int, dict[int, bytes]]]:
     if not rows:
         uid, at_us = secrets.token_bytes(16), (yield from now())
         key = secrets.token_bytes(KEY_BYTES)
+        yield from generations.hold(generations.KEY_FILE)
+        ring.reload()  # another process may have rotated it since we read it
         yield Sql(
             "INSERT INTO instance_keys (kind, key_id, uid, sealed, created_at)"
             " VALUES (:kind, 1, :uid, :sealed, :at) ON CONFLICT (kind, key_id) DO NOTHING",

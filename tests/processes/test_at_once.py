@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from postroom.actions import by_hand, connections, identities, keys, messages, p
 from postroom.actions.connection_draft import ConnectionRules
 from postroom.actions.connections import LastEnabled
 from postroom.actions.pauses import Target
+from postroom.control.operations import run
 from postroom.core.identity import Identity
 from postroom.core.server import Owner
 from postroom.errors import Conflict, NotFound
@@ -101,6 +104,16 @@ async def test_the_last_connection_that_is_switched_on_stays(house: House, rooms
 
 
 _ENABLED = "SELECT connection_id FROM connections WHERE enabled = 1 AND deleted_at IS NULL ORDER BY 1"
+
+
+async def test_one_account_and_one_server_come_of_several_bootstraps(tmp_path: Path, database: str) -> None:
+    async with AsyncExitStack() as stack:
+        house = House(tmp_path, database, stack)
+        rooms = [await house.open() for _ in range(4)]
+        made = await asyncio.gather(*(run(room.desk, "bootstrap", {}) for room in rooms))
+        assert {(one["account_id"], one["server_id"]) for one in made if isinstance(one, dict)} == {(1, 1)}
+        assert await rows(rooms[0], "SELECT COUNT(*) FROM accounts") == [(1,)]
+        assert await rows(rooms[0], "SELECT COUNT(*) FROM servers") == [(1,)]
 
 
 async def test_one_identity_trusted_by_two_is_one(rooms: list[PostRoom]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from postroom.actions import connections, messages, pauses
@@ -18,6 +19,7 @@ from postroom.engine.attempt import Attempt
 from postroom.ids import AccountId, ConnectionId
 from postroom.wiring import PostRoom
 from tests.processes.conftest import House, rows, states, until, until_states
+from tests.processes.test_idempotency import until_somebody_waits
 from tests.support.context import ACTOR
 from tests.support.engine import sink
 from tests.support.sink import Sink
@@ -127,6 +129,23 @@ async def test_a_pause_is_in_force_in_every_process_when_it_says_so(two: Two) ->
     assert await states(two.here) == {"claimed": 1, "ready": 1}
     await pauses.resume(two.here.ctx, ACTOR, Target.connection(WHOLE, two.connection))
     await until_states(two.here, {"claimed": 2})  # behind the one that hangs
+
+
+async def test_a_claim_that_is_being_committed_is_waited_for(two: Two) -> None:
+    """It holds its worker's row, and may have looked at the pauses before this one was there."""
+    other = await asyncpg.connect(two.house.url)
+    try:
+        claim = other.transaction()
+        await claim.start()
+        assert await other.fetch("SELECT worker_id FROM workers WHERE ended_at IS NULL FOR KEY SHARE")
+        pausing = asyncio.create_task(pauses.pause(two.here.ctx, ACTOR, Target.everything()))
+        await until_somebody_waits(other)
+        assert len(await rows(two.here, "SELECT 1 FROM pauses")) == 1
+        assert not pausing.done()
+        await claim.commit()
+        assert (await pausing).made
+    finally:
+        await other.close()
 
 
 async def test_counters_set_back_here_let_mail_go_there(two: Two) -> None:
