@@ -46,6 +46,7 @@ def tried(result: str = "sent", **changes: Any) -> Tried:
         "fault": "none",
         "phase": "done",
         "code": 250,
+        "signed": "rsa ed25519",
     }
     return Tried(**{**values, **changes})
 
@@ -96,6 +97,7 @@ async def test_a_message_is_one_trace_from_accept_to_settle() -> None:
     assert events == [("mail", 15), ("data", 16), ("dot", 17)]
     assert spans["deliver"].status.status_code is StatusCode.OK
     assert spans["attempt"].attributes["postroom.connection"] == 3
+    assert spans["attempt"].attributes["postroom.signed"] == "rsa ed25519"
     assert spans["accept"].resource.attributes["service.name"] == "postroom"
     assert spans["accept"].resource.attributes["service.instance.id"] == "instance"
 
