@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from postroom.actions import by_hand
-from postroom.actions.context import Actor, Context
+from postroom.actions.context import Actor
 from postroom.actions.messages import cancel_message
 from postroom.actions.pauses import Target, pause, resume
 from postroom.actions.suppressions import suppress_one
@@ -20,20 +20,15 @@ from postroom.engine.explain import explain
 from postroom.engine.retry import Policy
 from postroom.errors import Conflict, NotFound
 from postroom.ids import AccountId
-from postroom.keyring import KeyRing
 from tests.support import seed_rows
-from tests.support.context import FakeProber
-from tests.support.engine import QUICK, Bench, bench, sink
+from tests.support.acting import context
+from tests.support.engine import QUICK, bench, sink
 from tests.support.sink import Received
 
 ACTOR = Actor("Ada")
 OWNER = Owner(seed_rows.ACCOUNT, whole_account=True)
 STRANGER = Owner(AccountId(2), whole_account=True)
 PATIENT = replace(QUICK, policy=Policy(unknown_wait_s=600))
-
-
-def context(post: Bench) -> Context:
-    return Context(post.store, post.clock, KeyRing.create(post.folder / "key"), post.engine, FakeProber())
 
 
 async def test_a_deferred_delivery_is_tried_at_once(tmp_path: Path) -> None:

@@ -7,23 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from postroom.actions.context import Actor, Context
+from postroom.actions.context import Actor
 from postroom.actions.messages import cancel_message, release_message
 from postroom.core.message import Purpose
 from postroom.core.server import Owner
 from postroom.engine.retry import Policy
-from postroom.keyring import KeyRing
 from tests.support import seed_rows
-from tests.support.context import FakeProber
-from tests.support.engine import QUICK, Bench, bench, sink
+from tests.support.acting import context
+from tests.support.engine import QUICK, bench, sink
 from tests.support.sink import Received
 
 ACTOR = Actor("test")
 OWNER = Owner(seed_rows.ACCOUNT, whole_account=True)
-
-
-def context(post: Bench) -> Context:
-    return Context(post.store, post.clock, KeyRing.create(post.folder / "key"), post.engine, FakeProber())
 
 
 async def test_what_may_have_gone_out_is_not_called_cancelled(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import msgspec
 import pytest
 import typer
 
-from postroom.actions.context import Context
 from postroom.cli.app import app
 from postroom.clock import to_iso
 from postroom.core.message import DeliveryState, Purpose
@@ -22,9 +21,8 @@ from postroom.engine.queue_view import Wanted, show_queue
 from postroom.engine.reasons import MEANING, next_step, next_steps
 from postroom.engine.router import load_decision
 from postroom.engine.routing import Candidate, Facts, Judged, Paused, Reason, decide
-from postroom.keyring import KeyRing
+from tests.support.acting import context
 from tests.support.clock import FakeClock
-from tests.support.context import FakeProber
 from tests.support.engine import QUICK, bench, sink
 from tests.support.seed_rows import ACCOUNT
 
@@ -76,7 +74,7 @@ async def test_a_failed_connection_is_told_with_its_cause_and_when_it_is_tried_a
     async with bench(tmp_path, clock=clock, settings=settings) as post:
         connection = await post.connection(1)  # nobody listens there
         message = await post.send(Purpose.TRANSACTIONAL, ["a@example.net"])
-        ctx = Context(post.store, clock, KeyRing.create(tmp_path / "ring"), post.engine, FakeProber())
+        ctx = context(post)
         owner = Owner(ACCOUNT, whole_account=True)
         async with asyncio.timeout(10.0):
             while (route := post.engine.runners.get(connection)) is None or route.route.failed_at is None:
@@ -99,7 +97,7 @@ async def test_one_that_backs_off_is_told_with_what_was_said_and_what_to_do(tmp_
     async with bench(tmp_path, clock=clock, settings=replace(QUICK, backoff_first_s=60.0)) as post:
         connection = await post.connection(1)  # nobody listens there
         message = await post.send(Purpose.TRANSACTIONAL, ["a@example.net"])
-        ctx = Context(post.store, clock, KeyRing.create(tmp_path / "ring"), post.engine, FakeProber())
+        ctx = context(post)
         async with asyncio.timeout(10.0):
             while not post.engine.health_of(connection).backoff_until:
                 await asyncio.sleep(0.005)

@@ -39,7 +39,9 @@ async def test_q9_refused_for_five_days_it_is_given_up_once(tmp_path: Path) -> N
         for _ in range(200):
             rows: Rows = []
             while not rows or rows[0][0] == tried:
-                rows = await post.rows("SELECT tries + (state = 'bounced') * 1000, due FROM deliveries")
+                rows = await post.rows(
+                    "SELECT tries + CASE state WHEN 'bounced' THEN 1000 ELSE 0 END, due FROM deliveries"
+                )
                 await post.until(lambda _: True)
             tried, due = rows[0]
             if tried >= 1000:

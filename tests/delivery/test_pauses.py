@@ -19,10 +19,9 @@ from postroom.core.server import Owner
 from postroom.engine.attempt import Attempt
 from postroom.engine.explain import explain
 from postroom.ids import ConnectionId, ServerId
-from postroom.keyring import KeyRing
 from tests.support import seed_rows
+from tests.support.acting import context
 from tests.support.clock import FakeClock
-from tests.support.context import FakeProber
 from tests.support.engine import QUICK, Bench, bench, sink
 from tests.support.sink import Sink
 
@@ -30,10 +29,6 @@ ACTOR = Actor("Ada")
 OWNER = Owner(seed_rows.ACCOUNT, whole_account=True)
 ALL = Target.everything()
 SERVER = Target.server(OWNER, seed_rows.SERVER)
-
-
-def context(post: Bench) -> Context:
-    return Context(post.store, post.clock, KeyRing.create(post.folder / "key"), post.engine, FakeProber())
 
 
 def target_of(scope: str, connection: ConnectionId) -> Target:
@@ -64,16 +59,12 @@ async def test_nothing_leaves_until_it_is_resumed_and_then_at_once(tmp_path: Pat
         await post.send(Purpose.BROADCAST, ["b@example.net"])
         await looks(post)
         await post.restart()
-        ctx = context_again(post, ctx)
+        ctx = context(post)
         await looks(post)
         assert await post.states() == {"ready": 2}
         assert await post.rows("SELECT 1 FROM attempts") == []
         await pauses.resume(ctx, ACTOR, target)
         assert await post.until_settled() == {"sent": 2}
-
-
-def context_again(post: Bench, ctx: Context) -> Context:
-    return replace(ctx, store=post.store, hearer=post.engine)
 
 
 @pytest.mark.parametrize("scope", ["all", "server", "connection"])
@@ -212,7 +203,7 @@ async def test_paused_mail_is_not_reported_as_trouble(tmp_path: Path) -> None:
         connection = await post.connection(out.port)
         for scope in ("all", "server", "connection"):
             target = target_of(scope, connection)
-            await pauses.pause(context_with(post), ACTOR, target)
+            await pauses.pause(context(post), ACTOR, target)
             await post.send(Purpose.TRANSACTIONAL, [f"{scope}@example.net"])
             for _ in range(3):
                 await looks(post, 2)
@@ -220,13 +211,8 @@ async def test_paused_mail_is_not_reported_as_trouble(tmp_path: Path) -> None:
                 clock.advance(61)
             await looks(post)
             assert await post.rows("SELECT 1 FROM events WHERE kind = 'waiting'") == []
-            await pauses.resume(context_with(post), ACTOR, target)
+            await pauses.resume(context(post), ACTOR, target)
             await post.until(lambda s: s["ready"] == 0)
-
-
-def context_with(post: Bench) -> Context:
-    (post.folder / "key").unlink(missing_ok=True)
-    return context(post)
 
 
 def test_a_pause_lets_finish_what_is_on_its_way() -> None:

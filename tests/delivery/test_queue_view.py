@@ -8,27 +8,22 @@ from pathlib import Path
 import pytest
 
 from postroom.actions import pauses
-from postroom.actions.context import Actor, Context
+from postroom.actions.context import Actor
 from postroom.actions.pauses import Target
 from postroom.core.message import Purpose
 from postroom.core.server import Owner
 from postroom.engine.queue_view import ConnectionTold, LaneTold, QueueTold, Wanted, show_queue
 from postroom.errors import NotFound
 from postroom.ids import AccountId, ConnectionId, ServerId
-from postroom.keyring import KeyRing
 from postroom.storage import queue_counts
 from postroom.storage.interface import Sql, Work
 from tests.support import seed_rows
+from tests.support.acting import context
 from tests.support.clock import START_US, FakeClock
-from tests.support.context import FakeProber
-from tests.support.engine import Bench, bench, sink
+from tests.support.engine import bench, sink
 
 ACTOR = Actor("Ada")
 OWNER = Owner(seed_rows.ACCOUNT, whole_account=True)
-
-
-def context(post: Bench) -> Context:
-    return Context(post.store, post.clock, KeyRing.create(post.folder / "key"), post.engine, FakeProber())
 
 
 def only_lane(told: QueueTold) -> LaneTold:
@@ -79,13 +74,8 @@ async def test_what_a_full_connection_waits_for(tmp_path: Path) -> None:
         assert connection.state == "sends"
         assert connection.room_comes_back_at is not None
         assert connection.sessions is not None
-        stored = only_connection(await show_queue(context_again(post), None, Wanted()))
+        stored = only_connection(await show_queue(context(post), None, Wanted()))
         assert (stored.sessions, stored.claimed, stored.hour_left) == (None, None, 0)
-
-
-def context_again(post: Bench) -> Context:
-    (post.folder / "key").unlink()
-    return context(post)
 
 
 async def test_what_is_under_way_and_what_is_unknown_is_counted(tmp_path: Path) -> None:
@@ -99,7 +89,7 @@ async def test_what_is_under_way_and_what_is_unknown_is_counted(tmp_path: Path) 
         post.engine.terms.present.lease.lose()  # it stays unknown
         await post.do("UPDATE deliveries SET state = 'unknown'")
         await post.do("INSERT INTO unknowns (due, delivery_id, account_id) VALUES (9e15, 1, 1)")
-        lane = only_lane(await show_queue(context_again(post), None, Wanted()))
+        lane = only_lane(await show_queue(context(post), None, Wanted()))
         assert (lane.claimed, lane.unknown) == (0, 1)
 
 

@@ -7,24 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from postroom.actions.context import Actor, Context
+from postroom.actions.context import Actor
 from postroom.actions.windows import reset_window
 from postroom.core.message import Purpose
 from postroom.core.server import Owner
 from postroom.errors import NotFound
 from postroom.ids import ConnectionId
-from postroom.keyring import KeyRing
 from tests.support import seed_rows
+from tests.support.acting import context
 from tests.support.clock import FakeClock
-from tests.support.context import FakeProber
 from tests.support.engine import Bench, bench, sink
 
 ACTOR = Actor("Ada")
 OWNER = Owner(seed_rows.ACCOUNT, whole_account=True)
-
-
-def context(post: Bench) -> Context:
-    return Context(post.store, post.clock, KeyRing.create(post.folder / "key"), post.engine, FakeProber())
 
 
 async def counters(post: Bench) -> tuple[int, int, int, int]:

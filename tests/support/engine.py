@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,6 +54,7 @@ class Bench:
     timeouts: Timeouts = _TIMEOUTS
     ports: dict[ConnectionId, int] = field(default_factory=dict)
     sent: int = 0
+    at_end: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
     async def rows(self, text: str, **params: object) -> Rows:
         def work() -> Work[Rows]:
@@ -204,6 +205,8 @@ async def bench(
     try:
         yield made
     finally:
+        for close in made.at_end:
+            await close()
         await made.engine.stop(5.0)
         await made.store.close()
 
