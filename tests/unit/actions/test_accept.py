@@ -24,6 +24,9 @@ from postroom.storage import messages
 from postroom.storage.interface import Rows, Sql, Work
 from postroom.tracing import Received, Tried
 from tests.support.context import ACTOR, Harness
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 SENDER = "Shop <hello@shop.example>"
 

@@ -18,6 +18,9 @@ from postroom.ids import KeyId
 from postroom.mail.content import Mailbox
 from postroom.storage.interface import Work
 from tests.support.context import ACTOR
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 T = TypeVar("T")
 

@@ -23,6 +23,9 @@ from postroom.storage.interface import Rows, Sql, Work
 from postroom.storage.tables import metadata
 from postroom.transports.interface import Fault, Outcome, Phase, Result
 from tests.support.context import ACTOR, REFUSED_LOGIN, FakeProber, Harness
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 PASSWORD = "correct horse"
 DRAFT = ConnectionDraft(

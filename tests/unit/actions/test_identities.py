@@ -12,6 +12,9 @@ from postroom.errors import Invalid, NotFound
 from postroom.ids import AccountId, ServerId
 from postroom.storage import identities as stored
 from tests.support.context import ACTOR, Harness
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 
 async def proven(ctx: Context, owner: Owner, sender: str) -> bool:

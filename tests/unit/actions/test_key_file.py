@@ -31,7 +31,9 @@ from postroom.storage.audit import Wanted
 from postroom.storage.interface import Sql, Work
 from postroom.storage.sqlite import SqliteStore
 from tests.support.context import ACTOR, Harness
-from tests.support.stores import on_sqlite
+from tests.support.stores import on_both, on_sqlite
+
+pytestmark = on_both
 
 
 def draft(number: int) -> ConnectionDraft:

@@ -18,6 +18,9 @@ from postroom.errors import Invalid, NotFound, Unauthenticated, Unavailable
 from postroom.ids import AccountId, KeyId, ServerId
 from postroom.storage.interface import Rows, Sql, Store, Work
 from tests.support.context import ACTOR, Harness
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 T = TypeVar("T")
 

@@ -29,6 +29,9 @@ from postroom.wiring import limits_of
 from tests.inbound.submission.desk import SENDER, dialogue, open_desk
 from tests.support.context import ACTOR, Harness
 from tests.support.http import application
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 TIGHT = Limits(max_message_bytes=50_000, max_mail_headers=4, max_mail_header_bytes=1_000, max_recipients=3)
 

@@ -16,6 +16,9 @@ from postroom.ids import AccountId, ConnectionId, ServerId
 from postroom.storage import audit
 from postroom.storage.pauses import PauseScope
 from tests.support.context import ACTOR, Harness
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 DRAFT = ConnectionDraft(label="Out", host="localhost", port=25, for_transactional=True)
 

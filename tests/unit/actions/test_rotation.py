@@ -13,6 +13,9 @@ from postroom.errors import Conflict, Invalid, NotFound
 from postroom.ids import AccountId, ConnectionId
 from postroom.storage.interface import Rows, Sql, Work
 from tests.support.context import ACTOR, REFUSED_LOGIN, FakeProber, Harness
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 OLD, NEW = "correct horse", "battery staple"
 DRAFT = ConnectionDraft(

@@ -20,6 +20,9 @@ from postroom.storage import audit, lanes, messages
 from postroom.storage.interface import Rows, Sql, Work
 from postroom.storage.messages import NewDelivery, NewMessage, pack_content
 from tests.support.context import ACTOR, Harness
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 
 async def rows(ctx: Context, text: str) -> Rows:

@@ -17,6 +17,9 @@ from postroom.mail.content import Mailbox
 from postroom.storage import audit
 from postroom.storage.interface import Work
 from tests.support.context import ACTOR, Harness
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 
 def server_of(owner: Owner) -> ServerId:
