@@ -18,6 +18,7 @@ from typing import Any, cast
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from postroom.accepting import Share, SharedListener
 from postroom.http.asgi import ASGIApp
 
 
@@ -47,11 +48,13 @@ async def serve_http(
     keep_alive_s: float = 15.0,
     drain_s: float = 30.0,
     most_connections: int | None = None,
+    share: Share | None = None,
 ) -> HttpHandle:
     """Serve `app` on `sock` (bound, not blocking anybody) until `stop`; returns once it takes connections.
 
     most_headers, most_header_bytes: of one request, its request line included; above them it gets 400 and the
     connection is closed. head_patience_s: for a whole head to arrive. most_connections: above it 503.
+    share: other processes accept on the socket too; how to take turns with them.
     """
     bounds = {
         "most_headers": most_headers,
@@ -71,7 +74,7 @@ async def serve_http(
         timeout_graceful_shutdown=cast(int, drain_s),  # and this to wait_for
         limit_concurrency=most_connections,
     )
-    server = _Server(config)
+    server = _Server(config, share)
     # Connections inherit it. asyncio sets it only where the listener names its protocol, and without it an
     # answer of two writes waits 40 ms for the client's ACK.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -87,8 +90,9 @@ async def serve_http(
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, share: Share | None) -> None:
         super().__init__(config)
+        self._share = share
         self.listening = asyncio.Event()
 
     @contextlib.contextmanager
@@ -96,8 +100,22 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        if self._share is not None:
+            connections = self.server_state.connections
+            listeners = [
+                SharedListener(self._new_protocol, one, connections, self._share) for one in sockets or ()
+            ]
+            self.servers = cast(Any, listeners)  # `close` and `wait_closed` is all that is used of them
+            self.started = True
+        else:
+            await super().startup(sockets)
         self.listening.set()
+
+    def _new_protocol(self) -> asyncio.BaseProtocol:
+        made = cast(Any, self.config.http_protocol_class)  # ours: `serve_http` chose it
+        return cast(
+            asyncio.BaseProtocol, made(config=self.config, server_state=self.server_state, app_state={})
+        )
 
 
 class _HeadTooLarge(Exception):

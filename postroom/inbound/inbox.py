@@ -17,6 +17,7 @@ from pathlib import Path
 
 from aiosmtpd.smtp import Envelope
 
+from postroom.accepting import Share
 from postroom.clock import Clock, SystemClock
 from postroom.errors import Invalid
 from postroom.inbound import sasl
@@ -76,7 +77,9 @@ class Inbox(SmtpServer):
     def new_session(self) -> InboxSession:
         return InboxSession(self)
 
-    async def start(self, listener: socket.socket, implicit_tls: TlsSource | None = None) -> None:
+    async def start(
+        self, listener: socket.socket, implicit_tls: TlsSource | None = None, share: Share | None = None
+    ) -> None:
         """Serve on a bound TCP socket, which is ours from now on.
 
         Raises Invalid when it is not bound to a loopback address (any login is accepted here),
@@ -90,7 +93,7 @@ class Inbox(SmtpServer):
             listener.close()
             raise
         try:
-            await super().start(listener, implicit_tls)
+            await super().start(listener, implicit_tls, share)
         except BaseException:
             self.folder.close()
             raise

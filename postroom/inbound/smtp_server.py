@@ -19,6 +19,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from postroom.accepting import Share, SharedListener
 from postroom.peers import address_group
 
 GOODBYE_S = 2.0  # for a peer to hear that the session ends
@@ -90,7 +91,7 @@ class SmtpServer(ABC):
         self.stopping = False
         self._addresses: Counter[str] = Counter()
         self._empty = asyncio.Event()
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | SharedListener] = []
         self._listeners: list[socket.socket] = []  # of implicit TLS
         self._handshakes: set[asyncio.Task[Any]] = set()
         self._accepted: set[socket.socket] = set()  # by connections whose task has not begun
@@ -102,10 +103,13 @@ class SmtpServer(ABC):
     def _new_protocol(self) -> asyncio.BaseProtocol:
         return cast(asyncio.BaseProtocol, self.new_session())
 
-    async def start(self, listener: socket.socket, implicit_tls: TlsSource | None = None) -> None:
+    async def start(
+        self, listener: socket.socket, implicit_tls: TlsSource | None = None, share: Share | None = None
+    ) -> None:
         """Serve on a bound TCP socket, which is ours from now on; may be called for several.
 
-        implicit_tls: TLS from the first byte (RFC 8314 3.3).
+        implicit_tls: TLS from the first byte (RFC 8314 3.3). share: other processes accept on it too; how to
+        take turns with them.
         """
         self.stopping = False
         try:
@@ -114,6 +118,9 @@ class SmtpServer(ABC):
                 listener.setblocking(False)
                 self._listeners.append(listener)
                 self._handshakes.add(self.start_task(self._accept(listener, implicit_tls)))
+            elif share is not None:
+                listener.setblocking(False)
+                self._servers.append(SharedListener(self._new_protocol, listener, self.sessions, share))
             else:
                 loop = asyncio.get_running_loop()
                 self._servers.append(await loop.create_server(self._new_protocol, sock=listener))
@@ -135,6 +142,7 @@ class SmtpServer(ABC):
             task = self.start_task(self._connect(connection, str(peer[0]), tls))
             self._handshakes.add(task)
             task.add_done_callback(self._handshakes.discard)
+            await asyncio.sleep(0)  # another process may share the socket: it takes the next
 
     async def _connect(self, connection: socket.socket, address: str, tls: TlsSource) -> None:
         self._accepted.discard(connection)

@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from postroom import logs
+from postroom.accepting import Shares
 from postroom.config import ConfigError, load
 from postroom.control.protocol import InternalError, error_to_json
 from postroom.errors import PostroomError
@@ -44,9 +45,9 @@ async def live(descriptor: int) -> int:
         def ready(found: Ready) -> None:
             link.say({"ready": {"made": found.made, "fresh": found.fresh}})
 
-        serving = Serving(
-            settings, first_run=plan.first_run, ready=ready, listeners=Listeners.adopt(plan.listeners)
-        )
+        shares = Shares(plan.counts, plan.processes, plan.number - 1)
+        listeners = Listeners.adopt(plan.listeners, shares)
+        serving = Serving(settings, first_run=plan.first_run, ready=ready, listeners=listeners)
 
         async def obey() -> None:
             async for said in heard:

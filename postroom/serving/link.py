@@ -21,13 +21,18 @@ MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Plan:
-    """What a child is told to be. flags, config: of the command line. listeners: descriptors by name."""
+    """What a child is told to be. flags, config: of the command line. listeners: descriptors by name.
+
+    counts: the descriptor of how many connections each of the processes has.
+    """
 
     number: int
     flags: Mapping[str, str | None]
     config: str | None
     first_run: bool
     listeners: Mapping[str, int]
+    counts: int
+    processes: int
 
     def document(self) -> dict[str, object]:
         """As JSON values."""

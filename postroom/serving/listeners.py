@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from postroom.accepting import Share, Shares
 from postroom.config import Endpoint, Settings
 from postroom.errors import Conflict, Unavailable
 from postroom.inbound.loopback import open_socket
@@ -31,15 +32,19 @@ LISTENERS = {"http": "http", "smtp": "smtp", "smtps": "smtp", "inbox": "inbound"
 
 @dataclass
 class Listeners:
-    """By the name of their setting; what the roles do not need is absent. notes: for the operator."""
+    """By the name of their setting; what the roles do not need is absent. notes: for the operator.
+
+    shares: how many connections each of the processes has that have the same sockets.
+    """
 
     sockets: dict[str, socket.socket] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    shares: Shares | None = None
 
     @classmethod
-    def adopt(cls, descriptors: Mapping[str, int]) -> Listeners:
+    def adopt(cls, descriptors: Mapping[str, int], shares: Shares) -> Listeners:
         """Sockets that another process bound and left to this one."""
-        found = cls()
+        found = cls(shares=shares)
         for name, descriptor in descriptors.items():
             found.sockets[name] = listener = socket.socket(fileno=descriptor)
             listener.setblocking(False)
@@ -49,6 +54,10 @@ class Listeners:
     def get(self, name: str) -> socket.socket | None:
         """The socket, or None where this `serve` has none of that name."""
         return self.sockets.get(name)
+
+    def share(self, name: str) -> Share | None:
+        """How to take turns at this one; None where there is nobody to take turns with."""
+        return None if self.shares is None else Share(self.shares, list(LISTENERS).index(name))
 
     def submission(self) -> Iterator[tuple[str, int]]:
         """Host and port of where programs hand in mail: what we send must not come back there."""

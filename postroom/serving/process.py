@@ -219,6 +219,7 @@ class Serving:
                 most_headers=settings.max_headers,
                 most_header_bytes=settings.max_header_bytes,
                 drain_s=settings.drain_s,
+                share=listeners.share(name),
             )
             stack.push_async_callback(handle.stop)
             self._drains.append(handle.stop)

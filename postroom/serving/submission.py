@@ -47,7 +47,7 @@ async def start_submission(
         limits=session_limits(settings),
     )
     try:
-        await server.start(clear)
+        await server.start(clear, share=listeners.share("smtp"))
         if secure is not None:
             assert tls is not None
             await server.start(secure, tls.context)

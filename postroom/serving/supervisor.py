@@ -23,10 +23,11 @@ from typing import Any
 
 import postroom
 from postroom import logs
+from postroom.accepting import Shares, shared_counts
 from postroom.config import ConfigError, Settings
 from postroom.control.protocol import InternalError, error_from_json
 from postroom.serving.link import Link, Plan
-from postroom.serving.listeners import Listeners, bind_all
+from postroom.serving.listeners import LISTENERS, Listeners, bind_all
 from postroom.serving.ready import Ready, ready_on
 
 FIRST_REST_S = 0.2
@@ -62,12 +63,16 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
         self._listeners = bind_all(self._settings, first_run=self._first_run)
+        processes = len(self._children)
+        self._counts = shared_counts(processes, len(LISTENERS))
+        self._shares = Shares(self._counts, processes, 0)
         try:
             return await self._supervise()
         finally:
             for child in self._children:
                 child.kill()
             self._listeners.close()
+            os.close(self._counts)
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
@@ -128,7 +133,12 @@ class Supervisor:
         """What a child is to be."""
         shared = {name: one.fileno() for name, one in self._listeners.sockets.items()}
         config = None if self._config is None else str(self._config)
-        return Plan(number, self._flags, config, first_run, shared)
+        processes = len(self._children)
+        return Plan(number, self._flags, config, first_run, shared, self._counts, processes)
+
+    def gone(self, number: int) -> None:
+        """A child has ended: nobody waits for it to be quicker."""
+        self._shares.leave(number - 1)
 
 
 class Child:
@@ -155,7 +165,7 @@ class Child:
                 *(sys.executable, "-P", "-m", "postroom.serving.child", str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=2,  # whoever reads our output waits for the end of it: ours, not a child's
-                pass_fds=(theirs.fileno(), *plan.listeners.values()),
+                pass_fds=(theirs.fileno(), plan.counts, *plan.listeners.values()),
                 env=_environment(),
             )
         except BaseException:
@@ -188,6 +198,7 @@ class Child:
             rest_s = min(LONGEST_REST_S, FIRST_REST_S * 2 ** max(0, min(tries, 10) - 1))
             log.error("a child ended", number=self.number, pid=self.pid, how=_how(code), again_in_s=rest_s)
             self._hang_up()
+            self._supervisor.gone(self.number)
             await asyncio.sleep(rest_s)
             try:
                 await self.start()

@@ -28,6 +28,7 @@ RANKS = {
     "folder": 0,
     "tally": 0,
     "tracing": 0,
+    "accepting": 1,
     "otel": 1,
     "mail": 1,
     "templates": 1,
