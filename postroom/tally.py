@@ -30,6 +30,14 @@ SENT_BOUNDS_S = (
     86400.0,
 )
 
+# Why a hit on a link of ours is counted as a machine's, not a person's.
+HIT_HEAD = "head"  # only the headers were asked for
+HIT_AHEAD = "prefetch"  # fetched before anybody asked
+HIT_AGENT = "agent"  # by what it calls itself
+HIT_BURST = "burst"  # with other links of the same copy, all within two seconds
+HIT_BY = ("person", HIT_HEAD, HIT_AHEAD, HIT_AGENT, HIT_BURST)
+HIT_KINDS = ("open", "click")
+
 
 class Histogram:
     """How often values fell up to each bound, and their sum. Written by one thread, read by any."""
@@ -69,6 +77,8 @@ class Tally:
         self.sent_after_s: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(SENT_BOUNDS_S))
         self.http: Counter[tuple[str, int]] = Counter()  # answers by (dialect, status)
         self.notices: Counter[str] = Counter()  # by kind
+        self.hits: Counter[tuple[str, str]] = Counter()  # opens and clicks by (HIT_KINDS, HIT_BY)
+        self.hits_dropped = 0
         self.signed: Counter[str] = Counter()  # DKIM signatures on attempts recorded, by kind of key
 
     def accept(self, origin: str, purpose: str, deliveries: int) -> None:
@@ -79,6 +89,10 @@ class Tally:
     def answered(self, dialect: str, status: int) -> None:
         """An HTTP request was answered."""
         self.http[dialect, status] += 1
+
+    def hit(self, kind: str, machine: str) -> None:
+        """A pixel was loaded or a link followed; machine: "" for a person."""
+        self.hits[kind, machine or HIT_BY[0]] += 1
 
     def sums(self) -> dict[str, int]:
         """Running totals for rates: accepted deliveries, and attempts by result."""

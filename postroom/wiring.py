@@ -54,6 +54,7 @@ from postroom.storage.interface import Sql, Work
 from postroom.storage.sqlite import Database, SqliteStore
 from postroom.tally import Tally
 from postroom.tracing import Traces
+from postroom.tracking.hits import Hits
 from postroom.tracking.links import PATHS, MailLinks
 from postroom.tracking.tokens import SigningKeys
 from postroom.transports.dialer import Dialer, DialPrivate
@@ -82,6 +83,7 @@ class PostRoom:
     desk: Desk
     dialer: Dialer
     links: MailLinks
+    hits: Hits
     cluster: Cluster | None = None  # where other processes use the database as well
     _lock: FolderLock | None = field(default=None, repr=False)
 
@@ -93,6 +95,7 @@ class PostRoom:
     async def close(self) -> None:
         """Write what waits, close the database, give the lock up. The engine was stopped before."""
         try:
+            await self.hits.stop()
             if self.ctx.traces is not None:
                 await self.ctx.traces.close()
             await self.ctx.keys.close()
@@ -397,6 +400,7 @@ def _join(
         desk,
         dialer,
         links,
+        Hits(ctx),
         cluster,
         lock,
     )
@@ -497,7 +501,7 @@ def http_application(
     # Imported here: a command without `serve` needs none of it, and it takes a while.
     from postroom.http.app import Mount
     from postroom.http.surface import ApiSettings
-    from postroom.web import public
+    from postroom.web import public, tracking
 
     settings = room.settings
     reached = settings.public_url or url
@@ -508,8 +512,11 @@ def http_application(
         rate_per_minute=settings.api_rate_per_minute,
         most_body_bytes=settings.max_body_bytes,
     )
-    in_mail = Mount(public.PublicPages(room.ctx, room.links), public.PATHS, "")
-    return _http_app(room, [*api_mounts(room.ctx, spoken), in_mail], missing, pages)
+    in_mail = [
+        Mount(public.PublicPages(room.ctx, room.links), public.PATHS, ""),
+        Mount(tracking.TrackingPages(room.ctx, room.links, room.hits), tracking.PATHS, ""),
+    ]
+    return _http_app(room, [*api_mounts(room.ctx, spoken), *in_mail], missing, pages)
 
 
 def operations_application(

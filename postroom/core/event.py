@@ -21,6 +21,8 @@ class EventKind(StrEnum):
     HELD = "held"
     UNSUBSCRIBED = "unsubscribed"  # data says by which way, and from which address
     RESUBSCRIBED = "resubscribed"
+    OPENED = "opened"  # data says by what program, from where, whether it was the first time and a machine
+    CLICKED = "clicked"  # the same, and which link in which part
     RETRIED = "retried"  # a person had it tried at once; data says who
     RESENT = "resent"  # a person had it sent again, knowing that it may have gone out
     WAITING = "waiting"  # nothing may send it now; data says why

@@ -36,7 +36,7 @@ from postroom.mail.dkim_keys import Algorithm
 from postroom.metrics.across import Others, Told, Whole, alone, told_of
 from postroom.metrics.table import MOST_CONNECTIONS, OF_NAME, OTHER
 from postroom.storage.pauses import PauseScope
-from postroom.tally import Histogram, Tally
+from postroom.tally import HIT_BY, HIT_KINDS, Histogram, Tally
 from postroom.transports.dialer import REFUSALS
 from postroom.transports.interface import Result
 
@@ -156,6 +156,9 @@ class _Families:
         http = [((dialect, str(code)), count) for (dialect, code), count in tally.http.items()]
         yield _family("postroom_http_requests_total", http)
         yield _family("postroom_notices_total", [((kind,), tally.notices[kind]) for kind in NoticeKind])
+        hits = [((kind, by), tally.hits[kind, by]) for kind in HIT_KINDS for by in HIT_BY]
+        yield _family("postroom_hits_total", hits)
+        yield _family("postroom_hits_dropped_total", [((), tally.hits_dropped)])
         refused = self._sources.refused
         yield _family("postroom_dial_refused_total", [((one,), refused.get(one, 0)) for one in REFUSALS])
         yield _family("postroom_commits_total", [((), commits.commits)])

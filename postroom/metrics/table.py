@@ -184,6 +184,15 @@ METRICS: tuple[Metric, ...] = (
         "Answers over HTTP by dialect (operations: /metrics, /healthz and the like) and status code.",
     ),
     Metric("postroom_smtp_sessions", "gauge", ("listener",), "Clients connected to our SMTP listeners."),
+    Metric(
+        "postroom_hits_total",
+        "counter",
+        ("kind", "by"),
+        "Tracked opens and clicks; by a person, or why by a machine: head, prefetch, agent, burst.",
+    ),
+    Metric(
+        "postroom_hits_dropped_total", "counter", (), "Of these, not stored: too many waited to be written."
+    ),
     Metric("postroom_notices_total", "counter", ("kind",), "Notices to the operator, by kind."),
     Metric(
         "postroom_troubles",

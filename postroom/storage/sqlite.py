@@ -107,7 +107,7 @@ class Database:
             raise error.orig or error from None
 
     def _execute_many(self, text: str, params: Sequence[Mapping[str, object]]) -> Rows:
-        if "RETURNING" not in text:
+        if "RETURNING" not in text and not text.lstrip().startswith("SELECT"):
             self._driver.executemany(text, params)
             return []
         rows: list[Any] = []

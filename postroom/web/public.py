@@ -1,4 +1,4 @@
-"""What the links in mail lead to: the unsubscribe page, and the POST of RFC 8058 from mailbox providers.
+"""The unsubscribe page, which links in mail lead to, and the POST of RFC 8058 from mailbox providers.
 
 GET and HEAD show and change nothing, because programs follow links too. A POST with the body of RFC 8058
 acts and answers without asking; the page's own buttons POST as well. Any other body is refused. A token that
@@ -8,40 +8,25 @@ forge: whoever has the token may act on its one address. Who tries many wrong on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from postroom.actions.context import Context
 from postroom.actions.unsubscribing import Standing, Subscription, Way, look_up, resubscribe, unsubscribe
 from postroom.errors import NotFound, PostroomError, TooLarge, Unavailable
 from postroom.http.asgi import Receive, Scope, Send, answer, header_values
 from postroom.http.body_limits import read_body
-from postroom.http.client_address import client_address
 from postroom.http.rate import RateLimiter
 from postroom.ids import DeliveryId
 from postroom.logs import logger
-from postroom.peers import address_group, is_loopback
 from postroom.tracking.links import UNSUBSCRIBE_PATH, MailLinks
 from postroom.tracking.tokens import TokenKind
+from postroom.web.asked import HTML, WRONG_PER_MINUTE, Asked, guesser_of, say
 from postroom.web.forms import read_form
-from postroom.web.languages import choose, texts
+from postroom.web.languages import texts
 from postroom.web.page import Button, headers, page
 
 log = logger("web")
 PATHS = (UNSUBSCRIBE_PATH,)
 MOST_BODY_BYTES = 8 << 10
-WRONG_PER_MINUTE = 60  # tokens that are not ours, from one address
 CHANGES_PER_MINUTE = 30  # with one token
-_HTML = b"text/html; charset=utf-8"
-
-
-@dataclass(frozen=True)
-class _Request:
-    """What an answer depends on."""
-
-    method: str
-    token: str
-    client: str
-    language: str
 
 
 class PublicPages:
@@ -53,32 +38,27 @@ class PublicPages:
         self._changes = RateLimiter(ctx.clock, CHANGES_PER_MINUTE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = _Request(
-            scope["method"],
-            scope["path"].removeprefix(f"{UNSUBSCRIBE_PATH}/"),
-            client_address(scope),
-            choose(",".join(header_values(scope["headers"], b"accept-language"))),
-        )
+        request = Asked.of(scope, UNSUBSCRIBE_PATH)
         try:
             await self._answer(request, scope, receive, send)
         except Unavailable as error:
-            await _say(send, request, 503, "later", wait_s=error.retry_after_s)
+            await say(send, request, 503, "later", wait_s=error.retry_after_s)
         except TooLarge:
-            await _say(send, request, 413, "bad")
+            await say(send, request, 413, "bad")
         except PostroomError:
-            await _say(send, request, 400, "bad")
+            await say(send, request, 400, "bad")
         except Exception as error:
             # Not with its values: the path holds the token.
             log.error("a page could not be made", exc_info=error)
-            await _say(send, request, 500, "later")
+            await say(send, request, 500, "later")
 
-    async def _answer(self, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, request: Asked, scope: Scope, receive: Receive, send: Send) -> None:
         if request.method not in ("GET", "HEAD", "POST"):
-            await _say(send, request, 405, "bad", (b"allow", b"GET, HEAD, POST"))
+            await say(send, request, 405, "bad", (b"allow", b"GET, HEAD, POST"))
             return
-        guesser = _guesser(request.client)
+        guesser = guesser_of(request.client)
         if guesser and (wait_s := self._wrong.wait_s(guesser)):
-            await _say(send, request, 429, "later", wait_s=wait_s)
+            await say(send, request, 429, "later", wait_s=wait_s)
             return
         try:
             delivery_id = self._delivery(request.token)
@@ -86,7 +66,7 @@ class PublicPages:
         except NotFound:
             if guesser:
                 self._wrong.take(guesser)
-            await _say(send, request, 404, "missing")
+            await say(send, request, 404, "missing")
             return
         if request.method == "POST":
             await self._act(request, delivery_id, scope, receive, send)
@@ -100,17 +80,17 @@ class PublicPages:
         return token.delivery_id
 
     async def _act(
-        self, request: _Request, delivery_id: DeliveryId, scope: Scope, receive: Receive, send: Send
+        self, request: Asked, delivery_id: DeliveryId, scope: Scope, receive: Receive, send: Send
     ) -> None:
         body = await read_body(receive, MOST_BODY_BYTES)
         form = read_form(",".join(header_values(scope["headers"], b"content-type")), body) or {}
         one_click = form.get("List-Unsubscribe") == "One-Click"
         action = "unsubscribe" if one_click else form.get("action")
         if action not in ("unsubscribe", "resubscribe"):
-            await _say(send, request, 400, "bad")
+            await say(send, request, 400, "bad")
             return
         if wait_s := self._changes.take(delivery_id).retry_after_s:
-            await _say(send, request, 429, "later", wait_s=wait_s)
+            await say(send, request, 429, "later", wait_s=wait_s)
             return
         if action == "resubscribe":
             found = await resubscribe(self._ctx, delivery_id, request.client)
@@ -124,7 +104,7 @@ class PublicPages:
 
 async def _show(
     send: Send,
-    request: _Request,
+    request: Asked,
     found: Subscription,
     *,
     changed: bool = False,
@@ -133,7 +113,7 @@ async def _show(
     """The page for how things stand. changed: this request made it so."""
     words = texts()[request.language]
     if found.standing is Standing.GONE:
-        await _say(send, request, status or 410, "gone")
+        await say(send, request, status or 410, "gone")
         return
     filled = {"address": masked(found.recipient), "sender": found.sender}
     facts = [(words["address"], filled["address"]), (words["sender"], found.sender)]
@@ -157,34 +137,10 @@ async def _show(
         facts=facts,
         button=button,
     )
-    await answer(send, status or 200, document, _HTML, *headers(request.language))
-
-
-async def _say(
-    send: Send,
-    request: _Request,
-    status: int,
-    name: str,
-    *more: tuple[bytes, bytes],
-    wait_s: int = 0,
-) -> None:
-    """A page that is about nobody: nothing in it depends on the token."""
-    words = texts()[request.language]
-    document = page(request.language, words[f"{name}_title"], [words[f"{name}_text"]])
-    retry = [(b"retry-after", b"%d" % wait_s)] if wait_s else []
-    await answer(send, status, document, _HTML, *headers(request.language), *retry, *more)
+    await answer(send, status or 200, document, HTML, *headers(request.language))
 
 
 def masked(address: str) -> str:
     """`a•••@example.net`: enough to know one's own, too little to learn another's from a forwarded mail."""
     local, _, domain = address.rpartition("@")
     return f"{local[:1] if len(local) > 1 else ''}•••@{domain}"
-
-
-def _guesser(client: str) -> str:
-    """Whom wrong tokens are counted for.
-
-    "" is counted for nobody: an unknown address, and loopback, which is a proxy that `trusted_proxies` does
-    not name, so that everybody seems to come from there.
-    """
-    return "" if is_loopback(client) else address_group(client)

@@ -72,6 +72,7 @@ class House:
     ) -> list[DeliveryId]:
         assert self.owner.server_id is not None
         text, html = BODIES[number % len(BODIES)]
+        attachments = [Attachment("a.pdf", "application/pdf", b"x" * 500)] if number % 3 == 0 else ()
         accepted = await accept_message(
             self.room.ctx,
             Submission(
@@ -82,10 +83,7 @@ class House:
                 [Mailbox(people[0])] if len(people) == 1 else (),
                 bcc=[Mailbox(one) for one in people] if len(people) > 1 else (),
                 subject=f"News {number} ☂",
-                text=text,
-                html=html,
-                attachments=[Attachment("a.pdf", "application/pdf", b"x" * 500)] if number % 3 == 0 else (),
-                **more,  # type: ignore[arg-type]  # its fields
+                **{"text": text, "html": html, "attachments": attachments, **more},  # type: ignore[arg-type]  # its fields
             ),
         )
         return [delivery for delivery, _, _ in accepted.deliveries]

@@ -21,8 +21,11 @@ from postroom.http.server import serve_http
 from postroom.ids import DeliveryId, ServerId
 from postroom.mail.content import Mailbox
 from postroom.storage.interface import Rows, Sql, Work
+from postroom.tracking.hits import Hits
 from postroom.tracking.tokens import TokenKind
+from postroom.web import tracking
 from postroom.web.public import PATHS, PublicPages
+from postroom.web.tracking import TrackingPages
 from tests.support.context import ACTOR, Harness, make_harness
 from tests.support.engine import LINKS
 
@@ -37,13 +40,18 @@ class Site:
     harness: Harness
     http: httpx.AsyncClient
     owner: Owner
+    hits: Hits
 
     @property
     def ctx(self) -> Context:
         return self.harness.ctx
 
     async def send(
-        self, *to: str, purpose: Purpose = Purpose.BROADCAST, server_id: ServerId | None = None
+        self,
+        *to: str,
+        purpose: Purpose = Purpose.BROADCAST,
+        server_id: ServerId | None = None,
+        **more: object,
     ) -> list[DeliveryId]:
         """Accept a message; nothing sends it here."""
         assert self.owner.server_id is not None
@@ -55,8 +63,8 @@ class Site:
                 purpose,
                 "test",
                 [Mailbox(one) for one in to],
-                text="x",
                 subject="x",
+                **{"text": "x", **more},  # type: ignore[arg-type]  # its fields
             ),
         )
         return [delivery for delivery, _, _ in accepted.deliveries]
@@ -90,12 +98,17 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
             ctx, ACTOR, account.account_id, "Shop", default_sender="news@shop.example"
         )
         await identities.trust(ctx, ACTOR, "shop.example", account.account_id)
-        pages = Mount(PublicPages(ctx, LINKS), PATHS, "")
+        hits = Hits(ctx)
+        pages = [
+            Mount(PublicPages(ctx, LINKS), PATHS, ""),
+            Mount(TrackingPages(ctx, LINKS, hits), tracking.PATHS, ""),
+        ]
         proxies = [ipaddress.ip_network("127.0.0.0/8")]
-        app = http_app([pages], lambda: (), most_body_bytes=1 << 20, trusted_proxies=proxies)
+        app = http_app(pages, lambda: (), most_body_bytes=1 << 20, trusted_proxies=proxies)
         handle = await serve_http(app, socket.create_server(("127.0.0.1", 0)), drain_s=1.0)
         try:
             async with httpx.AsyncClient(base_url=handle.url, headers={"X-Forwarded-For": READER}) as http:
-                yield Site(harness, http, Owner(account.account_id, shop.server_id))
+                yield Site(harness, http, Owner(account.account_id, shop.server_id), hits)
         finally:
             await handle.stop()
+            await hits.stop()

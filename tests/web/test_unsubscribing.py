@@ -11,7 +11,8 @@ from postroom.core.message import DeliveryState, Purpose
 from postroom.core.suppression import Origin, Reason
 from postroom.errors import Unavailable
 from postroom.tracking.tokens import TokenKind
-from postroom.web.public import CHANGES_PER_MINUTE, WRONG_PER_MINUTE, masked
+from postroom.web.asked import WRONG_PER_MINUTE
+from postroom.web.public import CHANGES_PER_MINUTE, masked
 from tests.support.context import ACTOR
 from tests.support.engine import LINKS
 from tests.web.conftest import ONE_CLICK, READER, Site
