@@ -22,24 +22,25 @@ class Postroom:
     def __init__(self, name: str = "postroom", *, paused: bool = False) -> None:
         self.name, self._paused = name, paused
         self._flags: tuple[str, ...] = ()
+        self.data = Path()
         self._process: asyncio.subprocess.Process | None = None
         self._fed = 0
 
     async def start(self, folder: Path, sink: Sink) -> None:
         """Start `serve` on fresh data, with one connection to the sink."""
-        self._folder = folder
+        self.data = folder / "data"
         self._url = f"http://127.0.0.1:{free_port()}"
         smtp = f"127.0.0.1:{free_port()}"
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "postroom", "serve", "--data", str(folder / "data")),
+            *(sys.executable, "-m", "postroom", "serve", "--data", str(self.data)),
             *("--http", self._url.removeprefix("http://"), "--smtp", smtp, "--api-rate-per-minute", "0"),
             *("--log-level", "warning", *self._flags),
             stdout=asyncio.subprocess.DEVNULL,
         )
         await listening(int(self._url.rsplit(":", 1)[1]))
-        made = await self._cli("bootstrap", "--sender", SENDER)
+        made = await self.command("bootstrap", "--sender", SENDER)
         self._key = made["server_key"]
-        await self._cli(
+        await self.command(
             *("connection", "create", "--label", "sink", "--host", "127.0.0.1", "--port", str(sink.port)),
             *("--security", "never", "--transactional"),
             *(("--disabled",) if self._paused else ()),
@@ -82,9 +83,10 @@ class Postroom:
             self._process.terminate()
             await self._process.wait()
 
-    async def _cli(self, *arguments: str) -> Any:  # Any: a JSON document
+    async def command(self, *arguments: str) -> Any:  # Any: a JSON document
+        """What a command on its data answers."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "postroom", *arguments, "--data", str(self._folder / "data"), "--json"),
+            *(sys.executable, "-m", "postroom", *arguments, "--data", str(self.data), "--json"),
             *self._flags[:2],
             stdout=asyncio.subprocess.PIPE,
         )
@@ -107,12 +109,13 @@ class PostroomOnPostgres(Postroom):
         super().__init__(name, paused=paused)
         self._processes = processes
         self.server: PostgresServer | None = None
+        self.database = ""
 
     async def start(self, folder: Path, sink: Sink) -> None:
         """Start a server, and `serve` on a fresh database of it."""
         self.server = await asyncio.to_thread(PostgresServer, _SERVER)
-        database = self.server.of(await asyncio.to_thread(self.server.create))
-        self._flags = ("--database", database)
+        self.database = self.server.of(await asyncio.to_thread(self.server.create))
+        self._flags = ("--database", self.database)
         if self._processes > 1:
             self._flags = (*self._flags, "--processes", str(self._processes))
         await super().start(folder, sink)
