@@ -1,4 +1,4 @@
-"""`python -m drills [kill|clean|drop|capped|rotate|beside|smtp|caps]`: a line for each; 1 when one fails."""
+"""`python -m drills [KIND…]`: a line for each, see `--help`; 1 when one fails."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ KINDS = {
     "rotate": "kills, while the key file is rotated every half second",
     "beside": "kills, while an operator rotates, backs up, pauses, cancels",
     "smtp": "mail submitted by SMTP instead of HTTP, with SIGKILLs and without",
+    "cluster": "PostgreSQL and several processes: kills of one, of all, of the database; caps; 16 without",
     "caps": "caps on a moved clock, with restarts",
 }
 
 
 def kind_of(course: kills.Course) -> str:
     """Under which word a course is asked for."""
+    if course.processes:
+        return "cluster"
     if course.beside is not None:
         return "beside" if course.beside.backup_s else "rotate"
     if course.by_smtp:

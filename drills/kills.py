@@ -13,12 +13,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from drills import restored
-from drills.beside import AT_WORK, ROTATING, Hand, Pace
+from drills.beside import AT_WORK, ROTATING, Hand, Notes, Pace
+from drills.cluster import Cluster, Target
 from drills.feed import Feed, OverControlSocket, OverHttp, Told
 from drills.judge import Counts, judge, judge_hand
 from drills.post import Post
@@ -51,11 +53,15 @@ class Course:
     workers: int = 16
     by_smtp: bool = False  # transactional mail is submitted by SMTP, not over HTTP
     beside: Pace | None = None  # an operator is at work meanwhile
+    processes: int = 0  # of `serve`, on PostgreSQL; 0: SQLite
+    targets: Sequence[Target] = (Target.CHILD, Target.ALL, Target.DATABASE)  # on PostgreSQL
 
     @property
     def name(self) -> str:
         way = " by SMTP" if self.by_smtp else ""
         parts = [f"{self.purpose.value}{way}", f"{self.messages} messages", f"{self.kills} kills"]
+        if self.processes:
+            parts.insert(0, f"PostgreSQL, {self.processes} processes")
         if self.drop_every:
             parts.append(f"every {self.drop_every}th dropped after its dot")
         if self.hourly_cap is not None:
@@ -164,7 +170,15 @@ async def run(folder: Path, course: Course) -> Verdict:
     """Drive one course in an empty folder. Raises RuntimeError when `serve` does not start or says no."""
     began_s = time.monotonic()
     log = folder / "sink.log"
-    post = Post(folder, SETTINGS)
+    post = Cluster(folder, SETTINGS, course.processes) if course.processes else Post(folder, SETTINGS)
+    try:
+        return await _run(folder, log, post, course, began_s)
+    finally:
+        if isinstance(post, Cluster):
+            post.close()
+
+
+async def _run(folder: Path, log: Path, post: Post, course: Course, began_s: float) -> Verdict:
     told, life = Told(), _Life()
     hand = Hand(post, folder / "backups", told, course.beside or Pace(), course.seed)
     notes, tail = hand.notes, _Tail(log, hand.notes.cancelled)
@@ -179,7 +193,10 @@ async def run(folder: Path, course: Course) -> Verdict:
             feeding = asyncio.create_task(
                 feed.run(course.messages, course.workers, lambda n: _may_go(post, course, tail, n))
             )
-            killing = asyncio.create_task(_kill(post, course, told, tail, life, feeding))
+            if isinstance(post, Cluster):
+                killing = asyncio.create_task(_strike(post, course, tail, life, feeding))
+            else:
+                killing = asyncio.create_task(_kill(post, course, told, tail, life, feeding))
             beside = asyncio.create_task(hand.run())
             await asyncio.gather(feeding, killing)
             hand.end()
@@ -210,8 +227,15 @@ async def run(folder: Path, course: Course) -> Verdict:
         paused=post.paused(),
         hand=wrong,
         done=dict(notes.done),
-        beside=notes.line() if course.beside is not None else "",
+        beside=_beside(post, course, notes),
     )
+
+
+def _beside(post: Post, course: Course, notes: Notes) -> str:
+    """What happened besides the mail, in words."""
+    if isinstance(post, Cluster):
+        return ", ".join(f"{kind.value} killed {n} times" for kind, n in Counter(post.hits).items())
+    return notes.line() if course.beside is not None else ""
 
 
 async def _prepare(post: Post, told: Told, course: Course, port: int) -> Feed:
@@ -247,9 +271,7 @@ async def _kill(
     post: Post, course: Course, told: Told, tail: _Tail, life: _Life, feeding: asyncio.Task[None]
 ) -> None:
     chance = random.Random(course.seed)
-    reachable = course.messages if course.hourly_cap is None else course.hourly_cap
-    places = sorted(chance.randrange(1, max(2, int(reachable * 0.95))) for _ in range(course.kills))
-    for number, place in enumerate(places):
+    for number, place in enumerate(_places(course, chance)):
         if life.kills > number:  # one more came while it was starting
             continue
         while tail.through < place and not (feeding.done() and tail.still_s > 5.0):
@@ -266,6 +288,27 @@ async def _kill(
         await post.start()
         tail.wake()
         life.claimed_by_the_dead += post.claimed_by_the_dead()
+
+
+def _places(course: Course, chance: random.Random) -> list[int]:
+    reachable = course.messages if course.hourly_cap is None else course.hourly_cap
+    return sorted(chance.randrange(1, max(2, int(reachable * 0.95))) for _ in range(course.kills))
+
+
+async def _strike(
+    post: Cluster, course: Course, tail: _Tail, life: _Life, feeding: asyncio.Task[None]
+) -> None:
+    """Kills of a part, while the rest goes on."""
+    chance = random.Random(course.seed)
+    for place in _places(course, chance):
+        while tail.through < place and not (feeding.done() and tail.still_s > 5.0):
+            await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(chance.uniform(0.0, 0.03))
+        found = await post.strike(chance.choice(course.targets), chance)
+        life.kills += 1
+        life.most_open = max(life.most_open, len(found - life.open))
+        life.open |= found
+        tail.wake()
 
 
 async def _until_a_yes(post: Post, told: Told, count: int, feeding: asyncio.Task[None]) -> None:
@@ -333,4 +376,11 @@ def courses(messages: int, kills: int, seed: int) -> Sequence[Course]:
             by_smtp=True,
         ),
     ]
+    for purpose in (Purpose.TRANSACTIONAL, Purpose.BROADCAST):
+        found += [
+            Course(purpose, messages, kills=kills, seed=seed, processes=4),
+            Course(purpose, 2 * messages, kills=kills // 5, hourly_cap=messages, seed=seed, processes=4),
+            Course(purpose, 2 * messages, seed=seed, processes=16),
+        ]
+    found.append(Course(Purpose.TRANSACTIONAL, messages, kills=kills, seed=seed, by_smtp=True, processes=4))
     return found

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Post:
         self.smtp = ("", 0)
         self.up = asyncio.Event()
         self.instance = ""
+        self.flags: tuple[str, ...] = ()
         self._process: asyncio.subprocess.Process | None = None
         kept = {name: value for name, value in os.environ.items() if not name.startswith("POSTROOM_")}
         given = {f"POSTROOM_{name.upper()}": value for name, value in settings.items()}
@@ -48,8 +49,8 @@ class Post:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "postroom", "serve", "--json"),
                 *("--data", str(self.data), "--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0"),
-                *("--smtp", "127.0.0.1:0"),
                 *("--log-format", "json"),
+                *self.flags,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 env=self._environment,
@@ -112,7 +113,7 @@ class Post:
     async def command(self, *words: str) -> tuple[int, Any]:  # Any: JSON values
         """A command on this data folder, as an operator types it: exit code and JSON document."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "postroom", *words, "--json", "--data", str(self.data)),
+            *(sys.executable, "-m", "postroom", *words, "--json", "--data", str(self.data), *self.flags[:2]),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=self._environment,
@@ -169,7 +170,7 @@ class Post:
         found: int = rows[0][0]
         return found
 
-    def _rows(self, text: str) -> list[Any]:  # Any: rows of whatever was asked
+    def _rows(self, text: str) -> Sequence[Any]:  # Any: rows of whatever was asked
         # Read-only and beside a `serve` that has the file open, so that nothing here tidies up after a kill.
         database = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30)
         try:
