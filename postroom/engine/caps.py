@@ -18,7 +18,7 @@ from math import ceil
 from postroom.clock import MICROS
 from postroom.ids import AccountId, ConnectionId
 from postroom.storage import hot
-from postroom.storage.interface import Sql, Work, now
+from postroom.storage.interface import Sql, Work
 
 HOUR_US = 3600 * MICROS
 DAY_US = 24 * HOUR_US
@@ -98,22 +98,17 @@ def read(
     if not rows:
         yield Sql(hot.INSERT_CAP, {"account_id": account_id, **mine})
         rows = yield Sql(hot.LOCK_CAP, mine)
-    held: int = rows[0][0]
-    at_us = yield from now()
-    released = yield Sql(hot.RELEASE_DUE, {**mine, "now": at_us})
-    if released:
+    held, at_us = rows[0]
+    since = at_us // HOUR_US - KEPT_BACK_DAYS * 24
+    found = yield Sql(hot.ROOM_OF, {**mine, "now": at_us, "day": at_us // DAY_US, "since": since})
+    due, used_today, busiest = found[0]
+    if due:
+        released = yield Sql(hot.RELEASE_DUE, {**mine, "now": at_us})
         held -= sum(row[0] for row in released)
         yield Sql(hot.SET_HELD, {**mine, "held": held})
     hour_room = UNCAPPED if hourly_cap is None else hourly_cap - held
-    day_room = UNCAPPED
-    if daily_cap is not None:
-        rows = yield Sql(hot.DAY_OF, {**mine, "day": at_us // DAY_US})
-        day_room = daily_cap - (rows[0][0] + rows[0][1] if rows else 0)
-    back = 0
-    if hourly_cap is not None and carries_transactional:
-        since = at_us // HOUR_US - KEPT_BACK_DAYS * 24
-        rows = yield Sql(hot.BUSIEST_HOUR, {**mine, "since": since})
-        back = kept_back(hourly_cap, rows[0][0])
+    day_room = UNCAPPED if daily_cap is None else daily_cap - (used_today or 0)
+    back = kept_back(hourly_cap, busiest) if carries_transactional else 0
     return CapState(at_us, held, hour_room, day_room, back, None)
 
 

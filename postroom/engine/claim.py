@@ -91,13 +91,20 @@ class Claims:
     refusal: Refusal | None = None
 
 
-_CONNECTION = """
-SELECT enabled, connection_failed_at, disabled_at, held_until, deleted_at, version, hourly_cap, daily_cap,
-       for_transactional, sender, delivery_method
-FROM connections WHERE account_id = :account_id AND connection_id = :connection_id
+# Whether we still are who we are, the connection as it stands now, and what a person paused.
+_LOOK = """
+SELECT w.epoch, c.connection_id, c.enabled, c.connection_failed_at, c.disabled_at, c.held_until, c.deleted_at,
+       c.version, c.hourly_cap, c.daily_cap, c.for_transactional, c.sender, c.delivery_method,
+       EXISTS (SELECT 1 FROM pauses p WHERE p.account_id IN (0, :account_id)
+               AND (p.scope = 'all' OR (p.scope = 'connection' AND p.target_id = :connection_id))),
+       (SELECT COUNT(*) FROM pauses p WHERE p.account_id = :account_id AND p.scope = 'server')
+FROM workers w
+LEFT JOIN connections c ON c.account_id = :account_id AND c.connection_id = :connection_id
+WHERE w.worker_id = :worker_id
 """
-_PAUSES = "SELECT scope, target_id FROM pauses WHERE account_id IN (0, :account_id)"
-_EPOCH = "SELECT epoch FROM workers WHERE worker_id = :worker_id"
+# Until the claim is committed nobody can raise our epoch; the weakest lock, so that our own renewal can pass.
+_LOCK_LOOK = " FOR KEY SHARE OF w"
+_SERVERS_PAUSED = "SELECT target_id FROM pauses WHERE account_id = :account_id AND scope = 'server'"
 SUPPRESSED_LATE = "the address was suppressed while the message waited"
 
 
@@ -116,18 +123,18 @@ def claim(
     that need not be read; the others come with the claim, since a look of its own costs more than that.
     """
     claims = Claims()
-    # Until this is committed nobody can raise our epoch; the weakest lock, so that our own renewal can pass.
-    rows = yield Sql(_EPOCH, {"worker_id": worker.worker_id}, " FOR KEY SHARE")
+    whose = {"account_id": account_id, "connection_id": connection_id}
+    rows = yield Sql(_LOOK, {**whose, "worker_id": worker.worker_id}, _LOCK_LOOK)
     if not rows or rows[0][0] != worker.epoch:
         claims.refusal = Refusal.WORKER_LOST
         return claims
-    rows = yield Sql(_CONNECTION, {"account_id": account_id, "connection_id": connection_id})
-    if not rows:
+    if rows[0][1] is None:
         claims.refusal = Refusal.CONNECTION_OFF
         return claims
     enabled, failed, disabled, held, deleted, stored_version, hourly, daily, transactional, own, method = (
-        rows[0]
+        rows[0][2:13]
     )
+    paused, servers_paused = rows[0][13:]
     state = yield from caps.read(account_id, connection_id, hourly, daily, bool(transactional))
     if method == DeliveryMethod.API:
         quota = yield from quotas.get(connection_id)
@@ -140,14 +147,16 @@ def claim(
     if stored_version != version:
         claims.refusal = Refusal.CONNECTION_CHANGED
         return claims
-    rows = yield Sql(_PAUSES, {"account_id": account_id})
-    stopped = {(row[0], row[1]) for row in rows}
-    if stopped & {("all", 0), ("connection", connection_id)}:
+    if paused:
         claims.refusal = Refusal.PAUSED
         return claims
+    stopped: set[int] = set()
+    if servers_paused:
+        rows = yield Sql(_SERVERS_PAUSED, {"account_id": account_id})
+        stopped = {row[0] for row in rows}
     taker = _Taker(worker, connection_id, state, claims, own)
     for pick in picks:
-        if ("server", pick.server_id) in stopped:
+        if pick.server_id in stopped:
             claims.refusal = Refusal.PAUSED  # of this lane; the others go on
             continue
         if len(claims.claimed) >= wanted:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from postroom.core.actor import ENGINE
 from postroom.core.event import EventKind
@@ -163,15 +164,21 @@ def settle(ended: Sequence[Ended], policy: Policy) -> Work[Settled]:
     settled = Settled()
     at_us = yield from now()
     batch = _Batch(policy, at_us, settled)
-    for one in sorted(ended, key=lambda one: one.attempt_id):  # who locks several does so in one order
-        which = {"attempt_id": one.attempt_id}
-        rows = yield Sql(hot.OPEN_ATTEMPT, which, hot.LOCK_ATTEMPT)
-        if rows:
-            yield from batch.add(one, _Attempt(*rows[0]))
-            continue
-        rows = yield Sql(hot.LOST_ATTEMPT, which, hot.LOCK_ATTEMPT)
-        if rows:
-            yield from batch.add_late(one, _Attempt(*rows[0]))
+    # Who locks several does so in one order.
+    ended = sorted(ended, key=lambda one: one.attempt_id)
+    which = [{"attempt_id": one.attempt_id} for one in ended]
+    rows = yield Sql(hot.OPEN_ATTEMPT, which, hot.LOCK_ATTEMPT)
+    found = {row[0]: row for row in rows}
+    missing = [one for one in which if one["attempt_id"] not in found]
+    late: dict[int, Any] = {}
+    if missing:
+        rows = yield Sql(hot.LOST_ATTEMPT, missing, hot.LOCK_ATTEMPT)
+        late = {row[0]: row for row in rows}
+    for one in ended:
+        if one.attempt_id in found:
+            yield from batch.add(one, _Attempt(*found[one.attempt_id]))
+        elif one.attempt_id in late:
+            yield from batch.add_late(one, _Attempt(*late[one.attempt_id]))
         else:
             settled.unexpected.append(one.attempt_id)
     yield from batch.write()

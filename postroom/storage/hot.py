@@ -6,6 +6,8 @@ All take `:name` parameters and RETURNING, which both databases know.
 
 from __future__ import annotations
 
+from postroom.storage.interface import CLOCK
+
 # What accepting a message depends on besides its sender and recipients, in one look.
 ACCEPTING = """
 SELECT s.default_sender, s.sandbox, s.smtp_enabled, s.had_connection + a.had_connection, t.type,
@@ -109,7 +111,7 @@ VALUES (:account_id, :server_id, :message_id, :delivery_id, :connection_id, :kin
 
 # The caps. The first statement of a grant is an update, so that it holds the row's lock before the
 # clock is read.
-LOCK_CAP = "UPDATE cap SET held = held WHERE connection_id = :connection_id RETURNING held"
+LOCK_CAP = f"UPDATE cap SET held = held WHERE connection_id = :connection_id RETURNING held, {CLOCK}"  # noqa: S608
 INSERT_CAP = """
 INSERT INTO cap (account_id, connection_id, held) VALUES (:account_id, :connection_id, 0)
 ON CONFLICT (connection_id) DO NOTHING
@@ -122,7 +124,13 @@ INSERT INTO cap_release (account_id, connection_id, due, n) VALUES (:account_id,
 ON CONFLICT (connection_id, due) DO UPDATE SET n = cap_release.n + excluded.n
 """
 NEXT_RELEASE = "SELECT due FROM cap_release WHERE connection_id = :connection_id ORDER BY due LIMIT 1"
-DAY_OF = "SELECT used, held FROM cap_day WHERE connection_id = :connection_id AND day = :day"
+# What is due to come back, what a day has used or granted, and the busiest transactional hour since.
+ROOM_OF = """
+SELECT (SELECT COALESCE(SUM(n), 0) FROM cap_release WHERE connection_id = :connection_id AND due <= :now),
+       (SELECT used + held FROM cap_day WHERE connection_id = :connection_id AND day = :day),
+       (SELECT COALESCE(MAX(transactional), 0) FROM cap_hour
+        WHERE connection_id = :connection_id AND hour > :since)
+"""
 HOLD_DAY = """
 INSERT INTO cap_day (account_id, connection_id, day, used, held)
 VALUES (:account_id, :connection_id, :day, 0, :n)
@@ -138,12 +146,3 @@ VALUES (:account_id, :connection_id, :hour, :n)
 ON CONFLICT (connection_id, hour)
 DO UPDATE SET transactional = cap_hour.transactional + excluded.transactional
 """
-BUSIEST_HOUR = """
-SELECT COALESCE(MAX(transactional), 0) FROM cap_hour
-WHERE connection_id = :connection_id AND hour > :since
-"""
-
-# Many of these in one call never name one row twice, so that on PostgreSQL they can be one statement.
-NAMES_A_ROW_ONCE = frozenset(
-    {DELETE_READY, CLAIM_DELIVERY, END_ATTEMPT, SETTLE_DELIVERY, MOVE_DELIVERY, RETURN_HELD, SETTLE_DAY}
-)

@@ -53,6 +53,10 @@ class Now:
     """
 
 
+# Within the text of a statement with one set of parameters: the same clock, read where it stands there.
+CLOCK = "{clock}"
+
+
 @dataclass(frozen=True)
 class Compute:
     """Asks for a value that takes a while to make: one row, one column.

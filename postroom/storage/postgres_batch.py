@@ -17,8 +17,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from postroom.storage import hot
-
 PARAMETER = re.compile(r"'(?:[^']|'')*'|(?<!:):([A-Za-z_][A-Za-z0-9_]*)")
 _INSERT = re.compile(
     r"INSERT INTO (\w+)\s*\(([\w\s,]+)\)\s*VALUES\s*\(([^()]*)\)(\s+RETURNING\s+\w+)?\s*", re.DOTALL
@@ -32,13 +30,25 @@ _DELETE = re.compile(r"DELETE FROM (\w+)\s+WHERE\s+((?:(?!\bRETURNING\b).)*)", r
 _PARTITION_KEY = re.compile(r"((?:\b\w+\.)?\b(?:attempt_id|content_id|event_id)) = :(\w+)")
 
 
+# A condition on which no two different sets of values can name one row: each value must be equal.
+_EQUAL = re.compile(r"(?:\w+\.)?\w+ = :\w+|[^:]*")
+
+
 @dataclass(frozen=True)
 class Batch:
-    """A statement over arrays. names: of the parameters, in order. numbered: rows begin with their run."""
+    """A statement over arrays. names: of the parameters, in order. numbered: rows begin with their run.
+
+    keys: of those, by place, the ones that say which rows change; no two runs may have the same.
+    """
 
     text: str
     names: tuple[str, ...]
     numbered: bool
+    keys: tuple[int, ...] = ()
+
+    def fits(self, runs: Sequence[Sequence[object]]) -> bool:
+        """Whether these runs may be one statement: a row is changed once only in each."""
+        return not self.keys or len({tuple(run[at] for at in self.keys) for run in runs}) == len(runs)
 
     def arguments(self, runs: Sequence[Sequence[object]]) -> list[list[object]]:
         """One array a parameter, out of one list of values a run."""
@@ -49,7 +59,7 @@ def shape(text: str) -> str:
     """`insert`, `select`, `change` where many runs may be one statement, else nothing."""
     if _INSERT.fullmatch(text.strip()):
         return "insert"
-    if text in hot.NAMES_A_ROW_ONCE:
+    if _keys(text):
         return "change"
     return "select" if is_select(text) else ""
 
@@ -89,12 +99,25 @@ def batch(text: str, lock: str, types: Mapping[str, str]) -> Batch | None:
         look = filled(bounded(text)) + lock
         made = f"SELECT q.run, s.* FROM {source} CROSS JOIN LATERAL ({look}) s ORDER BY q.run"
         return Batch(made, names, True)
+    keys = tuple(names.index(name) for name in _keys(text))
     if found := _UPDATE.fullmatch(text):
         table, values, where = found.groups()
-        return Batch(
-            f"UPDATE {table} SET {filled(values)} FROM {source} WHERE {filled(bounded(where))}", names, False
-        )
+        made = f"UPDATE {table} SET {filled(values)} FROM {source} WHERE {filled(bounded(where))}"
+        return Batch(made, names, False, keys)
     if found := _DELETE.fullmatch(text):
         table, where = found.groups()
-        return Batch(f"DELETE FROM {table} USING {source} WHERE {filled(bounded(where))}", names, False)
+        made = f"DELETE FROM {table} USING {source} WHERE {filled(bounded(where))}"
+        return Batch(made, names, False, keys)
     return None
+
+
+def _keys(text: str) -> tuple[str, ...]:
+    """The parameters that say which row an UPDATE or DELETE changes; nothing where that is not certain."""
+    text = text.strip()
+    found = _UPDATE.fullmatch(text) or _DELETE.fullmatch(text)
+    if found is None:
+        return ()
+    where = found.groups()[-1]
+    if any(not _EQUAL.fullmatch(one.strip()) for one in re.split(r"\sAND\s", where)):
+        return ()
+    return tuple(name for name in PARAMETER.findall(where) if name)

@@ -20,12 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from postroom.clock import Clock
-from postroom.storage.interface import Compute, Now, Rows, Sql, Statement, Work
+from postroom.storage.interface import CLOCK, Compute, Now, Rows, Sql, Statement, Work
 from postroom.storage.postgres_batch import PARAMETER, Batch, batch, is_select, shape
 
 T = TypeVar("T")
 CONNECT_S = 5.0
-_CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _LARGE_BYTES = 100_000
 _MOST_BATCHES = 2000
 _UNKNOWN = Batch("", (), False)
@@ -227,6 +227,8 @@ class Link:
             params = statement.params
             if isinstance(params, Mapping):
                 text, names = numbered(statement.text + statement.lock if write else statement.text)
+                if CLOCK in text:
+                    text = text.replace(CLOCK, _NOW if self._clock is None else str(self._clock.now_us()))
                 rows: Rows = await self.driver.fetch(text, *arguments(names, params))
                 return rows
             runs = await self.runs(statement, params, write=write)
@@ -234,7 +236,7 @@ class Link:
         if isinstance(statement, Now):
             if self._clock is not None:
                 return [(self._clock.now_us(),)]
-            found: Rows = await self.driver.fetch(_CLOCK)
+            found: Rows = await self.driver.fetch(f"SELECT {_NOW}")
             return found
         if isinstance(statement, Compute):
             large = statement.size_bytes > _LARGE_BYTES
@@ -260,7 +262,7 @@ class Link:
         if len(sets) == 1:
             return [await self.driver.fetch(text, *sets[0])]
         made = await self._batch(statement.text, lock)
-        if made is None:
+        if made is None or not made.fits(sets):
             if "RETURNING" not in text and not is_select(text):
                 await self.driver.executemany(text, sets)
                 return None

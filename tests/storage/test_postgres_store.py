@@ -129,17 +129,43 @@ async def test_what_is_added_many_times_to_one_row_is_added_each_time(store: Pos
     more = "UPDATE t SET a = a + :n WHERE b = :b"
     await store.write(lambda: _one(more, [{"n": 1, "b": ""}] * 3))
     assert await stored(store) == [(4, "")]
+    await store.write(lambda: _one(more, [{"n": 1, "b": ""}, {"n": 2, "b": "other"}]))
+    assert await stored(store) == [(5, "")]
 
 
-async def test_every_hot_statement_that_names_a_row_once_is_one_statement() -> None:
-    for text in hot.NAMES_A_ROW_ONCE:
+async def test_hot_statements_are_one_statement_for_many() -> None:
+    for text in (
+        hot.DELETE_READY,
+        hot.CLAIM_DELIVERY,
+        hot.END_ATTEMPT,
+        hot.SETTLE_DELIVERY,
+        hot.MOVE_DELIVERY,
+        hot.RETURN_HELD,
+        hot.SETTLE_DAY,
+        hot.INSERT_READY,
+        hot.INSERT_ATTEMPT,
+        hot.INSERT_EVENT,
+        hot.OPEN_ATTEMPT,
+    ):
         names = numbered(text)[1]
         made = batch(text, "", dict.fromkeys(names, "int8"))
         assert made is not None, text
         assert "unnest" in made.text
         assert not [name for name in names if f":{name}" in made.text.replace("::", "")]
-    assert shape("UPDATE cap SET held = held - :n WHERE connection_id = 1") == ""
-    assert shape(hot.INSERT_RELEASE) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "UPDATE t SET a = :a WHERE b > :b",
+        "UPDATE t SET a = :a WHERE b = :b OR b = :c",
+        "DELETE FROM t WHERE due <= :now RETURNING n",
+        "UPDATE t SET a = :a FROM s WHERE t.b = :b",
+        hot.INSERT_RELEASE,
+    ],
+)
+def test_what_may_name_a_row_twice_is_run_once_each(text: str) -> None:
+    assert shape(text) == ""
 
 
 async def test_texts_of_all_kinds_come_back(store: PostgresStore) -> None:
