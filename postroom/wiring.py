@@ -386,7 +386,7 @@ def _join(
         explain_message,
         functools.partial(_database_facts, store),
         full_host_name,
-        Housekeeping(store, clock, kept),
+        Housekeeping(store, clock, kept, by_day=bool(settings.database)),
         [asdict(one) for one in settings.explain()],
         queue=queue,
     )

@@ -27,12 +27,7 @@ def status(terminal: Terminal) -> int:
     """
     found = _look(terminal.settings)
 
-    def for_people() -> None:
-        terminal.say(_told(found))
-        for table, names in found["partitions"].items():
-            terminal.say(f"{table}: {len(names)} partitions, {names[0]} to {names[-1]}")
-
-    terminal.show(found, for_people)
+    terminal.show(found, lambda: _tell(terminal, found))
     return 0 if found["works"] else REFUSED
 
 
@@ -52,7 +47,7 @@ def upgrade(terminal: Terminal) -> None:
     def for_people() -> None:
         if done["former"] != found["schema"]:
             terminal.say(f"The database was {_was(before['schema'])} and was brought up to date.")
-        terminal.say(_told(found))
+        _tell(terminal, found)
 
     terminal.show(done, for_people)
 
@@ -109,6 +104,12 @@ def reopen(
             terminal.say("Everything is paused: `postroom queue resume --all` lets what waits go.")
 
     terminal.show({"place": place.name, "paused": moved}, for_people)
+
+
+def _tell(terminal: Terminal, found: dict[str, Any]) -> None:  # Any: JSON values
+    terminal.say(_told(found))
+    for table, names in found["partitions"].items():
+        terminal.say(f"{table}: {len(names)} partitions, {names[0]} to {names[-1]}")
 
 
 def _was(schema: str | None) -> str:

@@ -7,7 +7,8 @@ that a connection refused. Kept for ever: messages, deliveries, suppressions, ke
 Nothing that belongs to a delivery which is not final is touched, however old: what waits, is held or was
 captured can still be sent, so its content stays, and what happened to it can still be explained.
 
-What is past its time is decided in `engine.retention`.
+What is past its time is decided in `engine.retention`, and for whole days, where PostgreSQL keeps them apart,
+in `engine.retention_days`.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from functools import partial
 from postroom.clock import MICROS, Clock, to_iso
 from postroom.core.actor import HOUSEKEEPING, Actor
 from postroom.core.identity import EVERYBODY
-from postroom.engine import retention
+from postroom.engine import retention, retention_days
 from postroom.engine.caps import DAY_US, HOUR_US
 from postroom.engine.retention import SLICE, Past, Plain, Window
-from postroom.errors import PostroomError
+from postroom.errors import PostroomError, Unavailable
 from postroom.logs import logger
-from postroom.storage import audit, clock_steps
+from postroom.storage import audit, clock_steps, days
 from postroom.storage.interface import Store, Work, now
 
 KEEP_COUNTERS_DAYS = 8  # the caps look back seven
@@ -92,8 +93,16 @@ def _line(cleared: Cleared, actor: Actor) -> Work[None]:
 class Housekeeping:
     """Clears away now and then, between `start` and `stop`."""
 
-    def __init__(self, store: Store, clock: Clock, settings: HousekeepingSettings | None = None) -> None:
-        self._store, self._clock = store, clock
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        settings: HousekeepingSettings | None = None,
+        *,
+        by_day: bool = False,
+    ) -> None:
+        """by_day: contents, attempts and events lie in partitions, which are made here too."""
+        self._store, self._clock, self._by_day = store, clock, by_day
         self._settings = settings or HousekeepingSettings()
         self._task: asyncio.Task[None] | None = None
         self._running = asyncio.Lock()
@@ -142,11 +151,19 @@ class Housekeeping:
         )
         for name, kind, oldest in plain:
             yield name, await self._drain(kind, oldest, dry)
-        yield "contents", await self._walk(lambda after: retention.old_contents(after, content_us), dry)
-        yield "events", await self._walk(lambda after: retention.old_events(after, event_us), dry)
+        if self._by_day and not dry:
+            await self._store.write(days.make)
+        margin = retention_days.MARGIN if self._by_day else 0
+        contents = partial(retention.old_contents, oldest_us=content_us, margin=margin)
+        yield "contents", await self._clear("contents", content_us, contents, dry)
+        yield (
+            "events",
+            await self._clear("events", event_us, partial(retention.old_events, oldest_us=event_us), dry),
+        )
         # Attempts come before decisions: `named` is what the attempts that stay still point at.
         named: set[int] = set()
-        yield "attempts", await self._walk(lambda after: retention.old_attempts(after, event_us), dry, named)
+        attempts = partial(retention.old_attempts, oldest_us=event_us)
+        yield "attempts", await self._clear("attempts", event_us, attempts, dry, named)
         replaced_us = event_us - _DECISION_MARGIN_US
         yield (
             "decisions",
@@ -179,6 +196,50 @@ class Housekeeping:
             if slice_.rows < SLICE:
                 return total
             await asyncio.sleep(self._settings.pause_s)
+
+    async def _clear(
+        self,
+        table: str,
+        oldest_us: int,
+        look: Callable[[int], Work[Window | None]],
+        dry: bool,
+        named: set[int] | None = None,
+    ) -> Past:
+        """Whole days first where there are days, then what is left of this table, as `_walk` has it."""
+        if not self._by_day or dry:
+            return await self._walk(look, dry, named)
+        went, put_off = await self._drop_days(table, oldest_us)
+        if put_off:
+            await self._walk(look, True, named)
+            return went
+        return went + await self._walk(look, dry, named)
+
+    async def _drop_days(self, table: str, oldest_us: int) -> tuple[Past, bool]:
+        """What went with its day; whether a day that may go is left to the next run."""
+        total, put_off = Past(), False
+        for one in await self._store.read(partial(retention_days.past_days, table, oldest_us)):
+            assert one.first is not None
+            judged = retention_days.Judged(one.first - 1)
+            while (
+                slice_ := await self._store.read(
+                    partial(retention_days.judge, table, one, judged.last, oldest_us)
+                )
+            ) is not None:
+                judged += slice_
+                if judged.is_hopeless:
+                    break
+            if judged.is_hopeless or (judged.stay and not judged.past.rows):
+                continue
+            try:
+                gone = await self._store.write(partial(retention_days.drop, table, one, judged))
+            except Unavailable as error:
+                log.info("a day is dropped later", table=table, day=one.name, error=str(error))
+                put_off = True
+                continue
+            if gone:
+                total += judged.past
+                log.info("a day was dropped", day=one.name, rows=judged.past.rows, kept=len(judged.stay))
+        return total, put_off
 
     async def _walk(
         self, look: Callable[[int], Work[Window | None]], dry: bool, named: set[int] | None = None

@@ -131,7 +131,7 @@ class Window:
         return _past((one.size_bytes, one.at_us) for one in went)
 
 
-_FINAL = ", ".join(f"'{state.value}'" for state in sorted(FINAL_STATES))
+FINAL = ", ".join(f"'{state.value}'" for state in sorted(FINAL_STATES))
 
 
 def _stretch(first_row: str, after: int, oldest_us: int) -> Work[dict[str, object] | None]:
@@ -149,12 +149,16 @@ def _last(stretch: Mapping[str, object]) -> int:
     return last
 
 
-_DELIVERY_WAITS = (
-    "EXISTS (SELECT 1 FROM deliveries d WHERE d.account_id = {0}.account_id"  # noqa: S608 - our own names
-    " AND d.delivery_id = {0}.delivery_id AND d.state NOT IN (" + _FINAL + "))"
-)
-_EVENT_STAYS = _DELIVERY_WAITS.format("events")
-_ATTEMPT_STAYS = "(attempts.result IS NULL OR " + _DELIVERY_WAITS.format("attempts") + ")"
+def delivery_waits(table: str) -> str:
+    """That the delivery a row is of is not final."""
+    return (
+        f"EXISTS (SELECT 1 FROM deliveries d WHERE d.account_id = {table}.account_id"  # noqa: S608 - our own names
+        f" AND d.delivery_id = {table}.delivery_id AND d.state NOT IN ({FINAL}))"
+    )
+
+
+_EVENT_STAYS = delivery_waits("events")
+_ATTEMPT_STAYS = f"(attempts.result IS NULL OR {delivery_waits('attempts')})"
 
 _FIRST_EVENT = "SELECT event_id, at FROM events WHERE event_id > :after ORDER BY event_id LIMIT 1"
 _EVENTS = (
@@ -230,13 +234,14 @@ _FIRST_CONTENT = (
 )
 _MESSAGE_WAITS = (
     "EXISTS (SELECT 1 FROM deliveries d WHERE d.account_id = {0} AND d.message_id = {1}"  # noqa: S608 - our own names
-    " AND d.state NOT IN (" + _FINAL + "))"
+    " AND d.state NOT IN (" + FINAL + "))"
 )
 _MESSAGES = (
     "SELECT m.content_id, m.account_id, m.message_id, LENGTH(c.body) + 32, c.created_at"  # noqa: S608
     " FROM messages m"
     " JOIN contents c ON c.content_id = m.content_id"
-    " WHERE m.message_id >= :low AND m.message_id < :high AND m.created_at <= :oldest"
+    " WHERE m.message_id >= :low AND m.message_id < :high AND m.content_id BETWEEN :first AND :last"
+    " AND m.created_at <= :oldest"
     " AND NOT " + _MESSAGE_WAITS.format("m.account_id", "m.message_id")
 )
 _DELETE_CONTENT = (
@@ -245,15 +250,18 @@ _DELETE_CONTENT = (
 )
 
 
-def old_contents(after: int, oldest_us: int) -> Work[Window | None]:
-    """Contents accepted no later than `oldest_us` whose message has only final deliveries."""
+def old_contents(after: int, oldest_us: int, margin: int = 0) -> Work[Window | None]:
+    """Contents accepted no later than `oldest_us` whose message has only final deliveries.
+
+    margin: how many messages further to look where several connections number them at the same time.
+    """
     stretch = yield from _stretch(_FIRST_CONTENT, after, oldest_us)
     if stretch is None:
         return None
     last = _last(stretch)
-    low = yield from first_message_of(last - SLICE + 1)
-    high = yield from first_message_of(last + 1)
-    rows = yield Sql(_MESSAGES, {"low": low, "high": high, "oldest": oldest_us})
+    low = (yield from first_message_of(last - SLICE + 1)) - margin
+    high = (yield from first_message_of(last + 1)) + margin
+    rows = yield Sql(_MESSAGES, {**stretch, "low": low, "high": high})
     gone = [
         _Gone({"content_id": row[0], "account_id": row[1], "message_id": row[2]}, row[3], row[4])
         for row in rows
@@ -274,8 +282,9 @@ _MESSAGE_FROM = (
 def first_message_of(content_id: int) -> Work[int]:
     """The lowest message whose content is this one or a later one, by halving; one past the end if none.
 
-    A message has a content of its own, made in the same unit of work, so their ids grow together. An
-    index from content to message would cost every accept a page; this costs a slice some forty look-ups.
+    A message has a content of its own, made in the same unit of work, so their ids grow together (where many
+    connections make them, but for a few). An index from content to message would cost every accept a page;
+    this costs a slice some forty look-ups.
     """
     rows = yield Sql(_ENDS_OF_MESSAGES)
     low, high = rows[0][0], rows[0][1]
