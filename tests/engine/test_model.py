@@ -1,6 +1,6 @@
 """The engine's state machine under random life: claims, dots, replies, kills, losses, and time.
 
-The machine drives the real units of work on a real SQLite file with a real journal, and plays the peer
+The machine drives the real units of work on a real database with a real journal, and plays the peer
 itself: `sink` is what the peer received and when. After every step what must always hold is checked,
 and at the end everything is driven to rest and counted.
 """
@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -36,14 +37,13 @@ from postroom.engine.settings import EngineSettings
 from postroom.engine.settle import Ended, settle
 from postroom.ids import AttemptId, ConnectionId, DecisionId, LaneId, MessageId, WorkerId
 from postroom.storage import messages, pauses, queue, room
-from postroom.storage.interface import Sql, Work
+from postroom.storage.interface import Rows, Sql, Work
 from postroom.storage.pauses import PauseScope
-from postroom.storage.sqlite import Database
-from postroom.storage.tables import metadata
 from postroom.transports.interface import Fault, Outcome, Phase, Result
-from tests.support import seed_rows
+from tests.support import seed_rows, stores
 from tests.support.clock import FakeClock
-from tests.support.direct_store import DirectStore, finish
+from tests.support.direct_store import Direct
+from tests.support.stores import Kind
 
 T = TypeVar("T")
 WORKER = WorkerId(1)
@@ -87,12 +87,15 @@ class Books:
 
 
 class Engine(RuleBasedStateMachine):
+    kind = Kind.SQLITE
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.clock = FakeClock(START_US)
-        self.database = Database(self.folder / "db", self.clock, durable=False)
-        metadata.create_all(self.database.core)
+        self.place = ExitStack()
+        self.place.enter_context(stores.on(self.kind))
+        self.database = Direct(self.folder, self.clock)
         self.policy = Policy(give_up_bulk_s=6 * 3600, give_up_transactional_s=3 * 3600)
         self.books = Books()
         self.open: dict[AttemptId, Open] = {}
@@ -103,7 +106,13 @@ class Engine(RuleBasedStateMachine):
         self.paused: set[PauseScope] = set()
 
     def run(self, work: Callable[[], Work[T]]) -> T:
-        return self.database.transact(work)
+        return self.database.run(work)
+
+    def rows(self, text: str, **params: object) -> Rows:
+        def work() -> Work[Rows]:
+            return (yield Sql(text, params))
+
+        return self.database.look(work)
 
     @initialize(hourly=st.sampled_from([3, 5, 15]), daily=st.sampled_from([None, None, 30]))
     def start(self, hourly: int, daily: int | None) -> None:
@@ -127,13 +136,13 @@ class Engine(RuleBasedStateMachine):
         self.journal = Journal(self.folder, "i", WORKER, epoch, str(self.boot))
         self.guard = ClockGuard(self.clock)
         self.clock_steps = ClockSteps(
-            DirectStore(self.database),
+            self.database.store,
             self.clock,
             self.guard,
             EngineSettings(policy=self.policy),
             str(self.boot),
         )
-        finish(self.clock_steps.at_start())
+        self.database.finish(self.clock_steps.at_start())
         self.open.clear()
         self.ended.clear()
 
@@ -247,7 +256,7 @@ class Engine(RuleBasedStateMachine):
 
     def note_lanes(self, woken: dict[LaneId, list[int]]) -> None:
         for lane in woken:
-            rows = self.database.execute(Sql("SELECT purpose FROM lanes WHERE lane_id = :id", {"id": lane}))
+            rows = self.rows("SELECT purpose FROM lanes WHERE lane_id = :id", id=lane)
             self.lanes.setdefault(lane, Purpose(rows[0][0]))
 
     @rule()
@@ -316,14 +325,14 @@ class Engine(RuleBasedStateMachine):
     )
     def set_the_clock(self, step_s: int, seen: bool, killed: bool) -> None:
         """An hour, a day, across a leap day's midnight; the engine's look may come later, if by a second."""
-        finish(self.clock_steps.look())
+        self.database.finish(self.clock_steps.look())
         self.accept_and_claim(6, Purpose.BROADCAST)
         self.work(["arrives"] * 6)
         self.reply(["sent"] * 6)
         self.settle()
         self.clock.step(step_s)
         if seen:
-            finish(self.clock_steps.look())
+            self.database.finish(self.clock_steps.look())
         if killed:
             self.forget()
             self.take_over(lost=False)
@@ -346,7 +355,7 @@ class Engine(RuleBasedStateMachine):
             self.accept_and_claim(4, Purpose.BROADCAST)
             self.work(["arrives", "lost", "arrives", "begin"])
         if how != "killed":  # with the machine goes the steady clock, which alone tells of a step forward
-            finish(self.clock_steps.look())
+            self.database.finish(self.clock_steps.look())
         if how == "power lost":
             self.books.excused += len(self.at("claimed", "begun"))
             self.boot += 1
@@ -374,7 +383,7 @@ class Engine(RuleBasedStateMachine):
     # --- what must always hold -------------------------------------------------------------------------
 
     def count(self, text: str) -> int:
-        value: int = self.database.execute(Sql(text))[0][0]
+        value: int = self.rows(text)[0][0]
         return value
 
     @invariant()
@@ -394,7 +403,7 @@ class Engine(RuleBasedStateMachine):
         assert (
             self.count(
                 "SELECT COUNT(*) FROM (SELECT lane_id, due, delivery_id FROM deliveries WHERE state = 'ready'"
-                " EXCEPT SELECT lane_id, due, delivery_id FROM ready)"
+                " EXCEPT SELECT lane_id, due, delivery_id FROM ready) x"
             )
             == 0
         )
@@ -423,11 +432,9 @@ class Engine(RuleBasedStateMachine):
         assert sum(n - 1 for n in arrived.values()) <= self.books.excused
         for delivery, copies in arrived.items():
             assert copies <= 1 + self.policy.unknown_resends + self.books.resent[delivery]
-        rows = self.database.execute(
-            Sql(
-                "SELECT d.delivery_id FROM deliveries d JOIN messages m ON m.message_id = d.message_id"
-                " WHERE m.purpose = 'broadcast'"
-            )
+        rows = self.rows(
+            "SELECT d.delivery_id FROM deliveries d JOIN messages m ON m.message_id = d.message_id"
+            " WHERE m.purpose = 'broadcast'"
         )
         # What is unknown is never sent again, unless a person says so.
         assert all(arrived[row[0]] <= 1 + self.books.resent[row[0]] for row in rows)
@@ -435,7 +442,7 @@ class Engine(RuleBasedStateMachine):
     @invariant()
     def sent_means_received(self) -> None:
         arrived = {delivery for _, delivery in self.books.sink}
-        rows = self.database.execute(Sql("SELECT delivery_id FROM deliveries WHERE state = 'sent'"))
+        rows = self.rows("SELECT delivery_id FROM deliveries WHERE state = 'sent'")
         assert {row[0] for row in rows} <= arrived
 
     def teardown(self) -> None:
@@ -445,13 +452,14 @@ class Engine(RuleBasedStateMachine):
         finally:
             self.journal.close(remove=True) if hasattr(self, "journal") else None
             self.database.close()
+            self.place.close()
             shutil.rmtree(self.folder)
 
     def come_to_rest(self) -> None:
         """From here on the peer takes everything: all ends by itself and nothing is lost."""
         if self.paused:
             self.resume(3)
-        finish(self.clock_steps.look())
+        self.database.finish(self.clock_steps.look())
         # What is due is due within the longest wait there is, however the clock was set.
         furthest = self.clock.now_us() + int(self.policy.retry_longest_wait_s * MICROS)
         assert self.count("SELECT COALESCE(MAX(due), 0) FROM ready") <= furthest
@@ -492,20 +500,26 @@ class Engine(RuleBasedStateMachine):
         self.copies_are_few()
         self.books_balance()
         arrived = {delivery for _, delivery in self.books.sink}
-        rows = self.database.execute(
-            Sql("SELECT delivery_id, state FROM deliveries WHERE state NOT IN ('bounced', 'cancelled')")
+        rows = self.rows(
+            "SELECT delivery_id, state FROM deliveries WHERE state NOT IN ('bounced', 'cancelled')"
         )
         lost = [row for row in rows if row[1] == "sent" and row[0] not in arrived]
         assert lost == []
 
 
-TestEngine = pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")(
-    Engine.TestCase
-)
-TestEngine.settings = settings(
+class EngineOnPostgreSQL(Engine):
+    kind = Kind.POSTGRESQL
+
+
+_quiet = pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
+_LIVES = settings(
     max_examples=100,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
+TestEngine = _quiet(Engine.TestCase)
+TestEngine.settings = _LIVES
+TestEngineOnPostgreSQL = _quiet(EngineOnPostgreSQL.TestCase)
+TestEngineOnPostgreSQL.settings = settings(_LIVES, max_examples=15)

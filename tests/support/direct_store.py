@@ -1,18 +1,22 @@
-"""The Store's interface over one synchronous database, for models that take every step by hand."""
+"""One database, one step after another, for models that take each step by hand without an event loop."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import TypeVar
 
-from postroom.storage.interface import Work
+from postroom.clock import Clock
+from postroom.storage.interface import Store, Work
 from postroom.storage.sqlite import Database
+from tests.support import stores
 
 T = TypeVar("T")
 
 
 class DirectStore:
-    """Each unit in a transaction of its own, at once. Implements storage.interface.Store."""
+    """Each unit in a transaction of its own, at once. Implements storage.interface.Store on SQLite."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -27,11 +31,43 @@ class DirectStore:
         self._database.close()
 
 
-def finish(work: Coroutine[object, object, T]) -> T:
-    """What a coroutine that waits for nothing returns."""
-    try:
-        work.send(None)
-    except StopIteration as stop:
-        value: T = stop.value
-        return value
-    raise AssertionError("it waits for something")
+class Direct:
+    """A database made in `folder`, where databases are made now (`stores.on`).
+
+    `store` is for what takes one; on PostgreSQL it is the real one.
+    """
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.store: Store
+        self._loop: asyncio.Runner | None = None
+        if stores.made_on() is stores.Kind.SQLITE:
+            self.finish(stores.make_database(folder, clock))
+            self.store = DirectStore(Database(folder / stores.FILE, clock, durable=False))
+        else:
+            self._loop = asyncio.Runner()
+            self.store = self.finish(stores.make_store(folder, clock))
+
+    def finish(self, work: Coroutine[object, object, T]) -> T:
+        """What a coroutine returns; on SQLite it waits for nothing."""
+        if self._loop is not None:
+            return self._loop.run(work)
+        try:
+            work.send(None)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        raise AssertionError("it waits for something")
+
+    def run(self, work: Callable[[], Work[T]]) -> T:
+        """A writing unit."""
+        return self.finish(self.store.write(work))
+
+    def look(self, work: Callable[[], Work[T]]) -> T:
+        """A unit that only reads."""
+        return self.finish(self.store.read(work))
+
+    def close(self) -> None:
+        """The store, and what runs it."""
+        self.finish(self.store.close())
+        if self._loop is not None:
+            self._loop.close()

@@ -65,6 +65,11 @@ def on(kind: Kind) -> Iterator[Kind]:
             shared_databases().drop(_Now.made.pop())
 
 
+def made_on() -> Kind:
+    """Where databases are made now."""
+    return _Now.kind
+
+
 async def make_database(folder: Path, clock: Clock, *first: Unit) -> None:
     """One with the whole schema, and in it what these units write."""
     if _Now.kind is Kind.SQLITE:
