@@ -28,6 +28,7 @@ from postroom.storage import (
     in_flight,
     keys,
     pauses,
+    purge,
     queue,
     servers,
     streams,
@@ -37,6 +38,7 @@ from postroom.storage.pauses import PauseScope
 
 KIND = "server"
 MOST_OPTIONS_CHARACTERS = 64 << 10
+_PURGED_AT_ONCE = 20  # slices
 
 
 @dataclass(frozen=True)
@@ -212,10 +214,11 @@ def _none_has(account_id: AccountId, but: ServerId | None, name: str, inbound_do
 async def delete_server(
     ctx: Context, actor: Actor, owner: Owner, server_id: ServerId, rules: ServerRules | None = None
 ) -> DeletedServer:
-    """The server is gone with its connections, keys and identities, and what waits is cancelled.
+    """The server is gone with all that is its own, and what waits is cancelled.
 
     What a worker holds is stopped before its final dot where that is possible; the rest is named in the
-    answer and in the audit line. Messages, events and counters stay. Raises NotFound, DeletionOff.
+    answer and in the audit line. Of what it leaves behind, a small server's goes at once and a large one's in
+    the background (`storage.purge`); counters of caps stay. Raises NotFound, DeletionOff.
     """
     rules = rules or ServerRules()
 
@@ -255,6 +258,10 @@ async def delete_server(
     past_dot = await ctx.hearer.cancel_claims(held) if held else frozenset()
     if past_dot:
         await ctx.store.write(lambda: _note_past_dot(owner.account_id, server_id, actor, past_dot))
+    for _ in range(_PURGED_AT_ONCE):
+        purged = await ctx.store.write(lambda: purge.purge_slice(owner.account_id, server_id))
+        if purged.done or purged.blocked:
+            break
     return DeletedServer(server_id, server.name, cancelled, past_dot)
 
 

@@ -5,7 +5,8 @@ that are over (`keep_events`), idempotency rows (`idempotency_keep`), counters o
 that a connection refused. Kept for ever: messages, deliveries, suppressions, keys, the audit log.
 
 Nothing that belongs to a delivery which is not final is touched, however old: what waits, is held or was
-captured can still be sent, so its content stays, and what happened to it can still be explained.
+captured can still be sent, so its content stays, and what happened to it can still be explained. Of a server
+that was deleted everything goes (`storage.purge`).
 
 What is past its time is decided in `engine.retention`, and for whole days, where PostgreSQL keeps them apart,
 in `engine.retention_days`.
@@ -26,13 +27,15 @@ from postroom.engine.caps import DAY_US, HOUR_US
 from postroom.engine.retention import SLICE, Past, Plain, Window
 from postroom.errors import PostroomError, Unavailable
 from postroom.logs import logger
-from postroom.storage import audit, clock_steps, days
+from postroom.storage import audit, clock_steps, days, purge
 from postroom.storage.interface import Store, Work, now
 
 KEEP_COUNTERS_DAYS = 8  # the caps look back seven
 
 # A claim names the decision it was made by, which may have been replaced while the claim was queued.
 _DECISION_MARGIN_US = HOUR_US
+
+_SERVERS_AT_ONCE = 100
 
 log = logger("housekeeping")
 
@@ -59,8 +62,9 @@ KINDS = (
     "events",
     "attempts",
     "decisions",
+    "deleted_servers",
 )
-_TOLD = ("contents", "events", "attempts", "decisions")
+_TOLD = ("contents", "events", "attempts", "decisions", "deleted_servers")
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,22 @@ class Housekeeping:
             "decisions",
             await self._walk(lambda after: retention.old_decisions(after, replaced_us, named), dry),
         )
+        yield "deleted_servers", await self._purge(dry)
+
+    async def _purge(self, dry: bool) -> Past:
+        """What deleted servers left; one of which something is on its way waits for the next run."""
+        total = 0
+        for account_id, server_id in await self._store.read(lambda: purge.due(_SERVERS_AT_ONCE)):
+            if dry:
+                total += await self._store.read(partial(purge.left, account_id, server_id))
+                continue
+            while True:
+                purged = await self._store.write(partial(purge.purge_slice, account_id, server_id))
+                total += purged.rows
+                if purged.done or purged.blocked:
+                    break
+                await asyncio.sleep(self._settings.pause_s)
+        return Past(total)
 
     async def _keep_house(self) -> None:
         while True:

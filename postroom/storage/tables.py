@@ -193,6 +193,7 @@ servers = Table(
     _int("created_at"),
     _int("updated_at"),
     _maybe_int("deleted_at"),
+    _maybe_int("purged_at"),  # nothing of it is left
     sqlite_autoincrement=True,
 )
 Index(None, servers.c.account_id, servers.c.server_id)

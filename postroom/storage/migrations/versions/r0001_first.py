@@ -578,6 +578,7 @@ def upgrade() -> None:
         sa.Column("created_at", _INT, autoincrement=False, nullable=False),
         sa.Column("updated_at", _INT, autoincrement=False, nullable=False),
         sa.Column("deleted_at", _INT, nullable=True),
+        sa.Column("purged_at", _INT, nullable=True),
         sa.PrimaryKeyConstraint("server_id", name=op.f("pk_servers")),
         sqlite_autoincrement=True,
     )
