@@ -10,6 +10,7 @@ import asyncio
 import functools
 import ipaddress
 import re
+import secrets
 import socket
 import sqlite3
 import ssl
@@ -43,11 +44,11 @@ from postroom.engine.telling import Telling
 from postroom.errors import Unavailable
 from postroom.folder import DATABASE_NAME, INBOX_NAME, JOURNALS_NAME, KEY_RING_NAME
 from postroom.http.asgi import ASGIApp
-from postroom.ids import AccountId, ConnectionId
+from postroom.ids import AccountId, ConnectionId, WorkerId
 from postroom.inbound.smtp_server import SessionLimits
 from postroom.keyring import KeyRing, KeyringError
 from postroom.roads import Roads
-from postroom.storage import generations, instance_keys, migrations, moved
+from postroom.storage import generations, instance_keys, leader, migrations, moved
 from postroom.storage.database_clock import DatabaseClock, measure
 from postroom.storage.database_facts import postgres_facts, sqlite_facts
 from postroom.storage.interface import Sql, Work
@@ -66,6 +67,7 @@ if TYPE_CHECKING:  # the HTTP side takes a while to import, and a command withou
     from postroom.http.surface import ApiSettings
     from postroom.storage.postgres import PostgresStore
 
+HOUSEKEEPING = "housekeeping"
 _HOST_NAME_S = 3.0
 _HELO_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 
@@ -386,7 +388,13 @@ def _join(
         explain_message,
         functools.partial(_database_facts, store),
         full_host_name,
-        Housekeeping(store, clock, kept, by_day=bool(settings.database)),
+        Housekeeping(
+            store,
+            clock,
+            kept,
+            by_day=bool(settings.database),
+            our_turn=_turn(HOUSEKEEPING, kept.every_s) if settings.database else None,
+        ),
         [asdict(one) for one in settings.explain()],
         queue=queue,
     )
@@ -451,6 +459,12 @@ def engine_settings(settings: Settings, host_name: str) -> EngineSettings:
         failed_after_s=settings.failed_after_s,
         helo_name=host_name,
     )
+
+
+def _turn(name: str, every_s: float) -> Callable[[], Work[bool]]:
+    """Whether this process does what one does for all every so often; who is gone is followed by another."""
+    us = WorkerId(-1 - secrets.randbits(48))  # no worker: one that does not deliver may do this
+    return lambda: leader.hold(name, us, 1.5 * every_s)
 
 
 def leases_of(settings: Settings) -> Leases | None:

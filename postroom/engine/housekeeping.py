@@ -104,9 +104,11 @@ class Housekeeping:
         settings: HousekeepingSettings | None = None,
         *,
         by_day: bool = False,
+        our_turn: Callable[[], Work[bool]] | None = None,
     ) -> None:
-        """by_day: contents, attempts and events lie in partitions, which are made here too."""
-        self._store, self._clock, self._by_day = store, clock, by_day
+        """by_day: contents, attempts and events lie in partitions, which are made here too. our_turn: whether
+        to do it this time, where other processes could as well."""
+        self._store, self._clock, self._by_day, self._our_turn = store, clock, by_day, our_turn
         self._settings = settings or HousekeepingSettings()
         self._task: asyncio.Task[None] | None = None
         self._running = asyncio.Lock()
@@ -193,7 +195,10 @@ class Housekeeping:
     async def _keep_house(self) -> None:
         while True:
             try:
-                cleared = await self.run_once()
+                if self._our_turn is None or await self._store.write(self._our_turn):
+                    cleared = await self.run_once()
+                else:
+                    cleared = Cleared()
             except PostroomError as error:
                 self.failures += 1
                 log.warning("housekeeping was put off", error=str(error))

@@ -86,6 +86,10 @@ class Notices:
                 one.account_id, one.began_at_us, self._clock.steady_s(), lingers_s, one.notice_id
             )
 
+    def leave(self) -> None:
+        """Another process keeps them now."""
+        self._open.clear()
+
     def counts(self) -> Counter[str]:
         """Open troubles by kind."""
         return Counter(kind for kind, _ in self._open)

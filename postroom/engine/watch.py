@@ -61,12 +61,13 @@ class Watch:
         self._step_s = 0.0
         self._slow_s: float | None = None
         self._held_told_s: dict[int, float] = {}
+        self._led = False
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Take up what was open, and begin. Raises Unavailable."""
         if self._task is None:
-            await self._notices.load(LINGERS_S)
+            await self._leads()
             self._task = asyncio.create_task(self._run(), name="watch")
 
     async def stop(self) -> None:
@@ -88,15 +89,27 @@ class Watch:
 
     async def look(self) -> None:
         """Look once. Raises Unavailable."""
+        await self._tell_of_held()  # what this engine could not compose, no other one knows of
+        if not await self._leads():
+            return
         found = list(self._of_connections(await self._wanting_room()))
         await self._notices.observe(found, _QUICK)
         await self._look_at_clock()
-        await self._tell_of_held()
         now_s = self._clock.steady_s()
         if self._slow_s is None or now_s - self._slow_s >= self._settings.slow_every_s:
             self._slow_s = now_s
             await self._look_at_disk()
             await self._look_at_queue()
+
+    async def _leads(self) -> bool:
+        """Whether to look for all: of several processes one does. Raises Unavailable."""
+        if not self._engine.leads:
+            self._notices.leave()
+            self._led = False
+        elif not self._led:
+            await self._notices.load(LINGERS_S)  # of who led before
+            self._led = True
+        return self._led
 
     # --- connections -----------------------------------------------------------------------------------
 

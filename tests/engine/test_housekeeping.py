@@ -18,8 +18,8 @@ from postroom.engine.caps import DAY_US, HOUR_US
 from postroom.engine.housekeeping import KINDS, Housekeeping, HousekeepingSettings
 from postroom.engine.retention import SLICE, Past, Window, first_message_of
 from postroom.errors import Unavailable
-from postroom.ids import AccountId, KeyId, MessageId
-from postroom.storage import audit, idempotency
+from postroom.ids import AccountId, KeyId, MessageId, WorkerId
+from postroom.storage import audit, idempotency, leader
 from postroom.storage.audit import AuditLine, Wanted
 from postroom.storage.interface import Rows, Sql, Work
 from tests.support import seed_rows, stores
@@ -396,6 +396,27 @@ async def test_idempotency_rows_go_after_a_day(house: House) -> None:
 
     assert (await house.clear()).idempotency == 1
     assert [row[0] for row in await house.do("SELECT name FROM idempotency")] == ["new"]
+
+
+async def test_one_of_several_processes_keeps_house_and_is_followed_when_it_is_gone(house: House) -> None:
+    async def runs(number: int) -> bool:
+        """Of a process that has just started and looks whether it is its turn."""
+        asked: list[bool] = []
+
+        def our_turn() -> Work[bool]:
+            asked.append((yield from leader.hold("housekeeping", WorkerId(-number), 1.5 * 3600)))
+            return asked[-1]
+
+        keeping = Housekeeping(house.store, house.clock, HousekeepingSettings(pause_s=0.0), our_turn=our_turn)
+        keeping.start()
+        while not asked or (asked[-1] and not keeping.runs):
+            await asyncio.sleep(0)
+        await keeping.stop()
+        return bool(keeping.runs)
+
+    assert [await runs(1), await runs(2), await runs(1)] == [True, False, True]
+    house.clock.advance(1.5 * 3600 + 1)
+    assert [await runs(2), await runs(1)] == [True, False]
 
 
 async def test_the_times_are_those_of_the_settings(house: House) -> None:

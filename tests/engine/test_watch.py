@@ -314,3 +314,27 @@ async def test_old_notices_are_forgotten_and_open_ones_stay(tmp_path: Path) -> N
 def test_every_kind_has_a_row_on_the_page(kind: NoticeKind) -> None:
     page = (Path(__file__).parents[2] / "docs" / "notices.md").read_text("utf-8")
     assert f"| `{kind.value}` |" in page
+
+
+async def test_of_several_engines_the_one_that_leads_looks_and_the_next_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watched(tmp_path) as seen:
+        seen.free = 100
+        membership = seen.post.engine.terms.membership
+        monkeypatch.setattr(membership, "leads", False)
+        assert await seen.look() == []
+        monkeypatch.setattr(membership, "leads", True)
+        assert await seen.look() == ["disk_low"]
+        monkeypatch.setattr(membership, "leads", False)
+        assert await seen.look() == [], "another keeps it now"
+        (told,) = await seen.told()
+        assert told.ended_at_us is None
+        monkeypatch.setattr(membership, "leads", True)
+        assert await seen.look() == ["disk_low"]
+        assert len(await seen.told()) == 1, "taken up from who led before"
+        seen.free = 100 * GB
+        await seen.look(LINGERS_S)
+        assert await seen.look() == []
+        (told,) = await seen.told()
+        assert told.ended_at_us is not None
