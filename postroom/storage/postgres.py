@@ -27,7 +27,7 @@ from postroom.clock import Clock
 from postroom.errors import Unavailable
 from postroom.logs import Trouble, logger
 from postroom.storage.interface import Work
-from postroom.storage.postgres_link import Link, Raised, engine_for
+from postroom.storage.postgres_link import DRIVER_ERRORS, Link, Raised, engine_for
 from postroom.tally import COMMIT_BOUNDS_S, Histogram
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ _SHARERS = 2  # groups under way at once: while one commits the next one gathers
 _CALLED_OFF = ("40001", "40P01", "55P03")
 _ENDED = ("08", "57P", "53", "58", "XX")
 _READ_ONLY = "25006"
-_LOST = (asyncpg.InterfaceError, OSError, EOFError)
+_LOST = tuple(one for one in DRIVER_ERRORS if one is not asyncpg.PostgresError)
 
 
 @dataclass(slots=True)
@@ -292,6 +292,10 @@ class PostgresStore:
                 return await step(link)
         except (TimeoutError, asyncio.CancelledError):
             link.abort()  # cut short: in what state it is only the server knows
+            raise
+        except Exception as error:
+            if isinstance(error, _InDoubt) or lost(error):
+                link.abort()
             raise
         finally:
             self._give_back(link)

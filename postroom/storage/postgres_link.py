@@ -25,6 +25,14 @@ from postroom.storage.postgres_batch import PARAMETER, Batch, batch, is_select, 
 
 T = TypeVar("T")
 CONNECT_S = 5.0
+# Whatever asyncpg raises; the third is what it says of a connection whose server died amid something.
+DRIVER_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    EOFError,
+)
 _NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _LARGE_BYTES = 100_000
 _MOST_BATCHES = 2000
@@ -140,7 +148,7 @@ class Link:
 
     async def rollback(self) -> None:
         """Undo; a connection that cannot is not `usable` any more."""
-        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with suppress(*DRIVER_ERRORS):
             if self.driver.is_in_transaction():
                 await self.driver.execute("ROLLBACK")
 
@@ -299,7 +307,7 @@ class Link:
         """Say goodbye, if the server still listens; never raises, never waits long."""
         try:
             await self.driver.close(timeout=1.0)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (*DRIVER_ERRORS, TimeoutError):
             self.driver.terminate()
         self._forget()
 

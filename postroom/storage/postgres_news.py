@@ -17,13 +17,14 @@ import asyncpg
 
 from postroom.errors import Unavailable
 from postroom.logs import Trouble, logger
+from postroom.storage.postgres_link import DRIVER_ERRORS
 
 CHANNEL = "postroom"
 _NAME = "postroom "
 _ANSWER_S = 5.0
 _PING_EVERY_S = 15.0
 _AGAIN_FIRST_S, _AGAIN_LONGEST_S = 0.2, 5.0
-_LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError)
+_LOST = (*DRIVER_ERRORS, TimeoutError)
 log = logger("news")
 
 

@@ -22,7 +22,7 @@ from postroom.storage import days
 from postroom.storage.interface import Sql
 from postroom.storage.migrations import FLOOR, FOREIGN, OURS, Line, is_fit
 from postroom.storage.postgres import called_off
-from postroom.storage.postgres_link import Link, cause_of, engine_for
+from postroom.storage.postgres_link import DRIVER_ERRORS, Link, cause_of, engine_for
 
 _LOCK = 0x506F_7374_726F_6F6D  # "Postroom"
 _OLDEST = 140_000
@@ -61,7 +61,7 @@ async def upgrade(
                 await _apply(link, line, patience_s)
             await _make_days(link)
             return not await link.execute(Sql("SELECT 1 FROM instance WHERE name = 'id'"))
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DRIVER_ERRORS as error:
             raise Unavailable(
                 f"the database cannot be brought to schema {line.head}: {_said(error)}"
             ) from error
@@ -81,7 +81,7 @@ async def look(url: str, *, pooler: bool = False) -> Status:
             }
             await link.rollback()
             return Status(revision, await _floor(link), partitions)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DRIVER_ERRORS as error:
             raise Unavailable(f"the database cannot be read: {_said(error)}") from error
 
 
@@ -91,7 +91,7 @@ async def _opened(url: str, pooler: bool) -> AsyncIterator[Link]:
     try:
         try:
             link = await Link.open(engine, None)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        except (*DRIVER_ERRORS, TimeoutError, ValueError) as error:
             raise Unavailable(f"the database cannot be reached: {_said(error)}") from error
         try:
             yield link
