@@ -36,6 +36,7 @@ class Cluster:
         everybody = Everybody(dispatcher, wire, name, store, clock)
         presence = Presence(store, wire, ring, clock, name, settings.roles, everybody.key_file_rotates)
         everybody.key_file_changed = presence.key_file_changed
+        dispatcher.tell_judged = everybody.connection_judged
         return cls(everybody, presence, wire)
 
     async def join(self) -> None:

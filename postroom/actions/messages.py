@@ -19,6 +19,8 @@ from postroom.storage.message_list import Slice, Wanted
 from postroom.storage.messages import StoredDelivery, StoredMessage
 
 KIND = "message"
+_ROUNDS = 3
+_PATIENCE_S = 5.0  # what takes longer to stop than this is not tried again
 MOST_LISTED = 500
 _MOST_SLICES = 25
 
@@ -127,14 +129,22 @@ async def cancel_message(ctx: Context, actor: Actor, owner: Owner, text: str) ->
     claimed = taken.claimed
     if not claimed:
         return Cancelled(tuple(taken.cancelled), tuple(taken.unknown))
-    await ctx.hearer.cancel_claims(claimed)
-    # What was stopped went back to ready; take that out too, and see what did go.
-    again = await ctx.store.write(lambda: queue.cancel_message(owner.account_id, message_id))
+    # What was stopped may have gone back to ready; take that out too. A worker may hold it again by then.
+    cancelled, unknown, held = list(taken.cancelled), set(taken.unknown), claimed
+    began_s = ctx.clock.steady_s()
+    for _ in range(_ROUNDS):
+        late = await ctx.hearer.cancel_claims(held)
+        again = await ctx.store.write(lambda: queue.cancel_message(owner.account_id, message_id))
+        cancelled += again.cancelled
+        unknown.update(again.unknown)
+        held = [one for one in again.claimed if one not in late]
+        if not held or ctx.clock.steady_s() - began_s > _PATIENCE_S:
+            break
     rows = await ctx.store.read(lambda: messages.deliveries(owner.account_id, message_id))
     gone = {row.delivery_id for row in rows if row.state is not DeliveryState.CANCELLED} & set(claimed)
-    past_dot = gone | {*taken.unknown, *again.unknown, *again.claimed}
-    stopped = {*again.cancelled, *(set(claimed) - gone)}
-    return Cancelled((*taken.cancelled, *sorted(stopped)), tuple(sorted(past_dot)))
+    past_dot = gone | unknown | {*again.claimed}
+    stopped = {*cancelled, *(set(claimed) - gone)} - past_dot
+    return Cancelled(tuple(sorted(stopped)), tuple(sorted(past_dot)))
 
 
 async def release_message(ctx: Context, actor: Actor, owner: Owner, text: str) -> int:

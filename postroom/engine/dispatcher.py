@@ -114,6 +114,7 @@ class Dispatcher:
         self._pumping = False
         self._claims_again_s = 0.0
         self.running = False
+        self.tell_judged: Callable[[ConnectionId], None] = lambda _: None  # to the other processes
         # For who can reach the other processes: theirs may be the second try.
         self.tell_overtaken: Callable[[frozenset[DeliveryId]], None] = self.overtaken
         self.news_of_held: deque[HeldDelivery] = deque(maxlen=100)  # for whoever gives notice of them
@@ -397,6 +398,7 @@ class Dispatcher:
             log.info("connection recovered", connection=route.connection_id)
             await self.store.write(lambda: health.record_recovered(*who, route.version))
         await self.looking.refresh(route.connection_id)
+        self.tell_judged(route.connection_id)
 
     def backed_off(self, runner: Runner) -> None:
         """Note that trouble began."""

@@ -125,6 +125,10 @@ class Everybody:
         left = await self._until_settled(held, self.wait_s)
         return frozenset(one.delivery_id for one in held if one.attempt_id in left)
 
+    def connection_judged(self, connection_id: ConnectionId) -> None:
+        """The engine here found that it failed, or is well again; it knows so itself."""
+        self._teller.tell(News(connections={connection_id}))
+
     def key_file_rotates(self) -> None:
         """The key file was changed: every process reads it again."""
         self._teller.tell(News(key_file=True))

@@ -16,6 +16,7 @@ from postroom.control.lock import COMMAND
 from postroom.control.operations import run
 from postroom.core.server import Owner
 from postroom.engine.attempt import Attempt
+from postroom.engine.health import Verdict
 from postroom.ids import AccountId, ConnectionId
 from postroom.wiring import PostRoom
 from tests.processes.conftest import House, rows, states, until, until_states
@@ -146,6 +147,18 @@ async def test_a_claim_that_is_being_committed_is_waited_for(two: Two) -> None:
         assert (await pausing).made
     finally:
         await other.close()
+
+
+async def test_a_connection_that_failed_elsewhere_is_known_here(two: Two) -> None:
+    """Half a minute passes before anybody looks by itself."""
+    await two.here.dispatcher.start()
+    try:
+        await until(lambda: two.connection in two.here.dispatcher.runners)
+        runner = two.here.dispatcher.runners[two.connection]
+        await two.there.dispatcher.judged(two.there.dispatcher.runners[two.connection], Verdict.FAIL)
+        await until(lambda: runner.route.failed_at is not None)
+    finally:
+        await two.here.dispatcher.stop(0.0)
 
 
 async def test_counters_set_back_here_let_mail_go_there(two: Two) -> None:
