@@ -34,6 +34,7 @@ class Cluster:
             direct or settings.database.reveal(), name, pooler=settings.database_pooler and not direct
         )
         everybody = Everybody(dispatcher, wire, name, store, clock)
+        dispatcher.tell_overtaken = everybody.overtaken
         presence = Presence(store, wire, ring, clock, name, settings.roles, everybody.key_file_rotates)
         everybody.key_file_changed = presence.key_file_changed
         dispatcher.tell_judged = everybody.connection_judged

@@ -11,7 +11,7 @@ Releases come in buckets of ten seconds, rounded up, which wastes less than 0.3 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -27,6 +27,10 @@ DAY_MARGIN_US = 2 * MICROS
 KEPT_BACK_DAYS = 7
 UNCAPPED = 1 << 40
 NEVER_US = 1 << 62
+
+
+class ClockWasSet(Exception):
+    """The database's clock is ahead of what this process knows of it: nothing may be granted by it yet."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +95,21 @@ def read(
     hourly_cap: int | None,
     daily_cap: int | None,
     carries_transactional: bool,
+    latest_us: Callable[[], int] | None = None,
 ) -> Work[CapState]:
-    """Lock the connection's counters, take back what is due, and say what room there is."""
+    """Lock the connection's counters, take back what is due, and say what room there is.
+
+    latest_us: what the clock may say at most at this moment, unless it was set. Raises ClockWasSet.
+    """
     mine = {"connection_id": connection_id}
     rows = yield Sql(hot.LOCK_CAP, mine)
     if not rows:
         yield Sql(hot.INSERT_CAP, {"account_id": account_id, **mine})
         rows = yield Sql(hot.LOCK_CAP, mine)
     held, at_us = rows[0]
+    capped = hourly_cap is not None or daily_cap is not None
+    if capped and latest_us is not None and at_us > latest_us():
+        raise ClockWasSet
     since = at_us // HOUR_US - KEPT_BACK_DAYS * 24
     found = yield Sql(hot.ROOM_OF, {**mine, "now": at_us, "day": at_us // DAY_US, "since": since})
     due, used_today, busiest = found[0]

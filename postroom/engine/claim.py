@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -116,11 +116,13 @@ def claim(
     picks: Sequence[Pick],
     wanted: int,
     known: Container[int] = (),
+    latest_us: Callable[[], int] | None = None,
 ) -> Work[Claims]:
     """Take up to `wanted` deliveries of these lanes, in this order, for sessions that are open now.
 
     account_id: the connection's. version: of the settings its sessions were opened with. known: contents
     that need not be read; the others come with the claim, since a look of its own costs more than that.
+    latest_us: what the database's clock may say at most. Raises caps.ClockWasSet.
     """
     claims = Claims()
     whose = {"account_id": account_id, "connection_id": connection_id}
@@ -135,7 +137,7 @@ def claim(
         rows[0][2:13]
     )
     paused, servers_paused = rows[0][13:]
-    state = yield from caps.read(account_id, connection_id, hourly, daily, bool(transactional))
+    state = yield from caps.read(account_id, connection_id, hourly, daily, bool(transactional), latest_us)
     if method == DeliveryMethod.API:
         quota = yield from quotas.get(connection_id)
         if quota is not None and quota.left is not None:

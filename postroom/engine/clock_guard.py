@@ -45,6 +45,10 @@ class ClockGuard:
         self.paused_until_s = 0.0  # by the steady clock
         self._steps: list[Step] = []
 
+    def latest_us(self) -> int:
+        """What the clock may say at most, unless it was set since the last look."""
+        return round(self._clock.steady_s() * MICROS) + self._offset_us + round(_FORWARD_S * MICROS)
+
     @property
     def offset_us(self) -> int:
         """Wall minus steady time as last known: the same until somebody sets the wall clock."""

@@ -17,6 +17,7 @@ from postroom.clock import Clock
 from postroom.core.connection import Connection, DeliveryMethod
 from postroom.engine import health, waiting
 from postroom.engine.attempt import Attempt
+from postroom.engine.caps import ClockWasSet
 from postroom.engine.claim import Claimed, Claims, Pick, Refusal, claim
 from postroom.engine.clock_guard import ClockGuard
 from postroom.engine.clock_steps import ClockSteps
@@ -41,6 +42,7 @@ from postroom.engine.under_way import UnderWay
 from postroom.errors import PostroomError, Unavailable
 from postroom.ids import AccountId, AttemptId, ConnectionId, DecisionId, DeliveryId, LaneId
 from postroom.logs import Trouble, logger
+from postroom.storage.database_clock import DatabaseClock, measure
 from postroom.storage.interface import Store
 from postroom.storage.pauses import Pause
 from postroom.storage.routes import Route
@@ -116,7 +118,7 @@ class Dispatcher:
         self.running = False
         self.tell_judged: Callable[[ConnectionId], None] = lambda _: None  # to the other processes
         # For who can reach the other processes: theirs may be the second try.
-        self.tell_overtaken: Callable[[frozenset[DeliveryId]], None] = self.overtaken
+        self.tell_overtaken: Callable[[Collection[AttemptId]], None] = self.overtaken
         self.news_of_held: deque[HeldDelivery] = deque(maxlen=100)  # for whoever gives notice of them
 
     def _membership(self, folder: Path, instance: str, identity: Identity | None) -> Membership:
@@ -209,9 +211,9 @@ class Dispatcher:
         """Stop these before their final dot; returns which could not be stopped."""
         return await self._attempts.stop(set(deliveries))
 
-    def overtaken(self, deliveries: frozenset[DeliveryId]) -> None:
-        """An earlier try of these was sent after all: what is not at its dot yet stops."""
-        self._attempts.overtake(deliveries)
+    def overtaken(self, attempts: Collection[AttemptId]) -> None:
+        """Earlier tries of what these carry were sent after all: what is not at its dot yet stops."""
+        self._attempts.overtake(attempts)
 
     async def let_go(self, connection_id: ConnectionId) -> frozenset[DeliveryId]:
         """Give back what this connection holds; returns what is still on its way after half a minute."""
@@ -303,10 +305,20 @@ class Dispatcher:
         try:
             claims = await self.store.write(
                 lambda: claim(
-                    worker, route.account_id, route.connection_id, route.version, picks, wanted, known
+                    worker,
+                    route.account_id,
+                    route.connection_id,
+                    route.version,
+                    picks,
+                    wanted,
+                    known,
+                    self._guard.latest_us,
                 )
             )
             self._take(term, claims, now_us)
+        except ClockWasSet:
+            await self._look_at_clock()
+            return None
         except Unavailable:
             self.terms.claim_in_doubt()
             raise
@@ -324,6 +336,12 @@ class Dispatcher:
             await self.looking.refresh(runner.connection_id)
         self._composer.keep(claims.bodies)
         return claims
+
+    async def _look_at_clock(self) -> None:
+        """The database's is ahead of ours: the guard is to know by how much before anything is granted."""
+        if isinstance(self.clock, DatabaseClock):
+            await measure(self.store, self.clock)
+        self._guard.look()
 
     def _take(self, term: Term, claims: Claims, began_us: int) -> None:
         for one in claims.claimed:
@@ -468,7 +486,7 @@ class Dispatcher:
                     state.refused_by(connection_id)
         self.news_of_held.extend(settled.held)
         if settled.overtaken:
-            self.tell_overtaken(frozenset(settled.overtaken))
+            self.tell_overtaken(settled.overtaken)
         if settled.unknown:
             self._tasks.spawn(self.looking.look_at_unknowns())
         self.pump()

@@ -45,6 +45,9 @@ class Engine(Hearer, Protocol):
     def stop_attempts(self, attempts: Collection[AttemptId], *, cancel: bool) -> None:
         """Cancel these before their final dot, or give them back unless they are on their way."""
 
+    def overtaken(self, attempts: Collection[AttemptId]) -> None:
+        """Earlier tries of what these carry were sent after all."""
+
     async def look_at_pauses(self) -> None:
         """Put in force what is paused now."""
 
@@ -133,6 +136,11 @@ class Everybody:
         """The key file was changed: every process reads it again."""
         self._teller.tell(News(key_file=True))
 
+    def overtaken(self, attempts: Collection[AttemptId]) -> None:
+        """Earlier tries of what these carry were sent after all; wherever they are, they are not needed."""
+        self._here.overtaken(attempts)
+        self._teller.tell(News(overtaken=set(attempts)))
+
     # --- what is under way anywhere --------------------------------------------------------------------
 
     async def _held(self, concerned: Callable[[Open], bool]) -> list[Open]:
@@ -170,6 +178,8 @@ class Everybody:
         for stop, attempts in ((True, news.stopped), (False, news.returned)):
             if attempts:
                 self._here.stop_attempts(attempts, cancel=stop)
+        if news.overtaken:
+            self._here.overtaken(news.overtaken)
         if news.pauses:
             self._spawn(self._here.look_at_pauses())
         if news.everything:

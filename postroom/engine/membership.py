@@ -193,12 +193,22 @@ class Leased:
         recovery = await self._reaper.look_at_journals()
         asked_s = self._asked_s = self._renewed_s = self._clock.steady_s()
         lease_us = int(self._leases.lease_s * MICROS)
-        worker_id = await self._store.write(lambda: workers.register(self._identity, lease_us))
+
+        def register() -> Work[tuple[WorkerId, bool]]:
+            worker_id = yield from workers.register(self._identity, lease_us)
+            return worker_id, (yield from leader.hold(LEADS, worker_id, self._leads_s))
+
+        worker_id, leads = await self._store.write(register)
         worker = self._worker = Worker(worker_id, 1)
         lease = self._lease = Lease(self._clock, asked_s + self._lasts_s)
         journal = Journal(self._folder, self._instance, worker_id, 1, self._identity.boot)
+        self._leads = leads
         self._crowd = _crowd(await self._store.read(workers.members))
         return Joined(worker, journal, lease, SharedSlots(self._store, self._clock, worker), recovery)
+
+    @property
+    def _leads_s(self) -> float:
+        return 3 * self._leases.lease_renew_s
 
     @property
     def _lasts_s(self) -> float:
@@ -239,7 +249,7 @@ class Leased:
             at_us = yield from workers.renew(worker.worker_id, worker.epoch, lease_us)
             if at_us is None:
                 return None
-            leads = yield from leader.hold(LEADS, worker.worker_id, 3 * self._leases.lease_renew_s)
+            leads = yield from leader.hold(LEADS, worker.worker_id, self._leads_s)
             return _Renewed(at_us, leads, (yield from workers.members()))
 
         renewed = await self._store.write(renew)

@@ -19,7 +19,8 @@ _MOST_ATTEMPTS = 200  # in one text
 @dataclass
 class News:
     """What changed. lanes: so many deliveries became ready. accounts: facts of routing; 0: of everybody.
-    stopped, returned: open attempts that are to be cancelled, or given back unless they are on their way.
+    stopped, returned: open attempts that are to be cancelled, or given back unless they are on their way;
+    overtaken: that are not needed any more.
     """
 
     lanes: Counter[LaneId] = field(default_factory=Counter)
@@ -28,6 +29,7 @@ class News:
     accounts: set[AccountId] = field(default_factory=set)
     stopped: set[AttemptId] = field(default_factory=set)
     returned: set[AttemptId] = field(default_factory=set)
+    overtaken: set[AttemptId] = field(default_factory=set)
     pauses: bool = False
     key_file: bool = False
     everything: bool = False
@@ -43,6 +45,7 @@ class News:
         self.accounts |= more.accounts
         self.stopped |= more.stopped
         self.returned |= more.returned
+        self.overtaken |= more.overtaken
         self.pauses |= more.pauses
         self.key_file |= more.key_file
         self.everything |= more.everything
@@ -52,7 +55,8 @@ class News:
 
         by: the name of the process that tells it.
         """
-        told: dict[str, object] = {"by": by, "stopped": _some(self.stopped), "returned": _some(self.returned)}
+        told: dict[str, object] = {"by": by}
+        told |= {name: _some(getattr(self, name)) for name in ("stopped", "returned", "overtaken")}
         if self.lanes or self.connections or self.rooms or self.accounts:
             told |= {
                 "lanes": list(self.lanes.items()),
@@ -66,7 +70,7 @@ class News:
             for name in ("lanes", "connections", "rooms", "accounts"):
                 del told[name]
             text = _text(told | {"everything": True})
-        left = News(stopped=self.stopped, returned=self.returned)
+        left = News(stopped=self.stopped, returned=self.returned, overtaken=self.overtaken)
         vars(self).update(vars(left))
         return text
 
@@ -92,6 +96,7 @@ def read(text: str) -> tuple[str, News]:
             accounts={AccountId(int(one)) for one in told.get("accounts", ())},
             stopped={AttemptId(int(one)) for one in told.get("stopped", ())},
             returned={AttemptId(int(one)) for one in told.get("returned", ())},
+            overtaken={AttemptId(int(one)) for one in told.get("overtaken", ())},
             pauses=bool(told.get("pauses")),
             key_file=bool(told.get("key_file")),
             everything=bool(told.get("everything")),

@@ -88,7 +88,7 @@ class Settled:
     held: list[HeldDelivery] = field(default_factory=list)
     lacking: set[tuple[ConnectionId, LaneId]] = field(default_factory=set)  # cannot carry this lane's mail
     unexpected: list[AttemptId] = field(default_factory=list)  # not open: settled before, or never there
-    overtaken: set[DeliveryId] = field(default_factory=set)  # sent after all, while claimed for another try
+    overtaken: set[AttemptId] = field(default_factory=set)  # second tries of what was sent after all
 
     def add(self, other: Settled) -> None:
         """Join what another settle did."""
@@ -311,7 +311,7 @@ class _Batch:
         is on its way goes on, and the delivery then shows two copies."""
         where = {"account_id": row.account_id, "delivery_id": row.delivery_id}
         if row.state == DeliveryState.CLAIMED:
-            self._settled.overtaken.add(row.delivery_id)
+            self._settled.overtaken.add(row.newest_attempt_id)
         if row.state in (DeliveryState.CLAIMED, DeliveryState.SENT):
             yield Sql(
                 "UPDATE deliveries SET copies = copies + 1"

@@ -50,10 +50,11 @@ class UnderWay(dict[AttemptId, Attempt]):
         await self._until_ended(mine)
         return late
 
-    def overtake(self, deliveries: Collection[DeliveryId]) -> None:
-        """An earlier try of these was sent after all: what is not at its dot yet is not needed."""
-        for one in self.values():
-            if one.claimed.delivery_id in deliveries and not one.past_dot:
+    def overtake(self, attempts: Collection[AttemptId]) -> None:
+        """An earlier try of what these carry was sent after all: before their dot they are not needed."""
+        for attempt_id in attempts:
+            one = self.get(attempt_id)
+            if one is not None and not one.past_dot:
                 one.overtaken = True
 
     async def give_back(self, connection_id: ConnectionId) -> frozenset[DeliveryId]:

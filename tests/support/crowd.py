@@ -129,19 +129,26 @@ class Crowd:
         """How many deliveries are in each state."""
         return Counter(dict(await self.rows("SELECT state, COUNT(*) FROM deliveries GROUP BY state")))
 
-    async def until(self, what: Callable[[Counter[str]], bool], timeout_s: float = 20.0) -> Counter[str]:
-        """Wait until the states are as wanted."""
-        async with asyncio.timeout(timeout_s):
-            while True:
-                states = await self.states()
-                if what(states):
-                    return states
-                await asyncio.sleep(0.01)
+    async def until(
+        self, what: Callable[[Counter[str]], bool], timeout_s: float = 20.0, *, flows: bool = False
+    ) -> Counter[str]:
+        """Wait until the states are as wanted. flows: a little time passes at each look, by their clock."""
+        states = Counter[str]()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    states = await self.states()
+                    if what(states):
+                        return states
+                    await asyncio.sleep(0.01)
+                    self.clock.advance(0.02 * flows)
+        except TimeoutError:
+            raise AssertionError(f"it ends with {dict(states)}") from None
 
-    async def until_settled(self) -> Counter[str]:
+    async def until_settled(self, *, flows: bool = False) -> Counter[str]:
         """Wait until nothing waits any more."""
         waiting = {DeliveryState.READY, DeliveryState.CLAIMED, DeliveryState.UNKNOWN}
-        return await self.until(lambda states: not any(states[one] for one in waiting))
+        return await self.until(lambda states: not any(states[one] for one in waiting), flows=flows)
 
     async def open_workers(self) -> list[int]:
         """Workers that have not ended."""
