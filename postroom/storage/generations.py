@@ -10,6 +10,7 @@ from postroom.storage.interface import Sql, Work
 KEYS = "keys"  # revoked API keys
 KEY_FILE = "key_file"  # which key of the key file seals
 
+INBOUND_DOMAINS = "inbound_domains"  # remembered by nobody, given out one after the other
 SIGNING = "signing"  # who signs which mail: DKIM keys, and domains that may appear in From
 
 

@@ -13,7 +13,7 @@ from postroom.core.message import Purpose
 from postroom.core.server import Owner, Server
 from postroom.core.stream import BORN_WITH, Stream, StreamType
 from postroom.ids import AccountId, DeliveryId, ServerId
-from postroom.storage import hot, streams
+from postroom.storage import generations, hot, streams
 from postroom.storage.interface import Sql, Work
 from postroom.storage.tables import servers
 
@@ -97,7 +97,7 @@ def name_is_taken(account_id: AccountId, name: str, but: ServerId | None) -> Wor
 
 def inbound_domain_is_taken(domain: str, but: ServerId | None) -> Work[bool]:
     """Whether a server of any account has this domain; others that ask wait until this unit ends."""
-    yield Sql("SELECT value FROM instance WHERE name = 'id'", lock=" FOR UPDATE")
+    yield from generations.advance(generations.INBOUND_DOMAINS)
     rows = yield Sql(
         "SELECT server_id FROM servers WHERE inbound_domain = :domain AND deleted_at IS NULL",
         {"domain": domain},
