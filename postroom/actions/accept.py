@@ -8,24 +8,24 @@ purpose, and whether the message is captured because nothing may leave.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from postroom.actions.context import Context
+from postroom.actions.submission import Idempotency, Recipient, Submission, check_submission
 from postroom.clock import MICROS
 from postroom.core.message import DeliveryState, Form, Purpose
 from postroom.core.stream import StreamType
 from postroom.errors import Conflict, Denied, Invalid, NotFound, TooLarge
-from postroom.ids import AccountId, DeliveryId, KeyId, LaneId, MessageId, ServerId
+from postroom.ids import DeliveryId, LaneId, MessageId
 from postroom.logs import logger
 from postroom.mail import compose, headers
 from postroom.mail.address import parse_address, parse_mailbox
-from postroom.mail.attachments import check_attachment
-from postroom.mail.content import Attachment, Content, Mailbox, TrackLinks
+from postroom.mail.content import Content, Mailbox, TrackLinks
 from postroom.mail.links import Found, find_links
 from postroom.mail.raw import raw_message_id
-from postroom.mail.trace import Arrival, received_field
+from postroom.mail.trace import received_field
 from postroom.storage import (
     clock_steps,
     idempotency,
@@ -43,58 +43,13 @@ from postroom.tracing import Received
 
 log = logger("accept")
 _LARGE_BYTES = 64 << 10  # what is larger is searched for links beside the event loop
+__all__ = ["DEFAULT_STREAM", "Accepted", "AllSuppressed", "Idempotency", "Submission", "accept_message"]
+
 DEFAULT_STREAM = {
     Purpose.TRANSACTIONAL: "outbound",
     Purpose.BROADCAST: "broadcast",
     Purpose.SEQUENCE: "broadcast",
 }
-
-
-@dataclass(frozen=True)
-class Idempotency:
-    """The caller's name for this request, and a digest of it. Unique within a key for a day."""
-
-    key_id: KeyId
-    name: str
-    fingerprint: bytes
-
-
-@dataclass(frozen=True)
-class Submission:
-    """What a caller asks to send.
-
-    sender: None takes the server's default. stream: None takes the purpose's own. `options` is kept with
-    the message for its way in (`origin`) to show again. `raw`: a complete message of the client's; then
-    text, html, headers and attachments stay empty. `arrival`: how a raw message came in, if its trace shall
-    say so. unsubscribe_link: whether it offers to unsubscribe; None:
-    as its purpose has it, bulk mail does and transactional mail does not. track_opens and track_links say
-    nothing of a raw message, which is never touched.
-    """
-
-    account_id: AccountId
-    server_id: ServerId
-    purpose: Purpose
-    origin: str
-    to: Sequence[Mailbox]
-    cc: Sequence[Mailbox] = ()
-    bcc: Sequence[Mailbox] = ()
-    sender: Mailbox | None = None
-    reply_to: Sequence[Mailbox] = ()
-    subject: str = ""
-    text: str | None = None
-    html: str | None = None
-    preheader: str = ""
-    headers: Sequence[tuple[str, str]] = ()
-    attachments: Sequence[Attachment] = ()
-    raw: bytes | None = None
-    arrival: Arrival | None = None
-    unsubscribe_link: bool | None = None
-    track_opens: bool = False
-    track_links: TrackLinks = TrackLinks.NONE
-    stream: str | None = None
-    key_id: KeyId | None = None
-    options: Mapping[str, object] = field(default_factory=dict)
-    idempotency: Idempotency | None = None
 
 
 @dataclass(frozen=True)
@@ -112,11 +67,12 @@ class Accepted:
     accepted_us: int = 0
 
 
-@dataclass(frozen=True)
-class _Recipient:
-    address: str
-    key: str
-    kind: str
+class AllSuppressed(Conflict):
+    """Everybody it was for is suppressed. addresses: theirs, for comparing."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self.addresses = tuple(addresses)
+        super().__init__(f"all recipients are suppressed: {', '.join(addresses)}")
 
 
 async def accept_message(ctx: Context, submission: Submission) -> Accepted:
@@ -124,10 +80,11 @@ async def accept_message(ctx: Context, submission: Submission) -> Accepted:
 
     Raises Invalid (fields: to, cc, bcc, from, reply_to, subject, body, headers, attachments, stream,
     purpose, Idempotency-Key); NotFound(server); Denied when nobody vouched for its From; Conflict while
-    the same idempotent request is still running; TooLarge; Unavailable.
+    the same idempotent request is still running; AllSuppressed where that is asked for; TooLarge;
+    Unavailable.
     """
     began_us = ctx.clock.now_us()
-    recipients = _check(ctx, submission)
+    recipients = check_submission(ctx.limits, submission)
     public_id = str(uuid4())
     running = submission.idempotency
     if running is not None:
@@ -179,44 +136,8 @@ def _tell(ctx: Context, submission: Submission, accepted: Accepted, began_us: in
             log.exception("an accepted message could not be traced", message=accepted.message_id)
 
 
-def _check(ctx: Context, submission: Submission) -> list[_Recipient]:
-    """What can be known without the database. Returns the recipients, each once."""
-    limits = ctx.limits
-    seen: set[str] = set()
-    recipients: list[_Recipient] = []
-    for kind, boxes in (("to", submission.to), ("cc", submission.cc), ("bcc", submission.bcc)):
-        for box in boxes:
-            address = parse_address(box.address, kind)
-            headers.check_header_value(box.name, kind)
-            if address.key not in seen:
-                seen.add(address.key)
-                recipients.append(_Recipient(address.text, address.key, kind))
-    if not recipients:
-        raise Invalid("to", "can't be blank")
-    if len(recipients) > limits.max_recipients:
-        raise Invalid("to", f"has more than {limits.max_recipients} recipients")
-    for box in submission.reply_to:
-        parse_address(box.address, "reply_to")
-        headers.check_header_value(box.name, "reply_to")
-    if submission.sender is not None:
-        parse_address(submission.sender.address, "from")
-        headers.check_header_value(submission.sender.name, "from")
-    headers.check_header_value(submission.subject, "subject")
-    headers.check_custom_headers(
-        submission.headers,
-        "headers",
-        most=limits.max_mail_headers,
-        most_bytes=limits.max_mail_header_bytes,
-    )
-    for file in submission.attachments:
-        check_attachment(file.name, file.content_type, file.content_id, "attachments")
-    if submission.raw is None and submission.text is None and submission.html is None:
-        raise Invalid("body", "can't be blank")
-    return recipients
-
-
 def _store(
-    ctx: Context, submission: Submission, recipients: Sequence[_Recipient], public_id: str, found: Found
+    ctx: Context, submission: Submission, recipients: Sequence[Recipient], public_id: str, found: Found
 ) -> Work[tuple[Accepted, LaneId | None]]:
     """The unit of work: everything that needs the database, and the message itself."""
     account_id, server_id = submission.account_id, submission.server_id
@@ -240,6 +161,8 @@ def _store(
     if size_bytes > ctx.limits.max_message_bytes:
         raise TooLarge(ctx.limits.max_message_bytes)
     suppressed = yield from suppressions.check(account_id, server_id, stream, [r.key for r in recipients])
+    if submission.refuse_suppressed and len(suppressed) == len(recipients):
+        raise AllSuppressed([one.key for one in recipients])
     rows = yield Compute(lambda: pack_content(content), size_bytes)
     message = NewMessage(
         account_id=account_id,
@@ -341,13 +264,13 @@ def _proven(submission: Submission, sender: Mailbox) -> Work[tuple[str, str]]:
     return key, (key or senders[0]).rpartition("@")[2]
 
 
-def _form(content: Content, recipients: Sequence[_Recipient]) -> Form:
+def _form(content: Content, recipients: Sequence[Recipient]) -> Form:
     """Parts only where everybody shown is the one who gets it: an API would send to all it is told of."""
     alone = len(recipients) == len(content.to) == 1 and not content.cc and recipients[0].kind == "to"
     return Form.PARTS if alone and content.raw is None else Form.BYTES
 
 
-def _delivery(recipient: _Recipient, suppressed: bool, captured: bool) -> NewDelivery:
+def _delivery(recipient: Recipient, suppressed: bool, captured: bool) -> NewDelivery:
     state, reason = DeliveryState.READY, ""
     if suppressed:
         state, reason = DeliveryState.SUPPRESSED, "the address is suppressed"
@@ -369,8 +292,10 @@ def _is_captured(submission: Submission, server: Accepting) -> bool:
 
 
 def _rfc_message_id(submission: Submission, public_id: str, domain: str) -> str:
-    """The Message-ID it will be sent under: a raw message's own, where it has one."""
-    own = "" if submission.raw is None else raw_message_id(submission.raw)
+    """The Message-ID it will be sent under: the message's own, where it has one."""
+    own = submission.message_id
+    if submission.raw is not None:
+        own = raw_message_id(submission.raw)
     return own or headers.new_message_id(UUID(public_id), domain)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from postroom.core.key import Scope
-from postroom.dialects.postmark import servers, streams, suppressions
+from postroom.dialects.postmark import sending, servers, streams, suppressions
 from postroom.dialects.postmark.calls import Op, Token
+from postroom.http.json import MOST_TOKENS
 
 _READ, _WRITE = Scope.CHANNEL_SETTINGS_READ, Scope.CHANNEL_SETTINGS_WRITE
 _ACCOUNT = Token.ACCOUNT
@@ -13,9 +14,14 @@ _BODY = (404, 408, 409, 413, 422)  # what a call that takes a body may be told
 _SERVERS, _SERVER = "/servers", "/servers/{id}"
 _STREAMS, _STREAM = "/message-streams", "/message-streams/{stream}"
 _LIST = f"{_STREAM}/suppressions"
+_SEND = Scope.TRANSACTIONALS_WRITE
 _LIST_READ, _LIST_WRITE = Scope.SUBSCRIBERS_READ, Scope.SUBSCRIBERS_WRITE
 
 OPERATIONS: tuple[Op, ...] = (
+    Op("POST", "/email", sending.email, _SEND, "Send a message", "Sent", "Email", errors=_BODY,
+       holds_message=True, testable=True),
+    Op("POST", "/email/batch", sending.batch, _SEND, "Send up to 500 messages", "SentBatch", "EmailBatch",
+       errors=_BODY, holds_message=True, most_tokens=MOST_TOKENS, testable=True),
     Op("GET", _SERVERS, servers.index, _READ, "List the account's servers", "ServerList", errors=(422,),
        query={**_PAGE, "name": "Only servers with this in their name."}, token=_ACCOUNT),
     Op("POST", _SERVERS, servers.create, Scope.ALL, "Create a server", "Server", "ServerRequest",
