@@ -47,6 +47,7 @@ _METADATA = (
     f"Invalid metadata content. Field names are limited to {_MOST_NAME} characters, field values are limited "
     f"to {_MOST_VALUE} characters, and a message may have {_MOST_METADATA} fields. "
 )
+_WORDS_TO_US = "x-pm-"  # header fields that say something to the product and go no further
 _TYPED = ("From", "To", "Cc", "Bcc", "ReplyTo", "Subject", "HtmlBody", "TextBody", "Tag", "MessageStream")
 
 
@@ -211,7 +212,7 @@ def _headers(fields: Fields) -> tuple[Sequence[tuple[str, str]], str]:
         name, value = header.text("Name") or "", header.text("Value") or ""
         if name.lower() == "message-id":
             message_id = value.strip()
-        else:
+        elif not name.lower().startswith(_WORDS_TO_US):
             found.append((name, value))
     return found, message_id
 
