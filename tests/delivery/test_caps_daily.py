@@ -9,6 +9,9 @@ from postroom.clock import MICROS
 from postroom.core.message import Purpose
 from tests.support.clock import START_US, FakeClock
 from tests.support.engine import bench, sink
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 MIDNIGHT_US = START_US // DAY_US * DAY_US + DAY_US
 

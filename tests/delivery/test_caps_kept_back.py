@@ -8,6 +8,9 @@ from drills.caps import MOVED, Watch, most_in_any_hour, move_to, next_release_us
 from postroom.core.message import Purpose
 from tests.support.clock import FakeClock
 from tests.support.engine import bench, sink
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 
 async def test_bulk_leaves_what_transactional_mail_needed_in_its_busiest_hour(tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ from postroom.ids import AccountId
 from postroom.storage import contents
 from postroom.storage.interface import Work
 from tests.support.engine import bench, sink
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 
 async def test_the_last_session_ends_while_it_claims(tmp_path: Path) -> None:

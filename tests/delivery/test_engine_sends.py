@@ -7,6 +7,9 @@ from pathlib import Path
 from postroom.core.message import Purpose
 from tests.support.engine import bench, sink
 from tests.support.sink import Received
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 
 async def test_everything_accepted_arrives_once(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ from postroom.storage.interface import Rows
 from tests.support.clock import FakeClock
 from tests.support.engine import bench, sink
 from tests.support.sink import Received
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 DAY_S = 86_400
 

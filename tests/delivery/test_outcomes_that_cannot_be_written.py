@@ -10,6 +10,9 @@ from postroom.ids import WorkerId
 from postroom.storage.postgres import PostgresStore
 from postroom.storage.sqlite import SqliteStore
 from tests.support.engine import bench, sink
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 _DEFERRED = (
     "EXISTS (SELECT 1 FROM deliveries"

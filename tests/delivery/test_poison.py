@@ -6,6 +6,9 @@ from pathlib import Path
 
 from postroom.core.message import Purpose
 from tests.support.engine import bench, sink
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 
 async def test_q7_a_lost_or_damaged_body_is_held_and_the_rest_flows(tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ from postroom.storage.interface import Rows, Sql, Work
 from postroom.wiring import PostRoom, open_post_room
 from tests.support.engine import sink
 from tests.support.sink import Received
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 
 @dataclass

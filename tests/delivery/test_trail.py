@@ -12,6 +12,9 @@ from postroom.storage import audit
 from postroom.storage.audit import AuditLine, Wanted
 from tests.support.clock import FakeClock
 from tests.support.engine import QUICK, Bench, bench, sink
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 
 async def engine_lines(post: Bench) -> list[AuditLine]:

@@ -8,6 +8,9 @@ from postroom.core.message import Purpose
 from postroom.engine.lanes import LaneBook, LaneState
 from postroom.ids import AccountId, LaneId, ServerId
 from postroom.storage.lanes import Lane
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 NOW = 1_000
 
