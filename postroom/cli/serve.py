@@ -30,7 +30,8 @@ def add_serve(root: typer.Typer) -> None:
         """Start Postroom: the APIs, submission by SMTP, the engine, and the test inbox if --inbox names one.
 
         SIGTERM or SIGINT stops it: it takes nothing more, lets what is on its way end within --drain, and
-        exits with 0. A second signal ends it at once; what was accepted is safe either way.
+        exits with 0. A second signal ends it at once; what was accepted is safe either way. With --database,
+        --processes N runs N of them on the same addresses, and --role says what they do here.
         """
         settings = terminal.settings
         from postroom import logs  # with what follows: no other command needs them, and they take a while

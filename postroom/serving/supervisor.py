@@ -196,7 +196,9 @@ class Child:
             lived_s = loop.time() - self._began_s
             tries = 0 if lived_s >= LIVED_WELL_S else tries + 1
             rest_s = min(LONGEST_REST_S, FIRST_REST_S * 2 ** max(0, min(tries, 10) - 1))
-            log.error("a child ended", number=self.number, pid=self.pid, how=_how(code), again_in_s=rest_s)
+            (log.error if code else log.warning)(
+                "a child ended", number=self.number, pid=self.pid, how=_how(code), again_in_s=rest_s
+            )
             self._hang_up()
             self._supervisor.gone(self.number)
             await asyncio.sleep(rest_s)
