@@ -33,8 +33,8 @@ from postroom.serving.ready import Ready, ready_on
 FIRST_REST_S = 0.2
 LONGEST_REST_S = 5.0
 LIVED_WELL_S = 30.0
-_TRIES = 4
 _HUNG_S = 30.0
+_AT_ONCE_S = 1.0
 
 log = logs.logger("serve")
 
@@ -149,6 +149,7 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._link: Link | None = None
         self._began_s = 0.0
+        self._at_once = False
 
     @property
     def pid(self) -> int:
@@ -230,13 +231,15 @@ class Child:
     async def _ended(self) -> int:
         assert self._process is not None
         code = await self._process.wait()
-        # Stopped before it listened for signals: nothing had begun.
-        return 0 if code in (-signal.SIGTERM, -signal.SIGINT) else code
+        # Stopped before it listened for signals, when nothing had begun; or killed, which was asked for.
+        return 0 if self._at_once or code in (-signal.SIGTERM, -signal.SIGINT) else code
 
     def end_at_once(self) -> None:
-        """Without draining. What was accepted is safe."""
+        """Without draining, even if it hangs. What was accepted is safe."""
+        self._at_once = True
         if self._link is not None:
             self._link.say({"now": True})
+        asyncio.get_running_loop().call_later(_AT_ONCE_S, self.kill)
 
     def kill(self) -> None:
         """If it still runs."""

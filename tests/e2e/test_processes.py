@@ -81,6 +81,17 @@ def test_children_end_when_their_supervisor_is_killed(tmp_path: Path, environmen
     serve.stop()
 
 
+def test_a_second_signal_ends_a_child_that_hangs(tmp_path: Path, environment: dict[str, str]) -> None:
+    serve = start_serve(tmp_path / "data", *FRONT, "--processes", "2", environment=environment)
+    hung = min(children(serve))
+    os.kill(hung, signal.SIGSTOP)
+    os.kill(serve.process.pid, signal.SIGTERM)
+    wait_for(lambda: len(children(serve)) == 1, "the other child to drain")
+    assert serve.process.poll() is None
+    assert serve.stop() == 0
+    assert not Path(f"/proc/{hung}").exists()
+
+
 def test_two_services_with_other_roles_share_a_data_folder(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
