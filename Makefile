@@ -48,6 +48,7 @@ bench: .venv/test deps-bench ## all peers, costs inside, memory; about 15 minute
 	@$(TEST) -m bench.engine
 	@$(TEST) -m bench.smtp_client
 	@$(TEST) -m bench.dkim
+	@$(TEST) -m bench.tracking
 	@$(TEST) -m bench.memory
 
 fuzz: .venv/test ## requests that nobody sane would make, at a running serve; ten minutes

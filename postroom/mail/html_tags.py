@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from html.entities import html5
 
 _BLANK = r"[ \t\n\f\r]"
@@ -19,11 +20,8 @@ _VALUE = (
     rf"""{_BLANK}*+={_BLANK}*+(?:"{{0}}[^"]*+{{1}}"|'{{0}}[^']*+{{1}}'|(?!["']){{0}}[^ \t\n\f\r>]*+{{1}})"""
 )
 _ATTRIBUTE = rf"{_NAME}(?:{_VALUE.format('', '')}|(?!{_BLANK}*+=))"
-_TOKEN = re.compile(
-    rf"""<(?:!--(?:-?>|[\s\S]*?--!?>)|(?:!(?!--)|\?|/(?![a-zA-Z]))[^>]*+>"""
-    rf"""|(/?)([a-zA-Z][^ \t\n\f\r/>]*+)((?:[ \t\n\f\r/]++|{_ATTRIBUTE})*+)>"""
-    r"""|(?=[!?/a-zA-Z])())"""  # never closed
-)
+_INSIDE = rf"(?:[ \t\n\f\r/]++|{_ATTRIBUTE})*+"
+_NAME_ENDS = r"(?=[ \t\n\f\r/>])"
 _PARTS = re.compile(rf"({_NAME})(?:{_VALUE.format('(', ')')}|(?!{_BLANK}*+=))")
 NO_MARKUP = ("script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes", "plaintext")
 _CLOSERS = {name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE) for name in NO_MARKUP}
@@ -58,25 +56,41 @@ class Attribute:
         return _REFERENCE.sub(_meant, self.written) if "&" in self.written else self.written
 
 
-def tags(document: str, names: Container[str]) -> Iterator[Tag]:
+def tags(document: str, names: tuple[str, ...]) -> Iterator[Tag]:
     """The tags with these names, in order; the last may be one without a name."""
+    wanted = _wanted(names)
     position = 0
-    while token := _TOKEN.search(document, position):
-        if token[4] is not None:
-            yield Tag(token.start(), len(document), "", False, (0, 0))
+    while (token := wanted.match(document, position)) is not None:
+        start, position = token.start(1), token.end()
+        if token[3] is None:  # nothing more, or what is never closed
+            if start < len(document):
+                yield Tag(start, len(document), "", False, (0, 0))
             return
-        position = token.end()
-        if token[2] is None:
-            continue
-        name, closing = token[2].lower(), bool(token[1])
+        name, closing = token[3].lower(), bool(token[2])
         if name in names:
-            yield Tag(token.start(), position, name, closing, token.span(3))
+            yield Tag(start, position, name, closing, token.span(4))
         if not closing and name in _CLOSERS:
             closer = _CLOSERS[name].search(document, position)
             if closer is None:
-                yield Tag(token.start(), len(document), "", False, (0, 0))
+                yield Tag(start, len(document), "", False, (0, 0))
                 return
             position = closer.start()
+
+
+@lru_cache(maxsize=8)
+def _wanted(names: tuple[str, ...]) -> re.Pattern[str]:
+    """Everything up to the next tag with one of these names, or one whose content is no markup, and that tag.
+
+    No repeat gives anything back, so each character is looked at once, and in one call whatever lies between.
+    """
+    known = "|".join({**dict.fromkeys(names), **dict.fromkeys(NO_MARKUP)})
+    between = (
+        r"[^<]++|<(?![a-zA-Z!?/])"  # text
+        r"|<!--(?:-?>|[\s\S]*?--!?>)"
+        r"|<(?:!(?!--)|\?|/(?![a-zA-Z]))[^>]*+>"  # a declaration and its like, a comment to HTML
+        rf"|</?+(?!(?i:{known}){_NAME_ENDS})[a-zA-Z][^ \t\n\f\r/>]*+{_INSIDE}>"  # another tag
+    )
+    return re.compile(rf"(?:{between})*+(?=([\s\S]?))(?:<(/?)((?i:{known})){_NAME_ENDS}({_INSIDE})>)?+")
 
 
 def attributes(document: str, tag: Tag) -> dict[str, Attribute]:

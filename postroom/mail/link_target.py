@@ -18,6 +18,10 @@ MOST_CHARACTERS = 8_000
 _BEGIN = re.compile(r"https?://[^/?#\\@]", re.IGNORECASE)
 # Blanks and controls, what delimits URLs elsewhere, braces of templates, halves of surrogate pairs.
 _NEVER = re.compile(r"[\x00-\x20\x7f-\xa0<>\"\\{}\u2028\u2029\ud800-\udfff]|%(?![0-9A-Fa-f]{2})|\*\||\|\*")
+# As nearly all are written; nothing of it needs a closer look.
+_PLAIN = re.compile(
+    r"https?://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(?:[/?#](?:[!#$&-;=?-\[\]^_`a-z~]|%[0-9A-Fa-f]{2})*+)?"
+)
 _BLANKS = "".join(map(chr, range(0x21)))
 _IPV6 = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]*)?")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
@@ -29,9 +33,13 @@ _ASCII = "".join(map(chr, range(0x21, 0x7F)))
 def target_of(written: str) -> str | None:
     """The target a link with this value has, or None where it must stay as it is."""
     target = written.strip(_BLANKS)
-    if len(target) > MOST_CHARACTERS or not _BEGIN.match(target) or _NEVER.search(target):
+    if len(target) > MOST_CHARACTERS or _OURS.search(target):
         return None
-    return target if location_of(target) is not None and not _OURS.search(target) else None
+    return target if _PLAIN.fullmatch(target) or _is_sound(target) else None
+
+
+def _is_sound(target: str) -> bool:
+    return bool(_BEGIN.match(target)) and not _NEVER.search(target) and location_of(target) is not None
 
 
 def location_of(target: str) -> str | None:

@@ -25,8 +25,8 @@ from postroom.mail.link_target import target_of
 MOST_TARGETS = 1_000
 _SIGNED = "-----BEGIN PGP "
 _IN_TEXT = re.compile(r"(?<![A-Za-z0-9])(?i:https?)://[^\x00-\x20\x22<>\x7f-\U0010ffff]+")
-_PAIRS = ((")", "("), ("]", "["))
-_TRAILING = ".,;:!?'*_~|`"
+_CLOSERS = {")": "(", "]": "["}
+_TRAILING = ".,;:!?'*_~|`)]"
 _PIXEL = '<img src="{}" width="1" height="1" alt="" style="border:0;width:1px;height:1px">'
 
 
@@ -94,12 +94,22 @@ def _urls(text: str) -> Iterator[tuple[int, int]]:
         start, end = one.span()
         if text[end : end + 1].isalnum():
             continue
-        open_ = {one: text.count(one, start, end) - text.count(other, start, end) for one, other in _PAIRS}
-        while text[end - 1] in _TRAILING or open_.get(text[end - 1], 0) > 0:
-            end -= 1
-            if text[end] in open_:
-                open_[text[end]] -= 1
+        if text[end - 1] in _TRAILING:
+            end = start + len(_without_punctuation(one[0]))
         yield start, end
+
+
+def _without_punctuation(url: str) -> str:
+    """A closing bracket belongs to a URL that has the opening one."""
+    end = len(url)
+    too_many = {closer: url.count(closer) - url.count(opener) for closer, opener in _CLOSERS.items()}
+    while (last := url[end - 1]) in _TRAILING:
+        if last in too_many:
+            if too_many[last] <= 0:
+                break
+            too_many[last] -= 1
+        end -= 1
+    return url[:end]
 
 
 def with_links(content: Content, html_url: Callable[[int], str], text_url: Callable[[int], str]) -> Content:

@@ -26,6 +26,10 @@ class MailLinks:
         """For one recipient's copy of one message; the same one each time."""
         return self._keys[kind].sign(delivery_id, link)
 
+    def tokens(self, kind: TokenKind, delivery_id: DeliveryId, links: Iterable[int]) -> list[str]:
+        """For several links of one copy."""
+        return self._keys[kind].sign_each(delivery_id, links)
+
     def url(self, kind: TokenKind, token: str) -> str:
         """The page for such a token."""
         return f"{self.base_url}{PATHS[kind]}/{token}"

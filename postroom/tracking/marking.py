@@ -35,12 +35,13 @@ class Marking:
         self._content, self._offer, self._links = content, offer, links
         clicks = {link_of(one.number, in_text=False) for one in content.html_links}
         clicks |= {link_of(one.number, in_text=True) for one in content.text_links}
-        self._tokens = [(_CLICK, link) for link in sorted(clicks)]
+        self._tokens = {_CLICK: sorted(clicks)} if clicks else {}
         if offer is not None:
-            self._tokens.append((_UNSUBSCRIBE, 0))
+            self._tokens[_UNSUBSCRIBE] = [0]
         if tracks_opens(content):
-            self._tokens.append((_OPEN, 0))
-        self._place = {token: place for place, token in enumerate(self._tokens)}
+            self._tokens[_OPEN] = [0]
+        each = ((kind, link) for kind, links in self._tokens.items() for link in links)
+        self._place = {token: place for place, token in enumerate(each)}
 
     def __bool__(self) -> bool:
         """Whether there is anything to write: without, all copies are the same."""
@@ -48,7 +49,10 @@ class Marking:
 
     def words(self, delivery_id: DeliveryId) -> tuple[str, ...]:
         """The tokens of this recipient's copy, in an order of ours; each time the same ones."""
-        return tuple(self._links.token(kind, delivery_id, link) for kind, link in self._tokens)
+        made: list[str] = []
+        for kind, links in self._tokens.items():
+            made += self._links.tokens(kind, delivery_id, links)
+        return tuple(made)
 
     def content(self, words: tuple[str, ...]) -> Content:
         """The content with these tokens in it."""

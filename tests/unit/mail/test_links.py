@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postroom.mail import link_target
 from postroom.mail.content import Content, Mailbox, TrackLinks
 from postroom.mail.link_target import MOST_CHARACTERS, location_of, target_of
 from postroom.mail.links import MOST_TARGETS, find_links, tracks_opens, with_links, with_pixel
@@ -173,6 +174,16 @@ def test_k2_what_a_link_may_lead_to_and_how_it_goes_into_a_header(written: str, 
     target = target_of(written)
     assert target == written.strip()
     assert location_of(target) == location
+
+
+@given(st.text('abz09/?#&=%2F@:.-_[](){}|*\\"<> \n', max_size=30))
+def test_k2_what_is_plain_is_found_so_by_the_closer_look_too(
+    text: str,
+) -> None:
+    target = target_of(f"https://x{text}")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(link_target, "_PLAIN", re.compile("(?!)"))
+        assert target_of(f"https://x{text}") == target
 
 
 @given(st.text(max_size=40), st.sampled_from(["http://x.example", "https://", "http://x.example/", ""]))

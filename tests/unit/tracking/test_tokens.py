@@ -22,6 +22,12 @@ def test_a_token_comes_back_in_either_case(delivery: int, link: int) -> None:
     assert KEYS.verify(text) == KEYS.verify(text.upper()) == wanted
 
 
+def test_many_at_once_are_each_as_made_alone() -> None:
+    links = [0, 5, 1, 65535]
+    assert KEYS.sign_each(DeliveryId(7), links) == [KEYS.sign(DeliveryId(7), link) for link in links]
+    assert KEYS.sign_each(DeliveryId(7), []) == []
+
+
 def test_every_changed_character_breaks_it() -> None:
     text = KEYS.sign(DeliveryId(7), 3)
     for at, old in enumerate(text):
