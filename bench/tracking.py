@@ -78,7 +78,7 @@ def measure(links: int, size_bytes: int, recipients: int) -> dict[str, float]:
     costs = {"find": spent_us(lambda: find_links(document, text, TrackLinks.HTML_AND_TEXT))}
     costs["compose"] = spent_us(lambda: composed(plain))
     for name, content in (("unsubscribe", plain), ("tracked", tracked)):
-        marking = Marking(content, Offer(), _LINKS)
+        marking = Marking(content, 7, Offer(), _LINKS)
         copies = Copies(marking.content, composed)
         first = spent_us(lambda marking=marking, copies=copies: each(marking, copies, people[:1]))  # type: ignore[misc]  # mypy cannot infer it
         second = spent_us(lambda marking=marking, copies=copies: each(marking, copies, people[1:2]))  # type: ignore[misc]

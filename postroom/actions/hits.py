@@ -41,9 +41,9 @@ class Hit:
     times: int = 1
 
 
-async def target(ctx: Context, delivery_id: DeliveryId, number: int) -> str:
-    """What a link in this recipient's copy leads to. Raises NotFound(link); Unavailable."""
-    targets = await ctx.store.read(lambda: link_targets.of_delivery(delivery_id))
+async def target(ctx: Context, content_id: int, number: int) -> str:
+    """What a link in this content leads to. Raises NotFound(link); Unavailable."""
+    targets = await ctx.store.read(lambda: link_targets.of_content(content_id))
     if number >= len(targets):
         raise NotFound("link")
     return targets[number]

@@ -164,7 +164,7 @@ class Composer:
         before = entry.size_bytes
         own = offer_for(content, offer, bulk=claimed.purpose is not Purpose.TRANSACTIONAL)
         marked = entry.marked.get(own)
-        if marked is None and (marking := Marking(content, own, self._links)):
+        if marked is None and (marking := Marking(content, claimed.content_id, own, self._links)):
             marked = entry.marked[own] = _Marked(marking, Copies(marking.content, composed))
         if marked is None:
             data = entry.plain = composed(content) if entry.plain is None else entry.plain

@@ -62,8 +62,10 @@ def tags(document: str, names: tuple[str, ...]) -> Iterator[Tag]:
     position = 0
     while (token := wanted.match(document, position)) is not None:
         start, position = token.start(1), token.end()
-        if token[3] is None:  # nothing more, or what is never closed
-            if start < len(document):
+        if token[3] is None:
+            if position > token.start():  # more of what lies between
+                continue
+            if start < len(document):  # what is never closed
                 yield Tag(start, len(document), "", False, (0, 0))
             return
         name, closing = token[3].lower(), bool(token[2])
@@ -81,7 +83,8 @@ def tags(document: str, names: tuple[str, ...]) -> Iterator[Tag]:
 def _wanted(names: tuple[str, ...]) -> re.Pattern[str]:
     """Everything up to the next tag with one of these names, or one whose content is no markup, and that tag.
 
-    No repeat gives anything back, so each character is looked at once, and in one call whatever lies between.
+    No repeat gives anything back, so each character is looked at once. One call passes over so much at most,
+    because nothing else of the process runs meanwhile.
     """
     known = "|".join({**dict.fromkeys(names), **dict.fromkeys(NO_MARKUP)})
     between = (
@@ -90,7 +93,9 @@ def _wanted(names: tuple[str, ...]) -> re.Pattern[str]:
         r"|<(?:!(?!--)|\?|/(?![a-zA-Z]))[^>]*+>"  # a declaration and its like, a comment to HTML
         rf"|</?+(?!(?i:{known}){_NAME_ENDS})[a-zA-Z][^ \t\n\f\r/>]*+{_INSIDE}>"  # another tag
     )
-    return re.compile(rf"(?:{between})*+(?=([\s\S]?))(?:<(/?)((?i:{known})){_NAME_ENDS}({_INSIDE})>)?+")
+    return re.compile(
+        rf"(?:{between}){{0,5000}}+(?=([\s\S]?))(?:<(/?)((?i:{known})){_NAME_ENDS}({_INSIDE})>)?+"
+    )
 
 
 def attributes(document: str, tag: Tag) -> dict[str, Attribute]:

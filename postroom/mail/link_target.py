@@ -26,7 +26,7 @@ _BLANKS = "".join(map(chr, range(0x21)))
 _IPV6 = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]*)?")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
 # A link of Postroom's, of this or another installation: one behind another would count everything twice.
-_OURS = re.compile(r"/[cou]/[a-z2-7]{39}(?:[?#]|$)", re.IGNORECASE)
+_OURS = re.compile(r"/(?:[ou]/[a-z2-7]{39}|c/[a-z2-7]{52})(?:[?#]|$)", re.IGNORECASE)
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from postroom.ids import AccountId, DeliveryId
+from postroom.ids import AccountId
 from postroom.storage.interface import Sql, Work
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -16,13 +16,7 @@ _decode = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 _INSERT = """
 INSERT INTO link_targets (account_id, content_id, targets) VALUES (:account_id, :content_id, :targets)
 """
-_OF_DELIVERY = """
-SELECT t.targets
-FROM deliveries d
-JOIN messages m ON m.account_id = d.account_id AND m.message_id = d.message_id
-JOIN link_targets t ON t.account_id = m.account_id AND t.content_id = m.content_id
-WHERE d.delivery_id = :delivery_id
-"""
+_OF_CONTENT = "SELECT targets FROM link_targets WHERE content_id = :content_id"
 
 
 def add(account_id: AccountId, content_id: int, targets: Sequence[str]) -> Work[None]:
@@ -31,10 +25,7 @@ def add(account_id: AccountId, content_id: int, targets: Sequence[str]) -> Work[
     yield Sql(_INSERT, {"account_id": account_id, "content_id": content_id, "targets": packed})
 
 
-def of_delivery(delivery_id: DeliveryId) -> Work[Sequence[str]]:
-    """The targets of the message that went to this recipient; none where nothing is tracked.
-
-    By the number in a token of ours, which knows no account.
-    """
-    rows = yield Sql(_OF_DELIVERY, {"delivery_id": delivery_id})
+def of_content(content_id: int) -> Work[Sequence[str]]:
+    """By the number in a token of ours, which knows no account; none where nothing is tracked."""
+    rows = yield Sql(_OF_CONTENT, {"content_id": content_id})
     return _decode(zlib.decompress(rows[0][0])) if rows else ()

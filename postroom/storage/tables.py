@@ -476,7 +476,7 @@ Index(None, messages.c.account_id, messages.c.server_id, messages.c.message_id)
 link_targets = Table(
     "link_targets",
     metadata,
-    _int("account_id", key=True),
+    _int("account_id"),
     _int("content_id", key=True),
     _bytes("targets"),  # packed, by number
 )

@@ -22,13 +22,15 @@ class MailLinks:
         self._keys = {one.kind: one for one in keys}
         self.base_url = base_url
 
-    def token(self, kind: TokenKind, delivery_id: DeliveryId, link: int = 0) -> str:
+    def token(self, kind: TokenKind, delivery_id: DeliveryId, link: int = 0, content_id: int = 0) -> str:
         """For one recipient's copy of one message; the same one each time."""
-        return self._keys[kind].sign(delivery_id, link)
+        return self._keys[kind].sign(delivery_id, link, content_id)
 
-    def tokens(self, kind: TokenKind, delivery_id: DeliveryId, links: Iterable[int]) -> list[str]:
+    def tokens(
+        self, kind: TokenKind, delivery_id: DeliveryId, links: Iterable[int], content_id: int = 0
+    ) -> list[str]:
         """For several links of one copy."""
-        return self._keys[kind].sign_each(delivery_id, links)
+        return self._keys[kind].sign_each(delivery_id, links, content_id)
 
     def url(self, kind: TokenKind, token: str) -> str:
         """The page for such a token."""

@@ -29,10 +29,10 @@ def target_and_part(link: int) -> tuple[int, bool]:
 
 
 class Marking:
-    """Of one content. offer: how it offers to unsubscribe (`mail.unsubscribe.offer_for`), or None."""
+    """Of one content, and its number. offer: how it offers to unsubscribe (`mail.unsubscribe.offer_for`)."""
 
-    def __init__(self, content: Content, offer: Offer | None, links: MailLinks) -> None:
-        self._content, self._offer, self._links = content, offer, links
+    def __init__(self, content: Content, content_id: int, offer: Offer | None, links: MailLinks) -> None:
+        self._content, self._content_id, self._offer, self._links = content, content_id, offer, links
         clicks = {link_of(one.number, in_text=False) for one in content.html_links}
         clicks |= {link_of(one.number, in_text=True) for one in content.text_links}
         self._tokens = {_CLICK: sorted(clicks)} if clicks else {}
@@ -51,7 +51,7 @@ class Marking:
         """The tokens of this recipient's copy, in an order of ours; each time the same ones."""
         made: list[str] = []
         for kind, links in self._tokens.items():
-            made += self._links.tokens(kind, delivery_id, links)
+            made += self._links.tokens(kind, delivery_id, links, self._content_id)
         return tuple(made)
 
     def content(self, words: tuple[str, ...]) -> Content:

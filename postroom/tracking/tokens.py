@@ -1,8 +1,10 @@
 """Tokens that travel in mail: what they point at, and a signature so that nobody can make one.
 
-A token is kind, key id, delivery id, link number and a 12-byte MAC (keyed BLAKE2b, RFC 7693), 24 bytes in
-all, base32 in lower case without padding: 39 characters that survive folding, case changes and mail programs.
-A tracked copy has one for each of its links, so making many at once is what counts.
+A token is kind, key id, delivery id, link number, of a click also the number of the content the link stood
+in, and a 12-byte MAC (keyed BLAKE2b, RFC 7693): 24 or 32 bytes, base32 in lower case without padding. Its 39
+or 52 characters survive folding, case changes and mail programs. A click knows its content because it is to
+lead where it did when its delivery is long gone. A tracked copy has a token for each of its links, so making
+many at once is what counts.
 Keys are the instance's own, one ring per kind; a retired key verifies for ever, because old mail does.
 """
 
@@ -22,8 +24,10 @@ from postroom.ids import DeliveryId
 from postroom.tracking.base32 import encoded
 
 _BODY = struct.Struct(">BBQH")
+_CONTENT = struct.Struct(">Q")
 _MAC_BYTES = 12
 TOKEN_CHARS = 39
+CLICK_CHARS = 52
 
 
 class TokenKind(IntEnum):
@@ -43,6 +47,7 @@ class Token:
     kind: TokenKind
     delivery_id: DeliveryId
     link: int
+    content_id: int = 0  # of a click
 
 
 @dataclass(frozen=True)
@@ -56,32 +61,41 @@ class SigningKeys:
     def __repr__(self) -> str:
         return f"SigningKeys({self.kind.name}, active={self.active}, ids={sorted(self.keys)})"
 
-    def sign(self, delivery_id: DeliveryId, link: int = 0) -> str:
-        """The token's text. link: 0 to 65535."""
-        return self.sign_each(delivery_id, (link,))[0]
+    @property
+    def chars(self) -> int:
+        """How long a token is."""
+        return CLICK_CHARS if self.kind is TokenKind.CLICK else TOKEN_CHARS
 
-    def sign_each(self, delivery_id: DeliveryId, links: Iterable[int]) -> list[str]:
+    def sign(self, delivery_id: DeliveryId, link: int = 0, content_id: int = 0) -> str:
+        """The token's text. link: 0 to 65535."""
+        return self.sign_each(delivery_id, (link,), content_id)[0]
+
+    def sign_each(self, delivery_id: DeliveryId, links: Iterable[int], content_id: int = 0) -> list[str]:
         """One for each link."""
         pieces: list[bytes] = []
         keyed = _keyed(self.keys[self.active])
+        click = self.kind is TokenKind.CLICK
+        content = _CONTENT.pack(content_id) if click else b""
+        fill = b"\0\0\0" if click else b"\0"  # up to a whole number of base32's groups
         for link in links:
-            body = _BODY.pack(self.kind, self.active, delivery_id, link)
+            body = _BODY.pack(self.kind, self.active, delivery_id, link) + content
             mac = keyed.copy()
             mac.update(body)
-            pieces += (body, mac.digest(), b"\0")  # filled up to a whole number of base32's groups
+            pieces += (body, mac.digest(), fill)
         text = encoded(b"".join(pieces))
-        return [text[at : at + TOKEN_CHARS] for at in range(0, len(text), TOKEN_CHARS + 1)]
+        chars = self.chars
+        return [text[at : at + chars] for at in range(0, len(text), (chars + 7) // 8 * 8)]
 
     def verify(self, text: str) -> Token | None:
         """What the token points at, or None when it is not one of ours, of this kind, unchanged."""
-        if len(text) != TOKEN_CHARS or not text.isascii():
+        if len(text) != self.chars or not text.isascii():
             return None
         try:
-            data = base64.b32decode(text.upper() + "=")
+            data = base64.b32decode(text.upper() + "=" * (-len(text) % 8))
         except binascii.Error:
             return None
-        body, mac = data[: _BODY.size], data[_BODY.size :]
-        kind, key_id, delivery_id, link = _BODY.unpack(body)
+        body, mac = data[:-_MAC_BYTES], data[-_MAC_BYTES:]
+        kind, key_id, delivery_id, link = _BODY.unpack(body[: _BODY.size])
         key = self.keys.get(key_id)
         if key is None or kind != self.kind:
             return None
@@ -92,7 +106,10 @@ class SigningKeys:
         # One text for one token: the spare bits of the last character are not free.
         if base64.b32encode(data).decode("ascii").rstrip("=").lower() != text.lower():
             return None
-        return Token(TokenKind(kind), DeliveryId(delivery_id), link)
+        content = body[_BODY.size :]
+        return Token(
+            TokenKind(kind), DeliveryId(delivery_id), link, _CONTENT.unpack(content)[0] if content else 0
+        )
 
 
 @lru_cache(maxsize=64)

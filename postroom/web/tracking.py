@@ -15,7 +15,6 @@ from postroom.actions.hits import MOST_TEXT, Hit, target
 from postroom.errors import NotFound, PostroomError, Unavailable
 from postroom.http.asgi import Receive, Scope, Send, answer, header_values
 from postroom.http.rate import RateLimiter
-from postroom.ids import DeliveryId
 from postroom.logs import logger
 from postroom.mail.link_target import location_of
 from postroom.tracking.hits import Hits
@@ -45,7 +44,7 @@ class TrackingPages:
     def __init__(self, ctx: Context, links: MailLinks, hits: Hits) -> None:
         self._ctx, self._links, self._hits = ctx, links, hits
         self._wrong = RateLimiter(ctx.clock, WRONG_PER_MINUTE)
-        self._targets: OrderedDict[tuple[DeliveryId, int], str] = OrderedDict()
+        self._targets: OrderedDict[tuple[int, int], str] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = TokenKind.OPEN if scope["path"].startswith(OPEN_PATH) else TokenKind.CLICK
@@ -79,19 +78,19 @@ class TrackingPages:
             await answer(send, 200, _PIXEL, b"image/gif", *_HEADERS)
             return
         number, _ = target_and_part(token.link)
-        location = await self._location(token.delivery_id, number)
+        location = await self._location(token.content_id, number)
         self._note(token, number, asked, scope)
         to = (b"location", location.encode("ascii"))
         await answer(send, 302, b"", b"text/plain; charset=utf-8", to, *_HEADERS)
 
-    async def _location(self, delivery_id: DeliveryId, number: int) -> str:
+    async def _location(self, content_id: int, number: int) -> str:
         """Where it goes. What was looked up is remembered: programs follow one link many times."""
-        known = self._targets.get((delivery_id, number))
+        known = self._targets.get((content_id, number))
         if known is None:
-            known = location_of(await target(self._ctx, delivery_id, number))
+            known = location_of(await target(self._ctx, content_id, number))
             if known is None:  # by rules that were other ones when it was stored
                 raise NotFound("link")
-            self._targets[delivery_id, number] = known
+            self._targets[content_id, number] = known
             if len(self._targets) > _MOST_REMEMBERED:
                 self._targets.popitem(last=False)
         return known

@@ -70,7 +70,7 @@ def test_a_tracked_copy_is_what_marking_and_composing_it_gives(filler: str, offe
         text_links=found.text,
         track_opens=True,
     )
-    marking = Marking(content, offer, LINKS)
+    marking = Marking(content, 7, offer, LINKS)
     made = 0
 
     def counted(one: Content) -> bytes:
@@ -89,4 +89,4 @@ def test_a_tracked_copy_is_what_marking_and_composing_it_gives(filler: str, offe
 
 
 def test_what_is_not_tracked_is_the_same_for_everybody() -> None:
-    assert not Marking(content_of("https://shop.example/"), None, LINKS)
+    assert not Marking(content_of("https://shop.example/"), 7, None, LINKS)

@@ -67,7 +67,7 @@ def _tracked(content: Content, number: int, offer: Offer | None = None) -> bytes
     """The same with opens and all links tracked."""
     found = find_links(content.html, content.text, TrackLinks.HTML_AND_TEXT)
     content = msgspec.structs.replace(content, track_opens=True, html_links=found.html, text_links=found.text)
-    marking = Marking(content, offer, _LINKS)
+    marking = Marking(content, 7, offer, _LINKS)
     copies = Copies(marking.content, _composed)
     return [copies.copy(marking.words(DeliveryId(one))) for one in (1, 2, 1)][number]
 

@@ -47,12 +47,16 @@ def connection(
 
 
 def message(
-    purpose: Purpose, recipients: Sequence[str], public_id: str, body: str = "hello"
+    purpose: Purpose,
+    recipients: Sequence[str],
+    public_id: str,
+    body: str = "hello",
+    content: Content | None = None,
 ) -> Work[tuple[MessageId, LaneId]]:
     """A message as accept would store it."""
     stream = "outbound" if purpose is Purpose.TRANSACTIONAL else "broadcast"
     lane = yield from lanes.ensure(ACCOUNT, SERVER, purpose, stream, SENDER)
-    content = Content(
+    content = content or Content(
         Mailbox(SENDER), tuple(Mailbox(one) for one in recipients), subject=public_id, text=body
     )
     packed = pack_content(content)

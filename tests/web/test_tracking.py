@@ -33,8 +33,9 @@ async def tracked(site: Site, *to: str) -> list[DeliveryId]:
     )
 
 
-def click(delivery: DeliveryId, number: int, *, in_text: bool = False) -> str:
-    return f"/c/{LINKS.token(TokenKind.CLICK, delivery, link_of(number, in_text=in_text))}"
+def click(delivery: DeliveryId, number: int, *, in_text: bool = False, content: int = 1) -> str:
+    """A link in the first message, unless another content is named."""
+    return f"/c/{LINKS.token(TokenKind.CLICK, delivery, link_of(number, in_text=in_text), content)}"
 
 
 def pixel(delivery: DeliveryId) -> str:
@@ -138,8 +139,8 @@ async def test_k1_a_changed_token_or_one_of_another_kind_leads_nowhere(site: Sit
         f"/o/{LINKS.token(TokenKind.CLICK, ann)}",
         f"/c/{LINKS.token(TokenKind.UNSUBSCRIBE, ann)}",
         click(ann, 2),  # signed, and there are two targets
-        click(plain, 0),  # signed, and its message has none
-        click(DeliveryId(999_999), 0),  # signed, and nobody has this delivery
+        click(plain, 0, content=2),  # signed, and its message has none
+        click(ann, 0, content=999_999),  # signed, and there is no such content
     ):
         answered = await site.http.get(path, headers=PERSON)
         assert (answered.status_code, "location" in answered.headers) == (404, False), path

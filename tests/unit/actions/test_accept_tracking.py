@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import pytest
 
@@ -11,7 +11,6 @@ from postroom.actions import accounts, identities, servers
 from postroom.actions.accept import Submission, accept_message
 from postroom.actions.context import Context
 from postroom.core.message import Purpose
-from postroom.ids import DeliveryId
 from postroom.mail.content import Content, Mailbox, TrackLinks
 from postroom.storage import link_targets, messages
 from postroom.storage.interface import Rows, Sql, Work
@@ -43,36 +42,33 @@ async def asked(ctx: Context) -> Submission:
     )
 
 
-async def stored(ctx: Context, submission: Submission) -> tuple[Content, list[DeliveryId]]:
-    """What is kept of it, once it was accepted."""
+async def stored(ctx: Context, submission: Submission) -> tuple[Content, Sequence[str]]:
+    """What is kept of it, once it was accepted, and the targets of its links."""
     accepted = await accept_message(ctx, submission)
 
-    def work() -> Work[Content | None]:
+    def work() -> Work[tuple[Content | None, Sequence[str]]]:
         message = yield from messages.get(submission.account_id, None, accepted.message_id)
         assert message is not None
-        return (yield from messages.content(submission.account_id, message.content_id))
+        content = yield from messages.content(submission.account_id, message.content_id)
+        return content, (yield from link_targets.of_content(message.content_id))
 
-    content = await ctx.store.read(work)
+    content, targets = await ctx.store.read(work)
     assert content is not None
-    return content, [delivery for delivery, _, _ in accepted.deliveries]
+    return content, targets
 
 
-async def test_links_are_found_once_and_every_recipient_s_delivery_finds_them(
-    ctx: Context, asked: Submission
-) -> None:
-    content, deliveries = await stored(ctx, asked)
+async def test_links_are_found_once_and_kept_with_their_targets(ctx: Context, asked: Submission) -> None:
+    content, targets = await stored(ctx, asked)
     assert (content.html, content.text) == (HTML, TEXT)
     assert content.track_opens
     assert content.track_links is TrackLinks.HTML_AND_TEXT
     assert [one.number for one in content.html_links] == [0, 1]
     assert [one.number for one in content.text_links] == [2, 0]
-    assert len(deliveries) == 2
-    for delivery in deliveries:
-        assert await ctx.store.read(partial(link_targets.of_delivery, delivery)) == (
-            "https://shop.example/a?x=1&y=2",
-            "https://shop.example/straße",
-            "https://shop.example/c",
-        )
+    assert targets == (
+        "https://shop.example/a?x=1&y=2",
+        "https://shop.example/straße",
+        "https://shop.example/c",
+    )
 
 
 async def test_a_large_message_is_searched_as_well(ctx: Context, asked: Submission) -> None:
@@ -92,9 +88,9 @@ async def test_k6_without_a_link_to_track_nothing_is_stored(
     ctx: Context, asked: Submission, changes: dict[str, object]
 ) -> None:
     """Raw messages are as their client made and perhaps signed them."""
-    content, deliveries = await stored(ctx, replace(asked, **changes))  # type: ignore[arg-type]  # its fields
+    content, targets = await stored(ctx, replace(asked, **changes))  # type: ignore[arg-type]  # its fields
     assert (content.html_links, content.text_links) == ((), ())
-    assert await ctx.store.read(lambda: link_targets.of_delivery(deliveries[0])) == ()
+    assert targets == ()
 
     def count() -> Work[Rows]:
         return (yield Sql("SELECT COUNT(*) FROM link_targets"))

@@ -116,6 +116,14 @@ def test_places_are_those_of_the_values() -> None:
     assert document[hrefs[0].start - 1] == "'"
 
 
+@pytest.mark.parametrize("pieces", [4_999, 5_000, 5_001, 10_000, 12_345])
+def test_links_behind_many_other_tags_are_found(pieces: int) -> None:
+    document = "<b>" * pieces + "<a href=x>" + "<i>" * pieces + "<a href=y><!--"
+    *found, last = tags(document, ("a",))
+    assert [attributes(document, tag)["href"].value for tag in found] == ["x", "y"]
+    assert (last.name, last.start) == ("", len(document) - 4)
+
+
 @pytest.mark.parametrize(
     ("document", "place"),
     [

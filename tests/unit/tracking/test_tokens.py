@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postroom.ids import DeliveryId
-from postroom.tracking.tokens import TOKEN_CHARS, SigningKeys, Token, TokenKind
+from postroom.tracking.tokens import CLICK_CHARS, TOKEN_CHARS, SigningKeys, Token, TokenKind
 
 KEYS = SigningKeys(TokenKind.UNSUBSCRIBE, 2, {1: b"a" * 32, 2: b"b" * 32})
 
@@ -20,6 +20,21 @@ def test_a_token_comes_back_in_either_case(delivery: int, link: int) -> None:
     assert text == text.lower()
     wanted = Token(TokenKind.UNSUBSCRIBE, DeliveryId(delivery), link)
     assert KEYS.verify(text) == KEYS.verify(text.upper()) == wanted
+
+
+@given(delivery=st.integers(0, 2**64 - 1), link=st.integers(0, 65535), content=st.integers(0, 2**64 - 1))
+@settings(derandomize=True, max_examples=100, deadline=None)
+def test_a_click_knows_its_content(delivery: int, link: int, content: int) -> None:
+    keys = SigningKeys(TokenKind.CLICK, 2, KEYS.keys)
+    text = keys.sign(DeliveryId(delivery), link, content)
+    assert len(text) == CLICK_CHARS
+    assert keys.verify(text) == Token(TokenKind.CLICK, DeliveryId(delivery), link, content)
+    assert keys.verify(text.upper()) == keys.verify(text)
+    assert all(
+        keys.verify(text[:at] + ("a" if text[at] != "a" else "b") + text[at + 1 :]) is None
+        for at in range(52)
+    )
+    assert KEYS.verify(text[:TOKEN_CHARS]) is None
 
 
 def test_many_at_once_are_each_as_made_alone() -> None:

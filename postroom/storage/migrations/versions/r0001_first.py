@@ -455,7 +455,7 @@ def upgrade() -> None:
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
         sa.Column("content_id", _INT, autoincrement=False, nullable=False),
         sa.Column("targets", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("account_id", "content_id", name=op.f("pk_link_targets")),
+        sa.PrimaryKeyConstraint("content_id", name=op.f("pk_link_targets")),
     )
     op.create_table(
         "messages",
