@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from postroom.core.key import Scope
-from postroom.dialects.postmark import sending, servers, streams, suppressions
+from postroom.dialects.postmark import outbound, sending, servers, streams, suppressions
 from postroom.dialects.postmark.calls import Op, Token
 from postroom.http.json import MOST_TOKENS
 
@@ -14,7 +14,8 @@ _BODY = (404, 408, 409, 413, 422)  # what a call that takes a body may be told
 _SERVERS, _SERVER = "/servers", "/servers/{id}"
 _STREAMS, _STREAM = "/message-streams", "/message-streams/{stream}"
 _LIST = f"{_STREAM}/suppressions"
-_SEND = Scope.TRANSACTIONALS_WRITE
+_SEND, _SEEN = Scope.TRANSACTIONALS_WRITE, Scope.TRANSACTIONALS_READ
+_OUTBOUND = "/messages/outbound"
 _LIST_READ, _LIST_WRITE = Scope.SUBSCRIBERS_READ, Scope.SUBSCRIBERS_WRITE
 
 OPERATIONS: tuple[Op, ...] = (
@@ -22,6 +23,16 @@ OPERATIONS: tuple[Op, ...] = (
        holds_message=True, testable=True),
     Op("POST", "/email/batch", sending.batch, _SEND, "Send up to 500 messages", "SentBatch", "EmailBatch",
        errors=_BODY, holds_message=True, most_tokens=MOST_TOKENS, testable=True),
+    Op("GET", _OUTBOUND, outbound.index, _SEEN, "Search messages", "MessageList", errors=(422,),
+       query={**_PAGE, "recipient": "Sent to this address.", "fromemail": "From this address.",
+              "tag": "With this tag.", "status": "queued, sent or processed.",
+              "fromdate": "From this day or time on.", "todate": "Until this day or time.",
+              "subject": "With this in its subject.", "messagestream": "On this stream; else on outbound.",
+              "metadata_x": "With this value of the metadata x, for any name x."}),
+    Op("GET", f"{_OUTBOUND}/{{id}}/details", outbound.details, _SEEN, "Show a message and its events",
+       "MessageDetails", errors=(422,)),
+    Op("GET", f"{_OUTBOUND}/{{id}}/dump", outbound.dump, _SEEN, "Show a message's source", "Dump",
+       errors=(422,)),
     Op("GET", _SERVERS, servers.index, _READ, "List the account's servers", "ServerList", errors=(422,),
        query={**_PAGE, "name": "Only servers with this in their name."}, token=_ACCOUNT),
     Op("POST", _SERVERS, servers.create, Scope.ALL, "Create a server", "Server", "ServerRequest",

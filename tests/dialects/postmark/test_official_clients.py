@@ -177,3 +177,67 @@ async def test_postmarker_reads_and_changes_its_server(house: House, url: str) -
             server.edit(Color="pink")
 
     await asyncio.to_thread(work)
+
+
+def mail(**more: object) -> dict[str, object]:
+    return {
+        "From": "Shop <hello@shop.example>",
+        "To": "Ann <ann@example.net>",
+        "Subject": "Hello",
+        "TextBody": "Hi",
+        "HtmlBody": "<p>Hi",
+        "Tag": "welcome",
+        "Metadata": {"order": "17"},
+        **more,
+    }
+
+
+@needs("node")
+async def test_javascript_sends_and_finds(house: House, url: str) -> None:
+    key = house.server_key
+    wrong = mail(From="a@stranger.example")
+    told = await javascript(
+        url,
+        {"server": key, "method": "sendEmail", "args": [mail()]},
+        {"server": key, "method": "sendEmailBatch", "args": [[mail(Tag="many"), wrong]]},
+        {"server": key, "method": "getOutboundMessages", "args": [{"tag": "welcome"}]},
+        {"server": key, "method": "getOutboundMessageDetails", "args": [{"$": [0, "MessageID"]}]},
+        {"server": key, "method": "getOutboundMessageDump", "args": [{"$": [0, "MessageID"]}]},
+        {"server": key, "method": "sendEmail", "args": [wrong]},
+        {"server": "POSTMARK_API_TEST", "method": "sendEmail", "args": [wrong]},
+    )
+    assert [(one["error"]["name"], one["error"]["code"]) for one in told if "error" in one] == [
+        ("ApiInputError", 400)
+    ]
+    sent, many, listed, shown, dumped = (one["ok"] for one in told[:5])
+    assert (sent["Message"], sent["To"]) == ("OK", "Ann <ann@example.net>")
+    assert [one["ErrorCode"] for one in many] == [0, 400]
+    assert [one["MessageID"] for one in listed["Messages"]] == [sent["MessageID"]]
+    assert shown["Metadata"] == {"order": "17"}
+    assert dumped["Body"] == shown["Body"]
+    assert told[6]["ok"]["Message"] == "Test job accepted"
+
+
+async def test_python_sends_and_finds(house: House, url: str) -> None:
+    async with ServerClient(house.server_key, retries=0, base_url=url) as server:
+        sent = await server.outbound.send(mail())
+        assert sent.success
+        many = await server.outbound.send_batch([mail(Tag="many"), mail(From="a@stranger.example")])
+        assert [one.error_code for one in many] == [0, 400]
+        (found,) = (await server.outbound.list(tag="welcome")).items
+        assert found.message_id == sent.message_id
+        shown = await server.outbound.get(sent.message_id)
+        assert (shown.text_body, shown.metadata) == ("Hi", {"order": "17"})
+        assert (await server.outbound.get_dump(sent.message_id)).body == shown.body
+
+
+async def test_postmarker_sends(house: House, url: str) -> None:
+    def work() -> None:
+        client = PostmarkClient(house.server_key, root_api_url=url)
+        sent = client.emails.send(From="hello@shop.example", To="ann@example.net", Subject="x", TextBody="y")
+        assert sent["ErrorCode"] == 0
+        assert client.messages.outbound.get(sent["MessageID"]).Subject == "x"
+        with pytest.raises(ClientError, match=r"\[300\]"):
+            client.emails.send(From="hello@shop.example", To="nobody", Subject="x", TextBody="y")
+
+    await asyncio.to_thread(work)
