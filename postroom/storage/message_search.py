@@ -145,7 +145,10 @@ def _fits(search: Search, params: dict[str, object]) -> str:
         params[f"holds{number}"] = _part(text)
     if search.settled is not None:
         # What a sandbox keeps has ended there.
-        sandboxed = "EXISTS (SELECT 1 FROM servers s WHERE s.server_id = m.server_id AND s.sandbox = 1)"
+        sandboxed = (
+            "EXISTS (SELECT 1 FROM servers s WHERE s.account_id = m.account_id"
+            " AND s.server_id = m.server_id AND s.sandbox = 1)"
+        )
         conditions.append(
             f"(NOT {_IS_OPEN} OR {sandboxed})" if search.settled else f"{_IS_OPEN} AND NOT {sandboxed}"
         )

@@ -9,13 +9,24 @@ import json
 import re
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from postroom.inbound.inbox_folder import list_mails, read_mail
-from tests.support.serve import Serve, wait_for
+from tests.e2e.conftest import ask
+from tests.support.serve import Serve, serving, wait_for
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """`serve` with an inbox, which may call itself."""
+    data: Path = tmp_path_factory.mktemp("postmark") / "data"
+    with serving(data, "--inbox", "127.0.0.1:0", environment={"POSTROOM_DIAL_PRIVATE": "all"}) as serve:
+        yield serve
 
 
 def call(live: Serve, token: str, path: str, body: object = None, *, header: str = "Server") -> Any:
@@ -36,8 +47,8 @@ def keys(live: Serve) -> dict[str, Any]:
     made: dict[str, Any] = live.answer("bootstrap", "--sender", "Shop <shop@example.com>")
     inbox = re.search(r"inbox takes SMTP on (\S+):(\d+)", live.text)
     assert inbox is not None
-    live.answer("connection", "create", "--host", inbox[1], "--port", inbox[2])
-    live.answer("identity", "trust", "example.com", "--account", str(made["account_id"]))
+    live.answer("connection", "create", "--host", inbox[1], "--port", inbox[2], "--account", "1")
+    live.answer("identity", "trust", "example.com")
     return made
 
 
@@ -128,3 +139,29 @@ def test_sandboxed_mail_goes_nowhere(live: Serve, keys: dict[str, Any]) -> None:
     call(live, keys["server_key"], "/email", {**mail, "Subject": "After the sandbox"})
     arrived(live, "After the sandbox")
     assert [one for one in list_mails(live.data / "inbox", 500) if one.subject == "Sandboxed"] == []
+
+
+def test_it_stands_in_front_of_itself(live: Serve, keys: dict[str, Any]) -> None:
+    """Mail by Broadcast's API leaves through a connection to Postmark's API, which is this very instance."""
+    account = str(live.answer("account", "create", "Front")["account_id"])
+    server = live.answer("server", "create", "Front", "--account", account, "--sender", "a@example.com")[
+        "server_id"
+    ]
+    key = live.answer("key", "create", "--account", account, "--server", str(server))["key"]
+    secret, option = f"postmark_api_token={keys['server_key']}", f"api_url={live.url}"
+    whose = ("--account", account, "--server", str(server))
+    way = ("--vendor", "postmark", "--method", "api", "--secret", secret, "--option", option)
+    made = live.answer("connection", "create", *way, *whose, "--transactional")
+    assert made["connection_id"] > 0
+    body = {"to": "ann@example.net", "subject": "Through itself", "body": "Hello"}
+    status, told = ask(f"{live.url}/api/v1/transactionals", key, body)
+    assert status == 201, told
+    (mail,) = arrived(live, "Through itself")
+    assert mail["To"] == "ann@example.net"
+    assert mail.get_content().strip() == "Hello"
+    ours = call(live, keys["server_key"], "/messages/outbound?count=1&offset=0&subject=through+itself")
+    theirs = call(live, key, "/messages/outbound?count=1&offset=0&subject=through+itself")
+    assert ours["TotalCount"] == theirs["TotalCount"] == 1
+    (first,) = ours["Messages"]
+    assert first["Metadata"]["postroom"]
+    assert first["MessageID"] != theirs["Messages"][0]["MessageID"]
