@@ -14,6 +14,9 @@ from postroom.ids import AccountId, MessageId, ServerId
 from postroom.storage import message_search, messages, servers
 from postroom.storage.interface import Work
 from postroom.storage.message_search import Search, Slice, StoredEvent
+from postroom.storage.messages import StoredDelivery
+
+__all__ = ["MOST_FOUND", "History", "Page", "Search", "StoredDelivery", "StoredEvent", "history", "search"]
 
 MOST_FOUND = 10_000
 MOST_SLICES = 25  # so many times 2000 messages are looked through in one search

@@ -10,7 +10,15 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 
-from postroom.actions.message_search import MOST_FOUND, History, history, search
+from postroom.actions.message_search import (
+    MOST_FOUND,
+    History,
+    Search,
+    StoredDelivery,
+    StoredEvent,
+    history,
+    search,
+)
 from postroom.actions.messages import Seen
 from postroom.core.event import EventKind
 from postroom.core.message import FINAL_STATES, DeliveryState
@@ -24,8 +32,6 @@ from postroom.http.calls import Answer
 from postroom.mail.address import address_key, parse_mailbox, parse_mailbox_list
 from postroom.mail.compose import compose
 from postroom.mail.content import Mailbox
-from postroom.storage.message_search import Search, StoredEvent
-from postroom.storage.messages import StoredDelivery
 
 _STATUSES = ("queued", "sent", "processed")
 _METADATA = "metadata_"
