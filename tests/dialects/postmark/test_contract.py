@@ -101,7 +101,10 @@ def names_of(described: Any, document: Any) -> list[str]:  # Any: YAML
     if content is None:
         return []
     name = content["schema"]["$ref"].rpartition("/")[2]
-    return list(document["components"]["schemas"][name]["properties"])
+    schema = document["components"]["schemas"][name]
+    if schema["type"] == "array":
+        schema = document["components"]["schemas"][schema["items"]["$ref"].rpartition("/")[2]]
+    return list(schema["properties"])
 
 
 def test_every_error_of_the_tree_has_a_row() -> None:
