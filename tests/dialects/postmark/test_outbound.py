@@ -10,6 +10,9 @@ from postroom.actions import message_search
 from postroom.storage import message_search as stored_search
 from postroom.storage.interface import Sql, Work
 from tests.dialects.postmark.conftest import Postmark
+from tests.support.stores import on_both, on_sqlite
+
+pytestmark = on_both
 
 FROM = "Shop <hello@shop.example>"
 LIST = "/messages/outbound"
@@ -199,6 +202,7 @@ async def test_what_is_not_there_and_what_is_anothers_look_the_same(postmark: Po
         await postmark.refused(701, "GET", f"{LIST}/{number}/{call}", token=postmark.house.foreign_key)
 
 
+@on_sqlite
 async def test_a_look_reads_one_range_of_an_index(postmark: Postmark) -> None:
     """However many messages there are, none but the slice's own is read, and nothing is sorted."""
     house = postmark.house
