@@ -93,10 +93,13 @@ def test_a_child_killed_while_it_sends_loses_nothing(tmp_path: Path, environment
         assert any(one.startswith("s") for one in accepted)
         wait_for(lambda: accepted <= {one.recipient for one in read_log(log)}, "all of them", 30)
         wait_for(lambda: victim not in children(serve) and len(children(serve)) == 3, "the next child")
+        wait_for(lambda: "was started again" in serve.log.read_text(), "it to be ready")
+        journals = tmp_path / "data" / "journals"
+        wait_for(lambda: len(list(journals.glob("*.journal"))) == 3, "the dead one's journal to be replayed")
         wait_for(lambda: serve.ask("status")["unsettled_attempts"] == 0, "every outcome")
         received = [one.recipient for one in read_log(log)]
         assert len(received) - len(set(received)) <= SESSIONS, "more copies than open transactions"
-    assert not list((tmp_path / "data" / "journals").glob("*.journal")), "what was taken over is settled"
+    assert not list(journals.glob("*.journal")), "what was taken over is settled"
 
 
 def test_stopping_lets_every_child_hear_out_what_is_past_its_dot(
