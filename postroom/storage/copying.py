@@ -30,7 +30,7 @@ ROWS = 2000
 BYTES = 16 << 20
 COPY, MOVED = "copy", "moved"  # rows of `instance`: on the target while it is filled, on the source since
 _OWN = (COPY, MOVED, FLOOR)
-_BOUND = frozenset({"slots", "leases"})
+_BOUND = frozenset({"leases", "processes", "slots"})
 _NUL, _NUL_SHOWN = "\x00", "\u2400"
 _encode = msgspec.msgpack.Encoder().encode
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +18,7 @@ from postroom.storage.migrations.postgres import upgrade
 from postroom.storage.postgres import PostgresStore
 from postroom.storage.postgres_batch import batch
 from tests.support import seed_rows
-from tests.support.postgres import shared_databases
+from tests.support.postgres import PostgresServer, program, shared_databases
 
 
 @pytest.fixture
@@ -124,6 +126,29 @@ def _only(first: int, last: int) -> Work[None]:
                 f" FOR VALUES FROM ({first_of(day)}) TO ({first_of(day + 1)})"
             )
     yield Sql("SELECT setval('postroom_days', :day)", {"day": last})
+
+
+async def test_a_dump_that_was_restored_takes_mail_on(tmp_path: Path) -> None:
+    """With PostgreSQL's own tools, as docs/postgresql.md has them."""
+    dump = tmp_path / "postroom.dump"
+    with PostgresServer() as server, server.fresh() as url, server.fresh() as other:
+        await upgrade(url, unsafe=True)
+        first = PostgresStore(url)
+        await first.write(seed_rows.tenants)
+        _, before = await put(first)
+        await first.close()
+        for name, *arguments in (
+            ("pg_dump", "--format=custom", f"--file={dump}", url),
+            ("pg_restore", "--exit-on-error", "--no-owner", f"--dbname={other}", str(dump)),
+        ):
+            subprocess.run([program(name), *arguments], check=True)
+        await upgrade(other, unsafe=True)
+        restored = PostgresStore(other)
+        _, after = await put(restored, "after")
+        found = await restored.read(lambda: sql("SELECT content_id FROM contents ORDER BY content_id"))
+        await restored.close()
+    assert [row[0] for row in found] == [before, after]
+    assert after == before + 1
 
 
 async def test_rows_of_a_database_without_days_lie_before_the_first(store: PostgresStore) -> None:

