@@ -9,6 +9,7 @@ folder they are in.
 from __future__ import annotations
 
 import asyncio
+import atexit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -114,5 +115,6 @@ def _template() -> str:
     """A database with the schema, which the others are copies of; it ends with the process."""
     databases = shared_databases()
     name = databases.create()
+    atexit.register(databases.drop, name)
     asyncio.run(migrations_on_postgres.upgrade(databases.of(name), unsafe=True))
     return name
