@@ -16,6 +16,9 @@ from tests.support import seed_rows
 from tests.support.acting import context
 from tests.support.engine import QUICK, bench, sink
 from tests.support.sink import Received
+from tests.support.stores import on_both
+
+pytestmark = on_both
 
 ACTOR = Actor("test")
 OWNER = Owner(seed_rows.ACCOUNT, whole_account=True)
