@@ -103,7 +103,9 @@ LEFT JOIN connections c ON c.account_id = :account_id AND c.connection_id = :con
 WHERE w.worker_id = :worker_id
 """
 # Until the claim is committed nobody can raise our epoch; the weakest lock, so that our own renewal can pass.
-_LOCK_LOOK = " FOR KEY SHARE OF w"
+# A statement of its own: what waited for a lock still sees the pauses of before.
+_HOLD_EPOCH = "SELECT 1 FROM workers WHERE worker_id = :worker_id"
+_LOCK_EPOCH = " FOR KEY SHARE"
 _SERVERS_PAUSED = "SELECT target_id FROM pauses WHERE account_id = :account_id AND scope = 'server'"
 SUPPRESSED_LATE = "the address was suppressed while the message waited"
 
@@ -126,7 +128,8 @@ def claim(
     """
     claims = Claims()
     whose = {"account_id": account_id, "connection_id": connection_id}
-    rows = yield Sql(_LOOK, {**whose, "worker_id": worker.worker_id}, _LOCK_LOOK)
+    yield Sql(_HOLD_EPOCH, {"worker_id": worker.worker_id}, _LOCK_EPOCH)
+    rows = yield Sql(_LOOK, {**whose, "worker_id": worker.worker_id})
     if not rows or rows[0][0] != worker.epoch:
         claims.refusal = Refusal.WORKER_LOST
         return claims

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from postroom.clock import Clock
+from postroom.errors import Unavailable
 from postroom.storage.interface import CLOCK, Compute, Now, Rows, Sql, Statement, Work
 from postroom.storage.postgres_batch import PARAMETER, Batch, batch, is_select, shape
 
@@ -144,7 +145,10 @@ class Link:
         await self.driver.execute("BEGIN" if write else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     async def commit(self) -> None:
-        await self.driver.execute("COMMIT")
+        """Raises Unavailable when there was nothing to commit any more: a unit passed over an error."""
+        told = await self.driver.execute("COMMIT")
+        if told != "COMMIT":
+            raise Unavailable("the database undid this after an error", retry_after_s=5)
 
     async def rollback(self) -> None:
         """Undo; a connection that cannot is not `usable` any more."""

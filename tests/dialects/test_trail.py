@@ -17,6 +17,7 @@ import pytest
 from postroom import dialects
 from postroom.dialects.postmark.calls import Op, Token
 from postroom.http.calls import Operation
+from postroom.storage.interface import Sql, Work
 from tests.dialects.b2core.conftest import BASE as B2CORE
 from tests.dialects.b2core.conftest import GOOD as PROVIDER
 from tests.dialects.broadcast.conftest import GOOD as EMAIL_SERVER
@@ -61,6 +62,8 @@ PEOPLE = {"Suppressions": [{"EmailAddress": "old@example.net"}, {"EmailAddress":
 HOOK = f"https://u:{CANARIES['smtp_password']}@hooks.example/"
 MANY = {"emails": ["ann@example.net", "bob@example.net"]}
 LATER = {"smtp_password": CANARIES["postmark_api_token"], "label": "New"}
+
+LETTER = {"From": "Shop <hello@shop.example>", "To": "ann@example.net", "TextBody": "Hello"}
 
 CASES: Mapping[tuple[str, str, str], Sequence[Step]] = {
     ("broadcast", "POST", "/email_servers"): [
@@ -115,6 +118,9 @@ CASES: Mapping[tuple[str, str, str], Sequence[Step]] = {
         Step({}, 200),
         Step({"port": 0}, 400),
     ],
+    # A message has its own history.
+    ("postmark", "POST", "/email"): [Step(LETTER, 200), Step({}, 422)],
+    ("postmark", "POST", "/email/batch"): [Step([LETTER, LETTER], 200), Step([{}], 200)],
     ("postmark", "POST", "/servers"): [
         Step({"Name": "New"}, 200, ["server.create", "key.create"]),
         Step({"Name": "New"}, 422),
@@ -188,6 +194,17 @@ def tokens(house: House, name: tuple[str, str, str]) -> Mapping[str, str]:
     return {ACCOUNT_TOKEN: house.account_key} if of_account(name) else {SERVER_TOKEN: house.server_key}
 
 
+async def public_id(house: House) -> str:
+    """Of the house's first message."""
+
+    def work() -> Work[str]:
+        rows = yield Sql("SELECT public_id FROM messages ORDER BY message_id LIMIT 1")
+        found: str = rows[0][0]
+        return found
+
+    return await house.ctx.store.read(work)
+
+
 def test_every_call_that_can_change_something_has_a_case() -> None:
     assert {name[0] for name in OPERATIONS} == set(BASES)
     assert {name for name in OPERATIONS if name[1] != "GET"} == set(CASES)
@@ -221,7 +238,8 @@ async def test_a_change_writes_its_line_and_no_change_writes_none(
 async def test_a_get_writes_nothing(house: House, name: tuple[str, str, str]) -> None:
     """Nothing but that the key is used for the first time, which the house has behind it."""
     before = await lines(house.ctx)
-    path = BASES[name[0]] + name[2].replace("{id}", "1").replace("{stream}", "broadcast")
+    number = await public_id(house) if "/messages/" in name[2] else "1"
+    path = BASES[name[0]] + name[2].replace("{id}", number).replace("{stream}", "broadcast")
     query = "?email=ann@example.net&count=10&offset=0"
     answer = await house.call("GET", path + query, headers=tokens(house, name))
     assert answer.status_code < 300, answer.text

@@ -260,3 +260,18 @@ async def test_what_takes_a_while_is_made_beside_the_loop(store: PostgresStore) 
 
     with pytest.raises(ValueError, match="invalid literal"):
         await store.write(broken)
+
+
+async def test_a_unit_that_passes_over_an_error_is_not_taken_for_committed(store: PostgresStore) -> None:
+    def work() -> Work[str]:
+        yield from put(1)
+        try:
+            yield Sql("SELECT 1 / 0")
+        except asyncpg.PostgresError:
+            return "went on"
+        return ""
+
+    with pytest.raises(Unavailable, match="undid"):
+        await store.write(work)
+    assert await stored(store) == []
+    assert await store.write(lambda: put(1))
