@@ -31,7 +31,7 @@ class House:
     def __init__(self, url: str, today: int) -> None:
         self.url, self.today = url, today
         self.clock = FakeClock(today * DAY_US + DAY_US // 2)
-        self.store = PostgresStore(url, self.clock, patience_s=0.4)
+        self.store = PostgresStore(url, self.clock, patience_s=3.0)
         self.keeping = Housekeeping(self.store, self.clock, HousekeepingSettings(pause_s=0.0), by_day=True)
         self._names = 0
 
