@@ -13,7 +13,7 @@ from postroom.storage.interface import Rows, Sql, Work
 from postroom.storage.postgres import PostgresStore
 from tests.support.postgres import PostgresServer
 
-PATIENCE_S = 1.0
+PATIENCE_S = 2.0
 
 
 @pytest.fixture(scope="module")
