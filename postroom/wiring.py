@@ -10,7 +10,6 @@ import asyncio
 import functools
 import ipaddress
 import re
-import secrets
 import socket
 import sqlite3
 import ssl
@@ -41,14 +40,15 @@ from postroom.engine.retry import Policy
 from postroom.engine.settings import EngineSettings, Leases
 from postroom.engine.signing import Signing
 from postroom.engine.telling import Telling
+from postroom.engine.turn import Turn
 from postroom.errors import Unavailable
 from postroom.folder import DATABASE_NAME, INBOX_NAME, JOURNALS_NAME, KEY_RING_NAME
 from postroom.http.asgi import ASGIApp
-from postroom.ids import AccountId, ConnectionId, WorkerId
+from postroom.ids import AccountId, ConnectionId
 from postroom.inbound.smtp_server import SessionLimits
 from postroom.keyring import KeyRing, KeyringError
 from postroom.roads import Roads
-from postroom.storage import generations, instance_keys, leader, migrations, moved
+from postroom.storage import generations, instance_keys, migrations, moved
 from postroom.storage.database_clock import DatabaseClock, measure
 from postroom.storage.database_facts import postgres_facts, sqlite_facts
 from postroom.storage.interface import Sql, Work
@@ -393,7 +393,7 @@ def _join(
             clock,
             kept,
             by_day=bool(settings.database),
-            our_turn=_turn(HOUSEKEEPING, kept.every_s) if settings.database else None,
+            turn=Turn(store, HOUSEKEEPING) if settings.database else None,
         ),
         [asdict(one) for one in settings.explain()],
         queue=queue,
@@ -459,12 +459,6 @@ def engine_settings(settings: Settings, host_name: str) -> EngineSettings:
         failed_after_s=settings.failed_after_s,
         helo_name=host_name,
     )
-
-
-def _turn(name: str, every_s: float) -> Callable[[], Work[bool]]:
-    """Whether this process does what one does for all every so often; who is gone is followed by another."""
-    us = WorkerId(-1 - secrets.randbits(48))  # no worker: one that does not deliver may do this
-    return lambda: leader.hold(name, us, 1.5 * every_s)
 
 
 def leases_of(settings: Settings) -> Leases | None:

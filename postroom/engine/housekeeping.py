@@ -25,6 +25,7 @@ from postroom.core.identity import EVERYBODY
 from postroom.engine import retention, retention_days
 from postroom.engine.caps import DAY_US, HOUR_US
 from postroom.engine.retention import SLICE, Past, Plain, Window
+from postroom.engine.turn import Turn
 from postroom.errors import PostroomError, Unavailable
 from postroom.logs import logger
 from postroom.storage import audit, clock_steps, days, purge
@@ -104,11 +105,11 @@ class Housekeeping:
         settings: HousekeepingSettings | None = None,
         *,
         by_day: bool = False,
-        our_turn: Callable[[], Work[bool]] | None = None,
+        turn: Turn | None = None,
     ) -> None:
-        """by_day: contents, attempts and events lie in partitions, which are made here too. our_turn: whether
-        to do it this time, where other processes could as well."""
-        self._store, self._clock, self._by_day, self._our_turn = store, clock, by_day, our_turn
+        """by_day: contents, attempts and events lie in partitions, which are made here too. turn: which
+        process it is that does it, where several could."""
+        self._store, self._clock, self._by_day, self._turn = store, clock, by_day, turn
         self._settings = settings or HousekeepingSettings()
         self._task: asyncio.Task[None] | None = None
         self._running = asyncio.Lock()
@@ -116,8 +117,10 @@ class Housekeeping:
         self.failures = 0
 
     def start(self) -> None:
-        """Begin, with a first run at once. Needs a running loop."""
+        """Begin, with a first run at once, or once it is our turn. Needs a running loop."""
         if self._task is None:
+            if self._turn is not None:
+                self._turn.start()
             self._task = asyncio.create_task(self._keep_house())
 
     async def stop(self) -> None:
@@ -126,6 +129,8 @@ class Housekeeping:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        if self._turn is not None:
+            await self._turn.stop()
 
     async def run_once(self, *, dry: bool = False, actor: Actor = HOUSEKEEPING) -> Cleared:
         """Remove all that is past its time now. Raises Unavailable; what was done until then stays done.
@@ -194,11 +199,10 @@ class Housekeeping:
 
     async def _keep_house(self) -> None:
         while True:
+            if self._turn is not None:
+                await self._turn.ours()
             try:
-                if self._our_turn is None or await self._store.write(self._our_turn):
-                    cleared = await self.run_once()
-                else:
-                    cleared = Cleared()
+                cleared = await self.run_once()
             except PostroomError as error:
                 self.failures += 1
                 log.warning("housekeeping was put off", error=str(error))

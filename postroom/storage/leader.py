@@ -13,7 +13,8 @@ from postroom.storage.interface import Sql, Work, now
 def hold(name: str, worker_id: WorkerId, lease_s: float) -> Work[bool]:
     """Take or keep the lease of this name; whether it is ours now. To be called well within every lease.
 
-    It is free again when it runs out, and at once when its worker ends or is taken for dead.
+    It is free again when it runs out, and at once when it is released, or when its worker ends or is taken
+    for dead.
     """
     at_us = yield from now()
     rows = yield Sql(
@@ -23,3 +24,11 @@ def hold(name: str, worker_id: WorkerId, lease_s: float) -> Work[bool]:
         {"name": name, "worker_id": worker_id, "expires": at_us + int(lease_s * 1_000_000), "now": at_us},
     )
     return bool(rows)
+
+
+def release(name: str, worker_id: WorkerId) -> Work[None]:
+    """Give it back, if it is ours."""
+    yield Sql(
+        "DELETE FROM leases WHERE name = :name AND worker_id = :worker_id",
+        {"name": name, "worker_id": worker_id},
+    )

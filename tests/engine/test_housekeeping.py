@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -17,9 +18,10 @@ from postroom.core.message import FINAL_STATES, DeliveryState, Purpose
 from postroom.engine.caps import DAY_US, HOUR_US
 from postroom.engine.housekeeping import KINDS, Housekeeping, HousekeepingSettings
 from postroom.engine.retention import SLICE, Past, Window, first_message_of
+from postroom.engine.turn import Turn
 from postroom.errors import Unavailable
-from postroom.ids import AccountId, KeyId, MessageId, WorkerId
-from postroom.storage import audit, idempotency, leader
+from postroom.ids import AccountId, KeyId, MessageId
+from postroom.storage import audit, idempotency
 from postroom.storage.audit import AuditLine, Wanted
 from postroom.storage.interface import Rows, Sql, Work
 from tests.support import seed_rows, stores
@@ -27,6 +29,7 @@ from tests.support.clock import FakeClock
 from tests.support.stores import OpenStore, on_both, on_sqlite
 
 pytestmark = on_both
+T = TypeVar("T")
 DAY_S = 86_400.0
 QUICK = HousekeepingSettings(every_s=0.001, pause_s=0.0)
 
@@ -398,25 +401,65 @@ async def test_idempotency_rows_go_after_a_day(house: House) -> None:
     assert [row[0] for row in await house.do("SELECT name FROM idempotency")] == ["new"]
 
 
+class Counting:
+    """A store that knows how many units were written through it."""
+
+    def __init__(self, store: OpenStore) -> None:
+        self.store, self.written = store, 0
+
+    async def read(self, work: Callable[[], Work[T]]) -> T:
+        return await self.store.read(work)
+
+    async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0, *, share: bool = False) -> T:
+        value = await self.store.write(work, size_bytes, share=share)
+        self.written += 1
+        return value
+
+    async def close(self) -> None:
+        await self.store.close()
+
+    async def looked(self, times: int) -> None:
+        """Returns when it was written to so often from now on."""
+        wanted = self.written + times
+        async with asyncio.timeout(10):
+            while self.written < wanted:
+                await asyncio.sleep(0)
+
+
 async def test_one_of_several_processes_keeps_house_and_is_followed_when_it_is_gone(house: House) -> None:
-    async def runs(number: int) -> bool:
-        """Of a process that has just started and looks whether it is its turn."""
-        asked: list[bool] = []
+    looks = [Counting(house.store) for _ in range(3)]
+    turns = [Turn(each, "housekeeping", renew_s=0.001) for each in looks]
+    first, second, third = keepers = [
+        Housekeeping(house.store, house.clock, HousekeepingSettings(pause_s=0.0), turn=turn) for turn in turns
+    ]
 
-        def our_turn() -> Work[bool]:
-            asked.append((yield from leader.hold("housekeeping", WorkerId(-number), 1.5 * 3600)))
-            return asked[-1]
+    async def until_run(keeping: Housekeeping) -> None:
+        async with asyncio.timeout(10):
+            while not keeping.runs:
+                await asyncio.sleep(0)
 
-        keeping = Housekeeping(house.store, house.clock, HousekeepingSettings(pause_s=0.0), our_turn=our_turn)
-        keeping.start()
-        while not asked or (asked[-1] and not keeping.runs):
-            await asyncio.sleep(0)
-        await keeping.stop()
-        return bool(keeping.runs)
+    first.start()
+    await until_run(first)
+    second.start()
+    for _ in range(3):  # it is renewed: time alone changes nothing
+        house.clock.advance(30)
+        await looks[0].looked(2)
+        await looks[1].looked(2)
+    assert [one.runs for one in keepers] == [1, 0, 0]
 
-    assert [await runs(1), await runs(2), await runs(1)] == [True, False, True]
-    house.clock.advance(1.5 * 3600 + 1)
-    assert [await runs(2), await runs(1)] == [True, False]
+    await first.stop()  # gives it back
+    await until_run(second)
+
+    assert turns[1]._task is not None
+    turns[1]._task.cancel()  # as if killed: neither renewed nor given back
+    third.start()
+    house.clock.advance(40)
+    await looks[2].looked(2)
+    assert [one.runs for one in keepers] == [1, 1, 0]
+    house.clock.advance(46)  # a last renewal may have been under way
+    await until_run(third)
+    for one in keepers:
+        await one.stop()
 
 
 async def test_the_times_are_those_of_the_settings(house: House) -> None:
