@@ -75,6 +75,10 @@ class AllSuppressed(Conflict):
         super().__init__(f"all recipients are suppressed: {', '.join(addresses)}")
 
 
+class SmtpOff(Denied):
+    """Submission by SMTP is switched off for this server."""
+
+
 async def accept_message(ctx: Context, submission: Submission) -> Accepted:
     """Accept a message, durably.
 
@@ -150,7 +154,7 @@ def _store(
     if server is None:
         raise NotFound("server")
     if submission.arrival is not None and not server.smtp_enabled:
-        raise Denied("submission by SMTP is switched off for this server")
+        raise SmtpOff("submission by SMTP is switched off for this server")
     _check_stream(submission, server)
     sender = yield from _sender(submission, server)
     key, domain = yield from _proven(submission, sender)

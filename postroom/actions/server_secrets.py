@@ -14,7 +14,7 @@ from postroom.actions import sealing
 from postroom.actions.connection_secrets import read_opened
 from postroom.actions.context import Actor, Context
 from postroom.actions.trail import HIDDEN
-from postroom.core.key import NewKey, Scope
+from postroom.core.key import Key, NewKey, Scope
 from postroom.core.server import Server
 from postroom.errors import Unavailable
 from postroom.ids import AccountId, ServerId
@@ -41,6 +41,16 @@ async def secrets_of(
     if not server_ids:
         return {}
     return await read_opened(ctx, lambda: _read(ctx, account_id, server_ids))
+
+
+async def is_shown(ctx: Context, key: Key) -> bool:
+    """Whether this is one of a server's own keys that are shown, not one that a person was told once."""
+    server_id = key.server_id
+    if server_id is None:
+        return False
+    field = server_secrets.token_field(key.key_id)
+    found = await ctx.store.read(lambda: server_secrets.list_of(key.account_id, [server_id]))
+    return any(one.field == field for one in found)
 
 
 def _read(

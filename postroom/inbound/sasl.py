@@ -39,10 +39,11 @@ class Login:
     digest: str = field(default="", repr=False)
     acting_as: str = field(default="", repr=False)
 
-    def was_answered_with(self, secret: str) -> bool:
-        """Whether the answer to the challenge was made with `secret` (RFC 2104, 2195 2)."""
-        expected = hmac.new(secret.encode(), self.challenge, "md5").hexdigest()
-        return hmac.compare_digest(expected.encode(), self.digest.lower().encode())
+    def was_answered_with(self, *secrets: str) -> bool:
+        """Whether the answer to the challenge was made with one of `secrets` (RFC 2104, 2195 2)."""
+        given = self.digest.lower().encode()
+        expected = (hmac.new(one.encode(), self.challenge, "md5").hexdigest() for one in secrets)
+        return any(hmac.compare_digest(one.encode(), given) for one in expected)
 
 
 async def exchange(mechanism: str, initial: str | None, ask: _Ask, host_name: str) -> Login:

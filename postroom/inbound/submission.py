@@ -4,7 +4,8 @@ User name and password are both a key of one server (its `transactionals_write` 
 250 comes after the message is durably accepted. The header's one From decides whose mail it is and its
 identity must be proven; MAIL FROM is read and kept but decides nothing, because the envelope sender of what
 leaves is the engine's own. A client that lost our 250 and tries again sends a second message: over SMTP
-nothing tells the two apart that a client could be held to.
+nothing tells the two apart that a client could be held to. Who logs in with a key as user name and as
+password speaks to us as to the product whose servers want it so: a `TokenWay` takes that mail.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from aiosmtpd.smtp import Envelope, Session
 
 from postroom.actions.accept import accept_message
 from postroom.actions.context import Context
 from postroom.actions.keys import authenticate
+from postroom.actions.server_secrets import is_shown
 from postroom.actions.servers import get_server
+from postroom.actions.submission import Submission
 from postroom.core.key import Key, Scope, fold, looks_like_key
 from postroom.core.server import Owner
 from postroom.errors import (
@@ -94,11 +98,22 @@ class LoginLimits:
     failures_within_s: float = 600.0
 
 
+class TokenWay(Protocol):
+    """How mail is taken of who logged in with a key as user name and as password."""
+
+    async def __call__(self, ctx: Context, key: Key, submission: Submission, *, shown: bool) -> str:
+        """Accept the message; its public id. Raises PostroomError for what is refused at once.
+
+        shown: the key is one that its product's API shows, so that its program expects the product's conduct.
+        """
+
+
 class SubmissionServer(SmtpServer):
     """The server. tls: for STARTTLS, offered if it is given.
 
-    instance: this installation's own name, by which it knows mail that comes round. tell_client: whether
-    the Received field says where the client is.
+    token_way: takes the mail of logins by a key alone, else it is taken like all other. instance: this
+    installation's own name, by which it knows mail that comes round. tell_client: whether the Received field
+    says where the client is.
     """
 
     def __init__(
@@ -112,6 +127,7 @@ class SubmissionServer(SmtpServer):
         tell_client: bool = False,
         limits: SessionLimits | None = None,
         logins: LoginLimits | None = None,
+        token_way: TokenWay | None = None,
     ) -> None:
         super().__init__(
             limits or SessionLimits(),
@@ -125,6 +141,7 @@ class SubmissionServer(SmtpServer):
         self.logins = logins or LoginLimits()
         self.guard = LoginGuard(ctx.clock, self.logins.failures, self.logins.failures_within_s)
         self.max_recipients = ctx.limits.max_recipients
+        self.token_way = token_way
 
     def new_session(self) -> SubmissionSession:
         return SubmissionSession(self)
@@ -132,11 +149,16 @@ class SubmissionServer(SmtpServer):
 
 @dataclass(frozen=True)
 class _Grant:
-    """A login that was right: the key, its text to look it up again, and its server."""
+    """A login that was right: the key, its text to look it up again, and its server.
+
+    by_token: the key was the user name, too. shown: it is one that an API shows.
+    """
 
     key: Key
     text: Secret
     server_id: ServerId
+    by_token: bool
+    shown: bool
 
 
 class _Login(Session):
@@ -199,6 +221,8 @@ class SubmissionSession(SmtpSession):
             server = await get_server(
                 self.submission.ctx, Owner(key.account_id, key.server_id), key.server_id
             )
+            by_token = fold(login.user) == fold(text)
+            shown = by_token and await is_shown(self.submission.ctx, key)
         except Unavailable:
             return _LATER
         except NotFound:  # deleted a moment ago
@@ -206,7 +230,7 @@ class SubmissionSession(SmtpSession):
         if not server.smtp_enabled:
             return _SWITCHED_OFF
         assert isinstance(self.session, _Login)
-        self.session.grant = _Grant(key, Secret(text), key.server_id)
+        self.session.grant = _Grant(key, Secret(text), key.server_id, by_token, shown)
         return "235 2.7.0 Logged in"
 
     async def _wrong(self, login: Login, started_s: float) -> str:
@@ -272,10 +296,14 @@ class SubmissionSession(SmtpSession):
                 max_header_bytes=ctx.limits.max_mail_header_bytes,
                 arrival=self._arrival(envelope),
             )
-            accepted = await accept_message(ctx, submission)
+            take = self.submission.token_way if grant.by_token else None
+            if take is None:
+                public_id = (await accept_message(ctx, submission)).public_id
+            else:
+                public_id = await take(ctx, key, submission, shown=grant.shown)
         except PostroomError as error:
             return reply_of(error)
-        return f"250 2.0.0 Ok: queued as {accepted.public_id}"
+        return f"250 2.0.0 Ok: queued as {public_id}"
 
     def _arrival(self, envelope: Envelope) -> Arrival:
         submission, told = self.submission, self.submission.tell_client
@@ -299,7 +327,7 @@ def key_text(login: Login) -> str:
     if login.acting_as not in ("", login.user):
         return ""
     if login.mechanism == "CRAM-MD5":
-        return login.user if login.was_answered_with(login.user) else ""
+        return login.user if login.was_answered_with(login.user, fold(login.user)) else ""
     if looks_like_key(login.user) and fold(login.user) != fold(login.password):
         return ""
     return login.password

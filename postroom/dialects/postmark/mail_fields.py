@@ -60,6 +60,19 @@ class Sending:
     terms: SendingTerms
 
 
+@dataclass(frozen=True)
+class Tracking:
+    """Whether opens are tracked, and which links, in the product's word."""
+
+    opens: bool
+    links_word: str
+
+    @property
+    def links(self) -> TrackLinks:
+        """Which links, in ours."""
+        return _LINKS.get(self.links_word, TrackLinks.NONE)
+
+
 def check_types(fields: Fields) -> None:
     """Every field is of its type. Raises ApiError(403) naming the first that is not."""
     for name in _TYPED:
@@ -103,12 +116,9 @@ def submission_of(
         raise ApiError(300, text=f"A message may have {MOST_RECIPIENTS} recipients in To, Cc and Bcc.")
     _check_lengths(says)
     says, offers = with_unsubscribe_link(says)
-    options = sending.terms.options
-    flag = OPTIONS["TrackOpens"]
-    opens = bool(options.get(flag.option, flag.default)) or bool(fields.flag("TrackOpens"))
-    links = _track_links(fields) or str(options.get(LINKS.option, LINKS.default))
+    tracking = tracking_of(fields, sending.terms)
     headers, message_id = _headers(fields)
-    kept = _kept(fields, opens=opens, links=links)
+    kept = kept_of(fields, tracking)
     files = attachments(fields)
     return Submission(
         account_id=sending.key.account_id,
@@ -127,8 +137,8 @@ def submission_of(
         message_id=message_id,
         attachments=files,
         unsubscribe_link=offers or None,
-        track_opens=opens,
-        track_links=_LINKS.get(links, TrackLinks.NONE),
+        track_opens=tracking.opens,
+        track_links=tracking.links,
         stream=stream,
         key_id=sending.key.key_id,
         refuse_suppressed=True,
@@ -136,7 +146,14 @@ def submission_of(
     )
 
 
-def _kept(fields: Fields, *, opens: bool, links: str) -> dict[str, object]:
+def tracking_of(fields: Fields, terms: SendingTerms) -> Tracking:
+    """What of it is tracked: the server's word counts, too. Raises ApiError(300, 403)."""
+    flag = OPTIONS["TrackOpens"]
+    opens = bool(terms.options.get(flag.option, flag.default)) or bool(fields.flag("TrackOpens"))
+    return Tracking(opens, _track_links(fields) or str(terms.options.get(LINKS.option, LINKS.default)))
+
+
+def kept_of(fields: Fields, tracking: Tracking) -> dict[str, object]:
     """What is stored with the message for nobody but this API to show again."""
     kept: dict[str, object] = {"from": fields.text("From")}
     for name in ("To", "Cc", "Bcc"):
@@ -149,10 +166,10 @@ def _kept(fields: Fields, *, opens: bool, links: str) -> dict[str, object]:
         kept["tag"] = tag
     if metadata:
         kept["metadata"] = metadata
-    if opens:
+    if tracking.opens:
         kept["opens"] = True
-    if links != LINKS.default:
-        kept["links"] = links
+    if tracking.links_word != LINKS.default:
+        kept["links"] = tracking.links_word
     return kept
 
 

@@ -55,6 +55,12 @@ def attachments(fields: Fields) -> Sequence[Attachment]:
     return [_attachment(fields_of(one, "Attachments")) for one in listed(fields, "Attachments")]
 
 
+def check_type(name: str) -> None:
+    """Raises ApiError(411) for a file's name that nobody may send."""
+    if name.strip().rpartition(".")[2].lower() in _FORBIDDEN and "." in name:
+        raise ApiError(411, name)
+
+
 def listed(fields: Fields, name: str) -> Sequence[object]:
     """A list, or an empty one where there is none. Raises ApiError(403) for anything else."""
     value = fields.value(name)
@@ -69,8 +75,7 @@ def _attachment(fields: Fields) -> Attachment:
     name, content = fields.text("Name"), fields.text("Content")
     if name is None:
         raise ApiError(300, text="Invalid attachment: 'Name' is required.")
-    if name.strip().rpartition(".")[2].lower() in _FORBIDDEN and "." in name:
-        raise ApiError(411, name)
+    check_type(name)
     try:
         data = binascii.a2b_base64("".join((content or "").split()), strict_mode=True)
     except (binascii.Error, ValueError):

@@ -120,7 +120,7 @@ async def send(call: Call, sending: Sending, fields: Fields, read: Reader) -> di
             }
         accepted = await accept_message(call.ctx, submission)
     except (AllSuppressed, Denied, Invalid) as error:
-        raise _refusal(error, submission) from None
+        raise refusal_of(error, submission) from None
     return {
         **to,
         "SubmittedAt": to_wire(accepted.accepted_us),
@@ -152,7 +152,7 @@ def _message(accepted: Accepted) -> str:
     return _PARTLY.replace("{}", ", ".join(one.lower() for one in inactive)) if inactive else "OK"
 
 
-def _refusal(error: AllSuppressed | Denied | Invalid, submission: Submission) -> PostroomError:
+def refusal_of(error: AllSuppressed | Denied | Invalid, submission: Submission) -> ApiError:
     """Why a message was not accepted, in the product's words."""
     if isinstance(error, AllSuppressed):
         return ApiError(406, ", ".join(error.addresses))
