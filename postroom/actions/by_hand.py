@@ -13,13 +13,15 @@ from functools import partial
 
 from postroom.actions.context import Actor, Context
 from postroom.actions.messages import owned
+from postroom.core.bounce import BounceKind
 from postroom.core.event import EventKind
 from postroom.core.message import DeliveryState, SettledAs
 from postroom.core.server import Owner
 from postroom.errors import Conflict, Invalid, NotFound
 from postroom.ids import DeliveryId, LaneId
 from postroom.mail.address import parse_address
-from postroom.storage import audit, messages, queue, servers
+from postroom.storage import audit, bounces, messages, queue, servers
+from postroom.storage.bounces import Bounced
 from postroom.storage.interface import Work, now
 from postroom.storage.messages import StoredMessage
 from postroom.storage.queue import Looked
@@ -79,9 +81,13 @@ async def settle(
         message = yield from owned(owner, text)
         mine, left = yield from _sorted_out(message, recipient, _not_to_settle)
         at = yield from now()
-        yield from queue.end_by_hand(
-            message, mine, state, kind, f"settled as {word.value} by {actor.name}", actor.name, at
-        )
+        reason = f"settled as {word.value} by {actor.name}"
+        yield from queue.end_by_hand(message, mine, state, kind, reason, actor.name, at)
+        if word is SettledAs.FAILED:
+            failed = [
+                Bounced(message.account_id, one.delivery_id, BounceKind.UNCLEAR, reason) for one in mine
+            ]
+            yield from bounces.add_bounced(failed, at)
         detail = {"as": word.value, "deliveries": [one.delivery_id for one in mine]}
         yield from _audit(actor, message, "message.settle", detail, at)
         return Handled(tuple(one.delivery_id for one in mine), left)

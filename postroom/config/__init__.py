@@ -340,7 +340,9 @@ class Settings:
     )
     group_commit_max: int = row(count("units", 1, 100_000), "200", "Most writes that share one commit.")
     keep_content_s: float = row(duration("1h", "3650d"), "30d", "How long the content of messages is kept.")
-    keep_events_s: float = row(duration("1h", "3650d"), "90d", "How long attempts and events are kept.")
+    keep_events_s: float = row(
+        duration("1h", "3650d"), "90d", "How long attempts, events and bounces are kept."
+    )
     idempotency_keep_s: float = row(
         duration("1m", "30d"), "24h", "How long an idempotency key answers as it did the first time."
     )

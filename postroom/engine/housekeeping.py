@@ -1,8 +1,8 @@
 """Housekeeping: what is past its time goes, in slices, so that no transaction is long.
 
-Kept for a while: contents of messages (`keep_content`), attempts, events, routing decisions and notices
-that are over (`keep_events`), idempotency rows (`idempotency_keep`), counters of old hours and days, senders
-that a connection refused. Kept for ever: messages, deliveries, suppressions, keys, the audit log.
+Kept for a while: contents of messages (`keep_content`), attempts, events, bounces, routing decisions and
+notices that are over (`keep_events`), idempotency rows (`idempotency_keep`), counters of old hours and days,
+senders that a connection refused. Kept for ever: messages, deliveries, suppressions, keys, the audit log.
 
 Nothing that belongs to a delivery which is not final is touched, however old: what waits, is held or was
 captured can still be sent, so its content stays, and what happened to it can still be explained. Of a server
@@ -61,11 +61,12 @@ KINDS = (
     "notices",
     "contents",
     "events",
+    "bounces",
     "attempts",
     "decisions",
     "deleted_servers",
 )
-_TOLD = ("contents", "events", "attempts", "decisions", "deleted_servers")
+_TOLD = ("contents", "events", "bounces", "attempts", "decisions", "deleted_servers")
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,7 @@ class Housekeeping:
             "events",
             await self._clear("events", event_us, partial(retention.old_events, oldest_us=event_us), dry),
         )
+        yield "bounces", await self._walk(partial(retention.old_bounces, oldest_us=event_us), dry)
         # Attempts come before decisions: `named` is what the attempts that stay still point at.
         named: set[int] = set()
         attempts = partial(retention.old_attempts, oldest_us=event_us)

@@ -182,6 +182,24 @@ def old_events(after: int, oldest_us: int) -> Work[Window | None]:
     )
 
 
+_FIRST_BOUNCE = "SELECT bounce_id, at FROM bounces WHERE bounce_id > :after ORDER BY bounce_id LIMIT 1"
+_BOUNCES = (
+    "SELECT bounce_id, LENGTH(subject) + LENGTH(text) + LENGTH(report) + 256, at FROM bounces"
+    " WHERE bounce_id BETWEEN :first AND :last AND at <= :oldest"
+)
+_DELETE_BOUNCE = "DELETE FROM bounces WHERE bounce_id = :bounce_id RETURNING 1"
+
+
+def old_bounces(after: int, oldest_us: int) -> Work[Window | None]:
+    """Bounces not younger than `oldest_us`; what they suppressed stays suppressed."""
+    stretch = yield from _stretch(_FIRST_BOUNCE, after, oldest_us)
+    if stretch is None:
+        return None
+    rows = yield Sql(_BOUNCES, stretch)
+    gone = [_Gone({"bounce_id": row[0]}, row[1], row[2]) for row in rows]
+    return Window(_last(stretch), _DELETE_BOUNCE, gone)
+
+
 _FIRST_ATTEMPT = (
     "SELECT attempt_id, granted_at FROM attempts WHERE attempt_id > :after ORDER BY attempt_id LIMIT 1"
 )

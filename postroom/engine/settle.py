@@ -17,6 +17,7 @@ from postroom.core.message import DeliveryState, Form, Purpose
 from postroom.core.need import stands_against
 from postroom.core.suppression import Origin, Reason
 from postroom.engine import caps, evidence
+from postroom.engine.refusals import bounced, classify
 from postroom.engine.retry import Policy
 from postroom.engine.router import needs_parts
 from postroom.engine.transitions import (
@@ -30,8 +31,7 @@ from postroom.engine.transitions import (
     uses_room,
 )
 from postroom.ids import AccountId, AttemptId, ConnectionId, DeliveryId, LaneId, ServerId
-from postroom.mail import bounce
-from postroom.storage import audit, clock_steps, hot, lacks, lanes, routes, suppressions
+from postroom.storage import audit, bounces, clock_steps, hot, lacks, lanes, routes, suppressions
 from postroom.storage.interface import Sql, Work, now
 from postroom.storage.lacks import Lack
 from postroom.transports.interface import Fault, Outcome, Result
@@ -196,6 +196,7 @@ class _Batch:
         self._ready: list[dict[str, object]] = []
         self._unknowns: list[dict[str, object]] = []
         self._events: list[dict[str, object]] = []
+        self._bounced: list[bounces.Bounced] = []
 
     def add(self, one: Ended, row: _Attempt) -> Work[None]:
         """One outcome; the rare cases write at once."""
@@ -286,13 +287,15 @@ class _Batch:
             )
         if move.event is not None:
             self._event(row, move.event, outcome)
+        if move.event is EventKind.BOUNCED:
+            self._bounced.append(bounced(row.account_id, row.delivery_id, outcome))
 
     def _event(self, row: _Attempt, kind: EventKind, outcome: Outcome) -> None:
         data: dict[str, object] = {"attempt": row.attempt_id}
         if kind is not EventKind.SENT:
             data |= {"phase": outcome.phase.value, "code": outcome.code, "text": outcome.text}
         if kind is EventKind.BOUNCED and outcome.code:
-            data["class"] = _classify(outcome).bounce_class.value
+            data["class"] = classify(outcome).bounce_class.value
         self._events.append(
             {
                 "account_id": row.account_id,
@@ -371,7 +374,7 @@ class _Batch:
 
     def _suppress(self, row: _Attempt, outcome: Outcome) -> Work[None]:
         """A refusal of the recipient of a hard class earns a suppression on all streams of its server."""
-        if outcome.fault is not Fault.RECIPIENT or not _classify(outcome).suppresses:
+        if outcome.fault is not Fault.RECIPIENT or not classify(outcome).suppresses:
             return
         new = yield from suppressions.add(
             row.account_id,
@@ -404,17 +407,12 @@ class _Batch:
         ):
             if values:
                 yield Sql(text, values)
+        if self._bounced:
+            yield from bounces.add_bounced(self._bounced, self._at_us)
         for one in self._settled.held:
             target, detail = f"delivery {one.delivery_id}", {"message": one.message_id, "reason": one.reason}
             yield from audit.add(one.account_id, self._at_us, ENGINE, "delivery.hold", target, detail)
         yield from caps.settle(self._usage, self._at_us)
-
-
-def _classify(outcome: Outcome) -> bounce.Verdict:
-    # An API refuses for good with an HTTP status of 4xx, which in SMTP would mean: for now.
-    code = 0 if outcome.result is Result.BOUNCED and outcome.code < 500 else outcome.code
-    enhanced = outcome.enhanced or ("5.0.0" if code != outcome.code else "")
-    return bounce.classify(code, enhanced, outcome.text, outcome.phase.value)
 
 
 def _attempt_values(row: _Attempt, outcome: Outcome, at_us: int) -> dict[str, object]:

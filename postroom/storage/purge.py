@@ -1,9 +1,9 @@
 """What a deleted server leaves behind is removed, slice by slice, in the background and in no hurry.
 
 A server that is deleted does not exist any more for anybody; this makes it so on the disk: its messages with
-all that became of them, suppressions, streams, keys and secrets. What stays is not its own any more: its row
-and those of its connections (numbers are never used twice), counters of caps, the audit trail, and where the
-links in its mail lead.
+all that became of them, bounces, suppressions, streams, keys and secrets. What stays is not its own any more:
+its row and those of its connections (numbers are never used twice), counters of caps, the audit trail, and
+where the links in its mail lead.
 
 Nothing is touched while a worker holds a delivery of it: what is on its way ends first.
 """
@@ -20,6 +20,7 @@ from postroom.storage import queue, servers
 from postroom.storage.interface import Sql, Work, now
 from postroom.storage.tables import (
     attempts,
+    bounces,
     contents,
     deliveries,
     dkim_keys,
@@ -40,7 +41,7 @@ _MESSAGES = 100
 
 # Tables whose rows belong to one server and to nothing else. Others with a server in them are walked below,
 # or stay: a test wants each to be named.
-OWN = (suppressions, streams, server_secrets, identities, dkim_keys, keys)
+OWN = (bounces, suppressions, streams, server_secrets, identities, dkim_keys, keys)
 WALKED = (messages, deliveries, events)
 STAYS = ("servers", "connections", "lanes")
 

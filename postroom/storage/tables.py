@@ -631,6 +631,30 @@ events = Table(
 )
 Index(None, events.c.account_id, events.c.message_id, events.c.event_id)
 
+# What did not arrive, in the words that were said; goes when events of its age go.
+bounces = Table(
+    "bounces",
+    metadata,
+    _int("account_id"),
+    _id("bounce_id"),
+    _int("server_id"),
+    _maybe_int("delivery_id"),  # null: its message was never stored
+    _text("public_id"),  # of its message, or one of its own
+    _text("stream"),
+    _text("kind"),
+    _text("recipient"),  # as given
+    _text("address"),  # for comparing
+    _text("sender"),
+    _text("subject"),
+    _text("tag"),
+    _text("text"),  # what was replied
+    _text("report"),  # the long form
+    _int("at"),
+    sqlite_autoincrement=True,
+)
+Index(None, bounces.c.account_id, bounces.c.server_id, bounces.c.bounce_id)
+Index(None, bounces.c.account_id, bounces.c.public_id)
+
 idempotency = Table(
     "idempotency",
     metadata,

@@ -590,12 +590,14 @@ async def test_a_dry_run_says_what_a_run_then_does_and_changes_nothing(house: Ho
         " VALUES (1, 'k', 'a', 't', '{}', :now, :now)",
         f"INSERT INTO cap_hour (account_id, connection_id, hour) VALUES (1, 1, :now / {HOUR_US})",
         f"INSERT INTO cap_day (account_id, connection_id, day) VALUES (1, 1, :now / {DAY_US})",
+        "INSERT INTO bounces (account_id, server_id, public_id, stream, kind, recipient, address, sender,"
+        " subject, tag, text, report, at) VALUES (1, 1, 'p', 's', 'k', 'r', 'a', 'f', '', '', '', '', :now)",
     ):
         await house.do(text, now=began)
     house.clock.advance(200 * DAY_S)
     await house.message(DeliveryState.SENT)
     tables = ["contents", "events", "attempts", "decisions", "idempotency", "refused_senders", "lacks"]
-    tables += ["notices", "cap_hour", "cap_day", "audit"]
+    tables += ["notices", "cap_hour", "cap_day", "audit", "bounces"]
 
     async def everything() -> list[Rows]:
         return [await house.do(f"SELECT * FROM {table}") for table in tables]

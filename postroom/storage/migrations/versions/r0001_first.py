@@ -83,6 +83,35 @@ def upgrade() -> None:
     op.create_index(op.f("ix_audit_account_id_audit_id"), "audit", ["account_id", "audit_id"], unique=False)
     op.create_index(op.f("ix_audit_target_audit_id"), "audit", ["target", "audit_id"], unique=False)
     op.create_table(
+        "bounces",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("bounce_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("server_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("delivery_id", _INT, nullable=True),
+        sa.Column("public_id", sa.Text(), nullable=False),
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("recipient", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("sender", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("tag", sa.Text(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("report", sa.Text(), nullable=False),
+        sa.Column("at", _INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("bounce_id", name=op.f("pk_bounces")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        op.f("ix_bounces_account_id_public_id"), "bounces", ["account_id", "public_id"], unique=False
+    )
+    op.create_index(
+        op.f("ix_bounces_account_id_server_id_bounce_id"),
+        "bounces",
+        ["account_id", "server_id", "bounce_id"],
+        unique=False,
+    )
+    op.create_table(
         "cap",
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
         sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
