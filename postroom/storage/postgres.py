@@ -86,7 +86,7 @@ class PostgresStore:
         connections: of this process at most. patience_s: how long a caller is made to wait for a server
         that does not answer, before errors.Unavailable.
         """
-        self._engine, self._clock = engine_for(url, pooler=pooler), clock
+        self._engine, self._clock, self._pooler = engine_for(url, pooler=pooler), clock, pooler
         self._most, self._patience_s, self._group_max = connections, patience_s, group_commit_max
         self._queue_units, self._queue_bytes = queue_units, queue_bytes
         self._free: list[Link] = []
@@ -316,7 +316,7 @@ class PostgresStore:
                 self._open += 1
                 try:
                     async with asyncio.timeout_at(deadline_s):
-                        return await Link.open(self._engine, self._clock)
+                        return await Link.open(self._engine, self._clock, pooler=self._pooler)
                 except BaseException as error:
                     self._open -= 1
                     self._tell_one()

@@ -68,19 +68,25 @@ def arguments(names: Sequence[str], params: Mapping[str, object]) -> list[object
     return [_plain(params[name]) for name in names]
 
 
-# A client that stops in the middle must not hold its locks for ever, nor a lost one its session.
-_SETTINGS = {
-    "application_name": "postroom",
+# A client that stops in the middle must not hold its locks for ever.
+_IN_TRANSACTIONS = {
     "idle_in_transaction_session_timeout": "10000",
     "lock_timeout": "5000",
     "statement_timeout": "30000",
-    "tcp_keepalives_idle": "30",
-    "tcp_keepalives_interval": "10",
-    "tcp_keepalives_count": "3",
     "jit": "off",
     # Every table is looked into by a key; a plan made while one was small must not stay when it is not.
     "enable_seqscan": "off",
 }
+_SETTINGS = {
+    **_IN_TRANSACTIONS,
+    "application_name": "postroom",
+    # Nor a lost one its session.
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
+# Behind a pooler they are said anew in each transaction, in the message that begins it.
+_SAID = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in _IN_TRANSACTIONS.items())
 
 
 def engine_for(url: str, *, pooler: bool) -> AsyncEngine:
@@ -117,13 +123,15 @@ class Raised:
 class Link:
     """An open connection. Used by one unit, or one group of units, at a time."""
 
-    def __init__(self, core: AsyncConnection, driver: Any, clock: Clock | None) -> None:
-        """driver: asyncpg's connection (its types are not published). clock: answers `Now`, for tests."""
+    def __init__(self, core: AsyncConnection, driver: Any, clock: Clock | None, pooler: bool) -> None:
+        """driver: asyncpg's connection (its types are not published). clock: answers `Now`, for tests.
+        pooler: as of the engine."""
         self._core, self.driver, self._clock = core, driver, clock
+        self._said = _SAID if pooler else ""
         self.statements = 0
 
     @classmethod
-    async def open(cls, engine: AsyncEngine, clock: Clock | None) -> Link:
+    async def open(cls, engine: AsyncEngine, clock: Clock | None, *, pooler: bool) -> Link:
         """Connect. Raises OSError, TimeoutError, asyncpg's errors."""
         try:
             core = await engine.connect()
@@ -134,7 +142,7 @@ class Link:
         await driver.set_type_codec(
             "numeric", schema="pg_catalog", encoder=str, decoder=_number, format="text"
         )
-        return cls(core, driver, clock)
+        return cls(core, driver, clock, pooler)
 
     @property
     def usable(self) -> bool:
@@ -142,7 +150,8 @@ class Link:
         return not self.driver.is_closed() and not self.driver.is_in_transaction()
 
     async def begin(self, *, write: bool) -> None:
-        await self.driver.execute("BEGIN" if write else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        begin = "BEGIN" if write else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        await self.driver.execute(begin + self._said)
 
     async def commit(self) -> None:
         """Raises Unavailable when there was nothing to commit any more: a unit passed over an error."""

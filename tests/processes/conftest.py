@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,15 @@ from tests.support.postgres import shared_databases
 
 @dataclass
 class House:
-    """Rooms on one data folder and one database; what was opened is closed at the end."""
+    """Rooms on one data folder and one database; what was opened is closed at the end.
+
+    flags: settings of all rooms.
+    """
 
     folder: Path
     url: str
     stack: AsyncExitStack
+    flags: dict[str, str] = field(default_factory=dict)
 
     async def open(
         self, role: str = SERVE, clock: Clock | None = None, does: str = "", **flags: str
@@ -36,7 +40,7 @@ class House:
         """One more process. It delivers once its dispatcher is started. does: roles of `serve`; all."""
         flags |= {"role": does} if does else {}
         common = {"data": str(self.folder), "database": self.url, "database_may_forget": "true"}
-        room = await open_post_room(load({**common, **flags}, {}), role=role, clock=clock)
+        room = await open_post_room(load({**common, **self.flags, **flags}, {}), role=role, clock=clock)
         assert room.cluster is not None
         room.cluster.everybody.wait_s, room.cluster.everybody.paused_within_s = 0.5, 0.2
         self.stack.push_async_callback(room.close)

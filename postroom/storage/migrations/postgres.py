@@ -90,7 +90,7 @@ async def _opened(url: str, pooler: bool) -> AsyncIterator[Link]:
     engine = engine_for(url, pooler=pooler)
     try:
         try:
-            link = await Link.open(engine, None)
+            link = await Link.open(engine, None, pooler=pooler)
         except (*DRIVER_ERRORS, TimeoutError, ValueError) as error:
             raise Unavailable(f"the database cannot be reached: {_said(error)}") from error
         try:
