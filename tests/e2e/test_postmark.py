@@ -18,7 +18,10 @@ import pytest
 
 from postroom.inbound.inbox_folder import list_mails, read_mail
 from tests.e2e.conftest import ask
+from tests.support.anymail import anymail_backend
+from tests.support.node import run_node
 from tests.support.serve import Serve, serving, wait_for
+from tests.support.tools import needs
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +142,102 @@ def test_sandboxed_mail_goes_nowhere(live: Serve, keys: dict[str, Any]) -> None:
     call(live, keys["server_key"], "/email", {**mail, "Subject": "After the sandbox"})
     arrived(live, "After the sandbox")
     assert [one for one in list_mails(live.data / "inbox", 500) if one.subject == "Sandboxed"] == []
+
+
+@pytest.fixture(scope="module")
+def token(live: Serve, keys: dict[str, Any]) -> str:
+    """Of a server that was made by this API."""
+    made = call(live, keys["account_key"], "/servers", {"Name": "Moved here"}, header="Account")
+    text: str = made["ApiTokens"][0]
+    return text
+
+
+def smtp_address(live: Serve) -> tuple[str, int]:
+    found = re.search(r"send by SMTP on (\S+):(\d+)", live.text)
+    assert found is not None, live.text
+    return found[1], int(found[2])
+
+
+@needs("node")
+def test_nodemailer_by_smtp_and_by_the_products_transport(live: Serve, token: str) -> None:
+    """Unmodified, each with the product's own words; what arrives has none of them, and is found by them."""
+    host, port = smtp_address(live)
+    mail = {
+        "from": "Zo\u00eb <zoe@example.com>",
+        "to": ["Ann <ann@example.net>", "bob@example.net"],
+        "bcc": "dora@example.net",
+        "replyTo": "help@example.com",
+        "text": "Hello",
+        "html": '<p>Hello <img src="cid:logo@example.com"></p>',
+        "attachments": [
+            {"filename": "logo.png", "content": "picture", "cid": "logo@example.com"},
+            {"filename": "a.dat", "content": "data"},
+        ],
+    }
+    words = {"X-PM-Tag": "by-smtp", "X-PM-Metadata-order": "17", "X-PM-Message-Stream": "outbound"}
+    kept = {"headers": {"X-PM-KeepID": "true"}, "messageId": "<1@example.com>"}
+    asked = {
+        "smtp": {"host": host, "port": port, "ignoreTLS": True, "auth": {"user": token, "pass": token}},
+        "postmark": {
+            "auth": {"apiKey": token},
+            "postmarkOptions": {"useHttps": False, "requestHost": live.url.removeprefix("http://")},
+        },
+        "mails": [
+            {"by": "smtp", "subject": "By SMTP", "headers": words, **mail},
+            {"by": "smtp", "subject": "Kept", **mail, **kept},
+            {"by": "postmark", "subject": "By API", "tag": "by-api", "metadata": {"order": "17"}, **mail},
+            {"by": "postmark", **mail, "from": "zoe@stranger.example"},
+        ],
+    }
+    by_smtp, by_keeping, by_api, wrong = run_node("mails.js", asked)
+    assert (by_smtp["response"][:3], by_keeping["response"][:3]) == ("250", "250")
+    assert by_api["accepted"][0]["Message"] == "OK"
+    assert "(zoe@stranger.example) is not a Sender Signature" in wrong["error"]
+    for subject, tag in (("By SMTP", "by-smtp"), ("By API", "by-api")):
+        for arrival in arrived(live, subject, 3):
+            assert arrival["From"] == "Zo\u00eb <zoe@example.com>"
+            assert arrival["Reply-To"] == "help@example.com"
+            assert arrival["Bcc"] is None
+            assert "X-PM-" not in str(arrival).upper()
+            assert {part.get_filename() for part in arrival.walk()} >= {"logo.png", "a.dat"}
+        found = call(live, token, f"/messages/outbound?count=10&offset=0&tag={tag}&metadata_order=17")
+        (message,) = found["Messages"]
+        assert (message["Subject"], message["From"]) == (subject, '"Zo\u00eb" <zoe@example.com>')
+        assert [one["Email"] for one in message["To"]] == ["ann@example.net", "bob@example.net"]
+        assert [one["Email"] for one in message["Bcc"]] == ["dora@example.net"]
+        assert message["Attachments"] == ["logo.png", "a.dat"]
+    assert {one["Message-ID"] for one in arrived(live, "Kept", 3)} == {"<1@example.com>"}
+    (own,) = {one["Message-ID"] for one in arrived(live, "By SMTP", 3)}
+    assert own != by_smtp["messageId"]
+
+
+def test_anymail_sends_as_it_does_to_the_product(live: Serve, token: str) -> None:
+    """Django's way to it: one mail, many by merging, and each recipient's status as it reads it."""
+    anymail = anymail_backend(live.url, token)
+    one = anymail.message("By anymail", "Hello", to=["Ann <ann@example.net>"], cc=["bob@example.net"])
+    one.attach_alternative("<p>Hello", "text/html")
+    one.tags, one.metadata, one.track_opens = ["by-anymail"], {"order": 17}, True
+    one.attach("a.dat", b"data", "application/octet-stream")
+    assert one.send() == 1
+    assert {who: said.status for who, said in one.anymail_status.recipients.items()} == {
+        "ann@example.net": "sent",
+        "bob@example.net": "sent",
+    }
+    many = anymail.message("Merged", "Hello", to=["ann@example.net", "bob@example.net"])
+    many.merge_metadata = {"ann@example.net": {"order": "18"}, "bob@example.net": {"order": "19"}}
+    assert many.send() == 1
+    assert len({said.message_id for said in many.anymail_status.recipients.values()}) == 2
+    refused = anymail.message("x", "y", to=["nobody@"], sender="zoe@stranger.example")
+    with pytest.raises(anymail.Refused):
+        refused.send()
+
+    assert {mail["To"] for mail in arrived(live, "By anymail", 2)} == {"Ann <ann@example.net>"}
+    assert {mail["To"] for mail in arrived(live, "Merged", 2)} == {"ann@example.net", "bob@example.net"}
+    (message,) = call(live, token, "/messages/outbound?count=9&offset=0&tag=by-anymail")["Messages"]
+    assert (message["MessageID"], message["TrackOpens"]) == (one.anymail_status.message_id, True)
+    assert (message["Metadata"], message["Attachments"]) == ({"order": "17"}, ["a.dat"])
+    listed = call(live, token, "/messages/outbound?count=9&offset=0&metadata_order=19")
+    assert [row["Recipients"] for row in listed["Messages"]] == [["bob@example.net"]]
 
 
 def test_it_stands_in_front_of_itself(live: Serve, keys: dict[str, Any]) -> None:

