@@ -78,6 +78,9 @@ class AllSuppressed(Conflict):
 class SmtpOff(Denied):
     """Submission by SMTP is switched off for this server."""
 
+    def __init__(self) -> None:
+        super().__init__("submission by SMTP is switched off for this server")
+
 
 async def accept_message(ctx: Context, submission: Submission) -> Accepted:
     """Accept a message, durably.
@@ -154,7 +157,7 @@ def _store(
     if server is None:
         raise NotFound("server")
     if submission.arrival is not None and not server.smtp_enabled:
-        raise SmtpOff("submission by SMTP is switched off for this server")
+        raise SmtpOff
     _check_stream(submission, server)
     sender = yield from _sender(submission, server)
     key, domain = yield from _proven(submission, sender)

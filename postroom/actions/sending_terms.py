@@ -15,10 +15,14 @@ from postroom.storage.interface import Work
 
 @dataclass(frozen=True)
 class SendingTerms:
-    """streams: those that are not archived, by name. options: what dialects keep with the server."""
+    """streams: those that are not archived, by name. options: what dialects keep with the server.
+
+    smtp_enabled: whether its keys may submit by SMTP.
+    """
 
     streams: Mapping[str, StreamType]
     options: Mapping[str, object] = field(default_factory=dict)
+    smtp_enabled: bool = True
 
 
 async def sending_terms(ctx: Context, account_id: AccountId, server_id: ServerId) -> SendingTerms:
@@ -30,7 +34,9 @@ async def sending_terms(ctx: Context, account_id: AccountId, server_id: ServerId
             raise NotFound("server")
         found = yield from streams.list_of(account_id, server_id)
         return SendingTerms(
-            {one.stream: one.type for one in found if one.archived_at_us is None}, server.options
+            {one.stream: one.type for one in found if one.archived_at_us is None},
+            server.options,
+            server.smtp_enabled,
         )
 
     return await ctx.store.read(work)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -73,6 +74,7 @@ _CODES: tuple[tuple[type[PostroomError], str], ...] = (
     (PostroomError, "451 4.3.0"),
 )
 _CODES_OF_FIELDS = {"purpose": "554 5.7.1", "to": "550 5.1.3", "cc": "550 5.1.3", "bcc": "550 5.1.3"}
+_FIELDS = ("from", "subject")  # what may be wrong with a message that is one all the same
 
 log = logging.getLogger(__name__)
 
@@ -101,10 +103,16 @@ class LoginLimits:
 class TokenWay(Protocol):
     """How mail is taken of who logged in with a key as user name and as password."""
 
-    async def __call__(self, ctx: Context, key: Key, submission: Submission, *, shown: bool) -> str:
+    async def accept(self, ctx: Context, key: Key, submission: Submission, *, shown: bool) -> str:
         """Accept the message; its public id. Raises PostroomError for what is refused at once.
 
         shown: the key is one that its product's API shows, so that its program expects the product's conduct.
+        """
+
+    async def refuse(self, ctx: Context, key: Key, recipients: Sequence[str], error: Invalid) -> str:
+        """Take note of a message whose From or Subject cannot be read, of a key that is shown; its public id.
+
+        Its program is told yes. Raises PostroomError.
         """
 
 
@@ -279,16 +287,25 @@ class SubmissionSession(SmtpSession):
         assert isinstance(envelope, _Mail)
         grant = self._grant()
         assert grant is not None
-        ctx = self.submission.ctx
-        sender = envelope.mail_from or "<>"
         try:
             # A session may be older than the revocation of its key.
-            key = await authenticate(ctx, grant.text.reveal())
+            key = await authenticate(self.submission.ctx, grant.text.reveal())
             if not key.may(SCOPE):
                 raise Denied(f"the key lacks the scope {SCOPE.value}")
+            public_id = await self._accept(grant, key, envelope, content)
+        except PostroomError as error:
+            return reply_of(error)
+        return f"250 2.0.0 Ok: queued as {public_id}"
+
+    async def _accept(self, grant: _Grant, key: Key, envelope: _Mail, content: bytes) -> str:
+        """The public id of a message that was accepted, or was taken to be refused later."""
+        ctx, way = self.submission.ctx, self.submission.token_way if grant.by_token else None
+        recipients = list(envelope.recipients.values())
+        sender = envelope.mail_from or "<>"
+        try:
             submission = read_submission(
                 content,
-                list(envelope.recipients.values()),
+                recipients,
                 key,
                 grant.server_id,
                 mail_from="" if sender == "<>" else sender,
@@ -296,14 +313,13 @@ class SubmissionSession(SmtpSession):
                 max_header_bytes=ctx.limits.max_mail_header_bytes,
                 arrival=self._arrival(envelope),
             )
-            take = self.submission.token_way if grant.by_token else None
-            if take is None:
-                public_id = (await accept_message(ctx, submission)).public_id
-            else:
-                public_id = await take(ctx, key, submission, shown=grant.shown)
-        except PostroomError as error:
-            return reply_of(error)
-        return f"250 2.0.0 Ok: queued as {public_id}"
+        except Invalid as error:
+            if way is None or not grant.shown or error.errors[0].field not in _FIELDS:
+                raise
+            return await way.refuse(ctx, key, [one.text for one in recipients], error)
+        if way is None:
+            return (await accept_message(ctx, submission)).public_id
+        return await way.accept(ctx, key, submission, shown=grant.shown)
 
     def _arrival(self, envelope: Envelope) -> Arrival:
         submission, told = self.submission, self.submission.tell_client

@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 from postroom.config import Settings
-from postroom.dialects.postmark.smtp import take
+from postroom.dialects.postmark.smtp import PostmarkWay
 from postroom.folder import TLS_NAME
 from postroom.inbound.submission import ClearAuth, SubmissionServer
 from postroom.inbound.tls import ServerTls, server_tls
@@ -46,7 +46,7 @@ async def start_submission(
         instance=room.instance,
         tell_client=settings.submission_tell_client,
         limits=session_limits(settings),
-        token_way=take,
+        token_way=PostmarkWay(),
     )
     try:
         await server.start(clear, share=listeners.share("smtp"))

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from postroom.actions.server_secrets import secrets_of
-from postroom.actions.servers import ServerChanges, create_server, update_server
+from postroom.actions.servers import ServerChanges, create_server, delete_server, update_server
+from postroom.actions.suppressions import suppress
+from postroom.core.bounce import BounceKind
 from postroom.core.message import Purpose
 from postroom.core.server import Owner
 from postroom.dialects.postmark.servers import RULES
-from postroom.dialects.postmark.smtp import take
+from postroom.dialects.postmark.smtp import PostmarkWay
 from postroom.ids import ServerId
+from postroom.storage.interface import Sql, Work
 from tests.inbound.submission.desk import Desk, Dialogue, Stored, dialogue, open_desk, plain
 from tests.inbound.submission.test_login import cram, login
 from tests.support.context import ACTOR
@@ -37,7 +40,7 @@ class Shop:
 
 @pytest.fixture
 async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    async with open_desk(tmp_path, token_way=take) as desk:
+    async with open_desk(tmp_path, token_way=PostmarkWay()) as desk:
         made = await create_server(desk.ctx, ACTOR, desk.owner.account_id, "Ours", rules=RULES)
         secrets = await secrets_of(desk.ctx, desk.owner.account_id, [made.server_id])
         (token,) = secrets[made.server_id].tokens
@@ -154,3 +157,124 @@ async def test_a_message_of_no_more_than_a_header(shop: Shop) -> None:
         stored = await shop.last()
         assert "tag" not in stored.message.options
         assert stored.raw.endswith(b"X-PM-Tag: in the body\r\n")
+
+
+async def kept(shop: Shop) -> list[tuple[str, str, str]]:
+    """(recipient, number told, what is wrong) of every SMTP API error there is, oldest first."""
+    query = "SELECT recipient, public_id, text, kind, report FROM bounces ORDER BY bounce_id"
+
+    def work() -> Work[list[tuple[str, str, str]]]:
+        rows = yield Sql(query)
+        assert {row[3] for row in rows} <= {BounceKind.NOT_ACCEPTED.value}
+        assert all(f"Message: {row[2]}" in row[4] for row in rows)
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    return await shop.desk.ctx.store.read(work)
+
+
+STRANGER = b"From: ceo@stranger.example\r\n"
+FILE = b"""MIME-Version: 1.0\r
+Content-Type: multipart/mixed; boundary=b\r
+\r
+--b\r
+\r
+Hello\r
+--b\r
+Content-Type: application/octet-stream; name*=utf-8''set%%75p.%b\r
+Content-Disposition: attachment\r
+\r
+x\r
+--b--\r
+"""
+REFUSED = [
+    (STRANGER + REST, "The 'From' address you supplied (ceo@stranger.example) is not a Sender Signature"),
+    (SENDER + b"X-PM-Message-Stream: nothing\r\n" + REST, "The stream provided: 'nothing' does not exist"),
+    (SENDER + b"X-PM-Message-Stream: inbound\r\n" + REST, "The stream provided: 'inbound' cannot send."),
+    (SENDER + b"X-PM-TrackOpens: maybe\r\n" + REST, "Invalid request field(s): 'TrackOpens'."),
+    (SENDER + b"X-PM-TrackLinks: all\r\n" + REST, "Invalid 'TrackLinks'"),
+    (SENDER + b"X-PM-Metadata-" + b"a" * 21 + b": 1\r\n" + REST, "Invalid metadata content."),
+    (SENDER + b"X-PM-Metadata-a: 1\r\nX-PM-Metadata-A: 2\r\n" + REST, "Invalid metadata content."),
+    (SENDER + b"X-PM-Tag: =?utf-8?q?a=0D=0Ab?=\r\n" + REST, "Invalid 'Tag'"),
+    (SENDER + FILE % b"exe", "Attachments of this type are not allowed: setup.exe."),
+    (SENDER + FILE % b"ExE", "Attachments of this type are not allowed: setup.ExE."),
+    (REST, "Invalid 'From': is missing in the header."),
+    (SENDER + SENDER + REST, "Invalid 'From': must be exactly one header field."),
+    (b"From: a@example.com, b@example.com\r\n" + REST, "Invalid 'From': "),
+    (SENDER + b"Subject: =?utf-8?b?YQ0KQmNjOiB4?=\r\n\r\n", "Invalid 'Subject': "),
+]
+
+
+async def test_s27_h3_whatever_is_wrong_is_told_later(shop: Shop) -> None:
+    """250 for each; nothing is stored to be sent, and each recipient has a bounce that says why."""
+    async with dialogue(shop.desk.port) as client:
+        await client.log_in(shop.token)
+        for content, why in REFUSED:
+            said = await client.send(content, "ann@example.net", "bob@example.net")
+            assert said[:24] == "250 2.0.0 Ok: queued as ", (content, said)
+            found = (await kept(shop))[-2:]
+            assert [(who, number) for who, number, _ in found] == [
+                ("ann@example.net", said[24:]),
+                ("bob@example.net", said[24:]),
+            ]
+            assert found[0][2].startswith(why), found
+    assert await shop.desk.stored() == []
+
+
+async def test_s4_l3_what_is_no_message_is_refused_at_once(shop: Shop) -> None:
+    """What breaks the protocol, comes round or is too large is no matter of the product's."""
+    async with dialogue(shop.desk.port) as client:
+        await client.log_in(shop.token)
+        for content, code in [
+            (SENDER + REST + b"a\0b\r\n", "554 5.6.0"),
+            (SENDER + REST + b"bare\nLF\r\n", "554 5.6.11"),
+            (b"Received: x\r\n" * 51 + SENDER + REST, "554 5.4.6"),
+        ]:
+            assert (await client.send(content, "ann@example.net"))[: len(code)] == code
+    assert await kept(shop) == []
+    assert await shop.desk.stored() == []
+
+
+async def test_more_than_fifty_recipients_are_told_later(shop: Shop) -> None:
+    people = [f"u{number}@example.net" for number in range(51)]
+    async with dialogue(shop.desk.port) as client:
+        await client.log_in(shop.token)
+        assert (await client.send(SENDER + REST, *people[:50]))[:3] == "250"
+        assert await kept(shop) == []
+        assert (await client.send(SENDER + REST, *people))[:3] == "250"
+        assert len(await kept(shop)) == 50
+        assert len(await shop.desk.stored()) == 1
+    async with dialogue(shop.desk.port) as client:
+        await client.log_in(shop.desk.text)
+        assert (await client.send(SENDER + b"X-PM-Tag: x\r\n" + REST, *people))[:3] == "250"
+    assert len((await shop.last()).deliveries) == 51
+
+
+async def test_who_is_suppressed_is_told_later_and_the_others_get_it(shop: Shop) -> None:
+    owner = Owner(shop.desk.owner.account_id, shop.server_id)
+    await suppress(shop.desk.ctx, ACTOR, owner, shop.server_id, ["Ann@example.net"])
+    async with dialogue(shop.desk.port) as client:
+        await client.log_in(shop.token)
+        said = await client.send(SENDER + b"X-PM-Tag: x\r\n" + REST, "ann@example.net", "bob@example.net")
+        assert said[:3] == "250"
+        stored = await shop.last()
+        assert [one.state.value for one in stored.deliveries] == ["suppressed", "captured"]
+        ((who, number, text),) = await kept(shop)
+        assert (who, number) == ("ann@example.net", stored.message.public_id)
+        assert "Found inactive addresses: ann@example.net." in text
+        assert (await client.send(SENDER + REST, "ann@example.net"))[:3] == "250"
+    assert len(await kept(shop)) == 2
+    assert len(await shop.desk.stored()) == 1
+
+
+async def test_what_was_switched_off_takes_nothing_whatever_is_wrong(shop: Shop) -> None:
+    owner = Owner(shop.desk.owner.account_id, shop.server_id)
+    async with dialogue(shop.desk.port) as client:
+        await client.log_in(shop.token)
+        off = ServerChanges(smtp_enabled=False)
+        await update_server(shop.desk.ctx, ACTOR, owner, shop.server_id, off)
+        for content in (SENDER + REST, STRANGER + REST, REST, SENDER + b"X-PM-TrackLinks: all\r\n" + REST):
+            said = await client.send(content, "ann@example.net")
+            assert said == "550 5.7.1 Submission by SMTP is switched off for this server"
+        await delete_server(shop.desk.ctx, ACTOR, owner, shop.server_id, RULES)
+        assert (await client.send(STRANGER + REST, "ann@example.net"))[:3] == "550"
+    assert await shop.desk.stored() == []
