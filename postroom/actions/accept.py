@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from postroom.actions.context import Context
 from postroom.actions.submission import Idempotency, Recipient, Submission, check_submission
@@ -18,7 +18,7 @@ from postroom.clock import MICROS
 from postroom.core.message import DeliveryState, Form, Purpose
 from postroom.core.stream import StreamType
 from postroom.errors import Conflict, Denied, Invalid, NotFound, TooLarge
-from postroom.ids import DeliveryId, LaneId, MessageId
+from postroom.ids import DeliveryId, LaneId, MessageId, new_public_id
 from postroom.logs import logger
 from postroom.mail import compose, headers
 from postroom.mail.address import parse_address, parse_mailbox
@@ -92,7 +92,7 @@ async def accept_message(ctx: Context, submission: Submission) -> Accepted:
     """
     began_us = ctx.clock.now_us()
     recipients = check_submission(ctx.limits, submission)
-    public_id = str(uuid4())
+    public_id = new_public_id(began_us)
     running = submission.idempotency
     if running is not None:
         marker = (running.key_id, running.name)

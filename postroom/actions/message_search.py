@@ -1,31 +1,43 @@
-"""Searching one server's messages, page by page, and one of them with what became of it."""
+"""Finding messages among many, page by page, and one of them with what became of it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from postroom.actions.context import Context
-from postroom.actions.messages import KIND, Seen, owned
+from postroom.actions.finding import find
+from postroom.actions.messages import KIND, Seen, owned, with_deliveries
 from postroom.core.server import Owner
 from postroom.errors import NotFound
-from postroom.ids import AccountId, MessageId, ServerId
+from postroom.ids import AccountId, ServerId
 from postroom.storage import message_search, messages, servers
 from postroom.storage.interface import Work
-from postroom.storage.message_search import Search, Slice, StoredEvent
+from postroom.storage.labels import Label
+from postroom.storage.message_search import Search, StoredEvent
 from postroom.storage.messages import StoredDelivery
 
-__all__ = ["MOST_FOUND", "History", "Page", "Search", "StoredDelivery", "StoredEvent", "history", "search"]
+__all__ = [
+    "MOST_FOUND",
+    "History",
+    "Label",
+    "Page",
+    "Search",
+    "StoredDelivery",
+    "StoredEvent",
+    "history",
+    "search",
+]
 
 MOST_FOUND = 10_000
-MOST_SLICES = 25  # so many times 2000 messages are looked through in one search
+_MORE = 1000  # counted beyond a page where each message has to be looked at
 _MOST_EVENTS = 1000
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page of what was found, newest first, and how many there are: at most MOST_FOUND are counted."""
+    """One page of what was found, newest first, and how many there are, as far as they are counted: up to
+    MOST_FOUND where an index knows all that was asked, else somewhat beyond the page."""
 
     total: int
     seen: Sequence[Seen]
@@ -42,45 +54,30 @@ class History:
 
 
 async def search(
-    ctx: Context,
-    account_id: AccountId,
-    server_id: ServerId,
-    wanted: Search,
-    fits: Callable[[dict[str, object]], bool],
-    *,
-    count: int,
-    offset: int,
+    ctx: Context, account_id: AccountId, server_id: ServerId, wanted: Search, *, count: int, offset: int
 ) -> Page:
-    """The messages of a server that fit; `fits`: what else their stored options must be."""
-    found: list[MessageId] = []
-    before: int | None = None
-    until_us = wanted.until_us
-    if until_us is not None:
-        at_us = until_us
-        before = await ctx.store.read(lambda: message_search.place_of(account_id, server_id, at_us))
-    narrowed = bool(wanted.holds)
-    for _ in range(MOST_SLICES):
+    """The messages of a server that fit."""
+    server = await ctx.store.read(lambda: servers.get(account_id, server_id))
+    sandbox = server is not None and server.sandbox
+    if sandbox and wanted.settled is not None:
+        if not wanted.settled:
+            return Page(0, (), sandbox)
+        wanted = replace(wanted, settled=None)  # what a sandbox keeps has ended there
+    found = await find(
+        ctx,
+        account_id,
+        server_id,
+        wanted,
+        enough=min(MOST_FOUND, offset + count + _MORE),
+        enough_of_index=MOST_FOUND,
+    )
+    numbers = found.numbers[:MOST_FOUND]
 
-        def work(before: int | None = before) -> Work[Slice]:
-            return message_search.look(account_id, server_id, wanted, before)
+    def page() -> Work[Sequence[Seen]]:
+        listed = yield from message_search.get_many(account_id, numbers[offset : offset + count])
+        return (yield from with_deliveries(account_id, listed))
 
-        looked = await ctx.store.read(work)
-        found += [number for number, options in looked.found if not narrowed or fits(json.loads(options))]
-        before = looked.last
-        if before is None or len(found) >= MOST_FOUND:
-            break
-    del found[MOST_FOUND:]
-    wanted_now = found[offset : offset + count]
-
-    def rows() -> Work[Page]:
-        server = yield from servers.get(account_id, server_id)
-        seen = []
-        for message in (yield from message_search.get_many(account_id, wanted_now)) if wanted_now else ():
-            deliveries = yield from messages.deliveries(account_id, message.message_id)
-            seen.append(Seen(message, tuple(deliveries)))
-        return Page(len(found), seen, server is not None and server.sandbox)
-
-    return await ctx.store.read(rows)
+    return Page(len(numbers), await ctx.store.read(page), sandbox)
 
 
 async def history(ctx: Context, owner: Owner, public_id: str) -> History:

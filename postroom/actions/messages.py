@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 from postroom.actions.checks import MOST_ID
 from postroom.actions.context import Actor, Context
+from postroom.actions.finding import find
 from postroom.core.event import EventKind
 from postroom.core.message import DeliveryState
 from postroom.core.server import Owner
 from postroom.errors import NotFound
-from postroom.ids import DeliveryId, LaneId, MessageId
+from postroom.ids import AccountId, DeliveryId, LaneId, MessageId
 from postroom.mail.content import Content
-from postroom.storage import audit, message_list, messages, queue
+from postroom.storage import audit, message_search, messages, queue
 from postroom.storage.interface import Work, now
-from postroom.storage.message_list import Slice, Wanted
+from postroom.storage.message_search import Search
 from postroom.storage.messages import StoredDelivery, StoredMessage
 
 KIND = "message"
 _ROUNDS = 3
 _PATIENCE_S = 5.0  # what takes longer to stop than this is not tried again
 MOST_LISTED = 500
-_MOST_SLICES = 25
 
 
 @dataclass(frozen=True)
@@ -62,34 +62,32 @@ class Listed:
 
 
 async def list_messages(
-    ctx: Context, owner: Owner, wanted: Wanted | None = None, *, limit: int = 50, before: int | None = None
+    ctx: Context, owner: Owner, wanted: Search | None = None, *, limit: int = 50, before: int | None = None
 ) -> Listed:
     """The newest messages that fit, newest first; `before`: only older ones than this message's number."""
     limit = max(1, min(limit, MOST_LISTED))
-    at: int | None = None if before is None else max(0, min(before, MOST_ID))
-    found: list[StoredMessage] = []
-    slices = 0
-    while len(found) < limit and slices < _MOST_SLICES:
-        left, older_than = limit - len(found), at
+    at = None if before is None else max(0, min(before, MOST_ID))
+    account_id = owner.account_id
+    found = await find(ctx, account_id, owner.server_id, wanted or Search(), enough=limit, before=at)
+    numbers = found.numbers[:limit]
 
-        def work(left: int = left, older_than: int | None = older_than) -> Work[Slice]:
-            return message_list.look(owner.account_id, owner.server_id, wanted or Wanted(), left, older_than)
+    def rows() -> Work[list[Seen]]:
+        listed = yield from message_search.get_many(account_id, numbers)
+        return (yield from with_deliveries(account_id, listed))
 
-        looked = await ctx.store.read(work)
-        found += looked.found
-        at, slices = looked.last_looked, slices + 1
-        if at is None:
-            break
-    seen = await ctx.store.read(lambda: _with_deliveries(found))
-    return Listed(tuple(seen), None if at is None else MessageId(at), at is None or len(found) == limit)
+    seen = tuple(await ctx.store.read(rows))
+    full = len(numbers) == limit
+    cut = len(found.numbers) > limit
+    return Listed(seen, numbers[-1] if cut else found.last, full or found.last is None)
 
 
-def _with_deliveries(found: Sequence[StoredMessage]) -> Work[list[Seen]]:
-    seen: list[Seen] = []
-    for message in found:
-        rows = yield from messages.deliveries(message.account_id, message.message_id)
-        seen.append(Seen(message, tuple(rows)))
-    return seen
+def with_deliveries(account_id: AccountId, listed: Sequence[StoredMessage]) -> Work[list[Seen]]:
+    """These messages of an account with their deliveries."""
+    rows = yield from messages.deliveries_of(account_id, [one.message_id for one in listed])
+    of: dict[MessageId, list[StoredDelivery]] = {}
+    for row in rows:
+        of.setdefault(row.message_id, []).append(row)
+    return [Seen(one, tuple(of.get(one.message_id, ()))) for one in listed]
 
 
 @dataclass(frozen=True)

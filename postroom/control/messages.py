@@ -18,7 +18,7 @@ from postroom.core.message import DeliveryState, Purpose, SettledAs
 from postroom.errors import Denied, Invalid
 from postroom.mail.address import parse_address, parse_domain, parse_mailbox
 from postroom.mail.content import Attachment, Content, Mailbox
-from postroom.storage.message_list import Wanted
+from postroom.storage.message_search import Search
 from postroom.storage.messages import StoredDelivery
 
 ORIGIN = "command_line"
@@ -105,7 +105,7 @@ async def list_all(
     next_before: where to go on. searched_all False: it stopped after looking through very many.
     """
     owner = await owner_of(desk, account, server)
-    wanted = Wanted(
+    wanted = Search(
         state=state,
         recipient=_recipient_key(recipient),
         stream=stream,

@@ -43,7 +43,7 @@ TABLES: tuple[Table, ...] = tuple(
 class Progress:
     """How far a table got: its key last copied, how many rows, the sum of their hashes."""
 
-    after: tuple[Any, ...] | None = None  # Any: integers and texts
+    after: tuple[Any, ...] | None = None  # Any: integers, texts and bytes
     rows: int = 0
     digest: int = 0
     whole: bool = False
@@ -160,11 +160,20 @@ def write(table: Table, rows: Rows, progress: Progress) -> Work[None]:
 
 def _written(progress: Progress) -> dict[str, Any]:
     return {
-        "after": progress.after,
+        "after": None if progress.after is None else [_noted(one) for one in progress.after],
         "rows": progress.rows,
         "digest": f"{progress.digest:032x}",
         "whole": progress.whole,
     }
+
+
+def _noted(part: object) -> object:
+    """A part of a key as JSON can hold it."""
+    return {"hex": part.hex()} if isinstance(part, bytes) else part
+
+
+def _read_back(part: Any) -> Any:
+    return bytes.fromhex(part["hex"]) if isinstance(part, dict) else part
 
 
 def progress_of(table: Table) -> Work[Progress]:
@@ -172,7 +181,7 @@ def progress_of(table: Table) -> Work[Progress]:
     found = yield from get(f"{COPY}:{table.name}")
     if found is None:
         return Progress()
-    after = None if found["after"] is None else tuple(found["after"])
+    after = None if found["after"] is None else tuple(_read_back(one) for one in found["after"])
     return replace(
         Progress(), after=after, rows=found["rows"], digest=int(found["digest"], 16), whole=found["whole"]
     )

@@ -1,8 +1,12 @@
-"""Finding one server's messages by what a dialect kept with them, in slices that are each short.
+"""Finding messages by what is known of them, newest first, in looks that are each short.
 
-Newest first. Each slice is a range of the index over a server's messages; what cannot be told by SQL alike
-on both databases (a name in the options) is told by the caller, row by row.
+A look walks one index that ends with the message, from the newest one down: that of an address, of a label,
+of a sender, of a stream, of a server, of an account. Where that says it all, finding costs the same however
+many messages there are. What no index knows (words of the subject, how far its deliveries are, a domain) is
+asked of each message on the way; how far to walk is the caller's to say.
 """
+
+# ruff: noqa: S608 - only conditions of our own are put into statements
 
 from __future__ import annotations
 
@@ -12,12 +16,15 @@ from dataclasses import dataclass
 from postroom.core.message import FINAL_STATES, DeliveryState
 from postroom.ids import AccountId, MessageId, ServerId
 from postroom.storage.interface import Sql, Work
+from postroom.storage.labels import Label
 from postroom.storage.messages import MESSAGE_COLUMNS, StoredMessage, message_of
 
-SLICE = 2000
+_FEW = 1000  # so many are counted to see which index has the fewest
+_MOST_WAYS = 5
+_NEWEST = (1 << 63) - 1
 _OPEN = ", ".join(f"'{state.value}'" for state in DeliveryState if state not in FINAL_STATES)
 _IS_OPEN = (
-    "EXISTS (SELECT 1 FROM deliveries d WHERE d.account_id = m.account_id AND d.message_id = m.message_id"  # noqa: S608
+    "EXISTS (SELECT 1 FROM deliveries d WHERE d.account_id = m.account_id AND d.message_id = m.message_id"
     f" AND d.state IN ({_OPEN}))"
 )
 
@@ -26,46 +33,112 @@ _IS_OPEN = (
 class Search:
     """What is looked for; None and "" for anything.
 
-    sender and recipient: addresses for comparing. subject: a part of it. settled: whether every delivery
-    has ended. holds: texts that the stored options must hold, a narrowing only.
+    recipient: the key of an address, or `@domain`. sender: an address for comparing, subject: a part of it.
+    state: of any of its deliveries. settled: whether every delivery has ended. since_us, until_us: accepted
+    then or later, and before then. labels: it has all of these; they and the sender want a stream.
     """
 
-    stream: str
+    stream: str | None = None
     recipient: str = ""
     sender: str = ""
     subject: str = ""
+    state: DeliveryState | None = None
     settled: bool | None = None
     since_us: int | None = None
     until_us: int | None = None
-    holds: tuple[str, ...] = ()
+    labels: tuple[Label, ...] = ()
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Which index to walk. where: of the rows of `table`; conditions: what is still asked of each message."""
+
+    table: str
+    where: str
+    conditions: tuple[str, ...]
+    params: dict[str, object]
+
+    @property
+    def whole(self) -> bool:
+        """Whether each message of it fits."""
+        return not self.conditions
+
+    @property
+    def rows(self) -> str:
+        """The query for the next :most of its messages before :before, newest first: of the index alone."""
+        return (
+            f"SELECT x.message_id FROM {self.table} AS x WHERE {self.where} AND x.message_id < :before"
+            " ORDER BY x.message_id DESC LIMIT :most"
+        )
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Messages that fit, newest first, with their options. last: the oldest looked at; None: no older."""
+    """Messages that fit, newest first. last: the oldest looked at; None: no older."""
 
-    found: Sequence[tuple[MessageId, str]]
+    found: Sequence[MessageId]
     last: MessageId | None
 
 
-def look(account_id: AccountId, server_id: ServerId, search: Search, before: int | None) -> Work[Slice]:
-    """What fits among the next SLICE messages older than `before`."""
-    params: dict[str, object] = {"account_id": account_id, "server_id": server_id, "before": before}
-    params |= {"most": SLICE, "last": SLICE - 1}
-    slice_of = "account_id = :account_id AND server_id = :server_id"
-    if before is not None:
-        slice_of += " AND message_id < :before"
-    newest = f"FROM messages WHERE {slice_of} ORDER BY message_id DESC"
+def plan(account_id: AccountId, server_id: ServerId | None, search: Search) -> Work[Walk]:
+    """Which index to walk: of those that know something of what is asked, the one with the fewest."""
+    ways = _ways(account_id, server_id, search)
+    if len(ways) == 1:
+        return ways[0]
+    counts = []
+    for walk in ways:
+        params = {**walk.params, "before": _NEWEST, "most": _FEW}
+        rows = yield Sql(f"SELECT COUNT(*) FROM ({walk.rows}) c", params)
+        counts.append(rows[0][0])
+    return ways[counts.index(min(counts))]
+
+
+def look(walk: Walk, search: Search, before: int | None, most: int) -> Work[Slice]:
+    """What fits among the next `most` rows of a walk older than the message `before`."""
+    params = {**walk.params, "before": _NEWEST if before is None else before, "most": most}
+    if walk.whole:
+        rows = yield Sql(walk.rows, params)
+        last = rows[-1][0] if len(rows) == most else None
+        return Slice(list(dict.fromkeys(row[0] for row in rows)), last)  # to one address twice, perhaps
     rows = yield Sql(
-        f"SELECT message_id, options FROM (SELECT * {newest} LIMIT :most) AS m"  # noqa: S608
-        f" WHERE {_fits(search, params)}",
+        f"SELECT m.message_id, m.created_at, CASE WHEN {' AND '.join(walk.conditions)} THEN 1 ELSE 0 END"
+        f" FROM ({walk.rows}) c"
+        " JOIN messages m ON m.account_id = :account_id AND m.message_id = c.message_id",
         params,
     )
-    ends = yield Sql(f"SELECT message_id, created_at {newest} LIMIT 1 OFFSET :last", params)
+    rows = sorted(rows, key=lambda row: row[0], reverse=True)
     # Ids grow with time, so what is older than the first too old one is too old as well.
-    past = not ends or (search.since_us is not None and ends[0][1] < search.since_us)
-    found = sorted(((row[0], row[1]) for row in rows), reverse=True)
-    return Slice(found, None if past else ends[0][0])
+    past = len(rows) < most or (search.since_us is not None and rows[-1][1] < search.since_us)
+    return Slice(list(dict.fromkeys(row[0] for row in rows if row[2])), None if past else rows[-1][0])
+
+
+def _ways(account_id: AccountId, server_id: ServerId | None, search: Search) -> list[Walk]:
+    """A walk for each thing asked that an index knows; if it knows none, through the stream or everything."""
+    params: dict[str, object] = {"account_id": account_id}
+    mine = "x.account_id = :account_id"
+    if server_id is not None:
+        params["server_id"] = server_id
+        mine += " AND x.server_id = :server_id"
+    asked = _asked(search, params)
+
+    def walk(table: str, where: str, *known: str) -> Walk:
+        left = tuple(text for name, text in asked.items() if name not in known)
+        return Walk(table, mine + where, left, params)
+
+    ways = []
+    if search.recipient and not search.recipient.startswith("@"):
+        ways.append(walk("deliveries", " AND x.address = :recipient", "recipient"))
+    if server_id is not None and search.stream is not None:
+        ways += [
+            walk("labels", f" AND x.label = :label{number}", f"label{number}", "stream")
+            for number in range(len(search.labels))
+        ]
+        on_stream = " AND x.stream = :stream"
+        if search.sender:
+            ways.append(walk("messages", " AND x.sender = :sender" + on_stream, "sender", "stream"))
+        elif not ways:
+            ways.append(walk("messages", on_stream, "stream"))
+    return ways[:_MOST_WAYS] or [walk("messages", "")]
 
 
 def place_of(account_id: AccountId, server_id: ServerId, at_us: int) -> Work[int | None]:
@@ -97,8 +170,10 @@ def place_of(account_id: AccountId, server_id: ServerId, at_us: int) -> Work[int
 
 def get_many(account_id: AccountId, numbers: Sequence[MessageId]) -> Work[list[StoredMessage]]:
     """Messages by their numbers, in that order; what is gone meanwhile is left out."""
+    if not numbers:
+        return []
     rows = yield Sql(
-        f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE account_id = :account_id AND message_id = :message_id",  # noqa: S608
+        f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE account_id = :account_id AND message_id = :message_id",
         [{"account_id": account_id, "message_id": one} for one in numbers],
     )
     return [message_of(row) for row in rows]
@@ -124,43 +199,50 @@ def events(account_id: AccountId, message_id: MessageId, most: int) -> Work[list
     return [StoredEvent(*row) for row in rows]
 
 
-def _fits(search: Search, params: dict[str, object]) -> str:
-    """The condition on `m`; adds its values to `params`."""
-    conditions = ["m.stream = :stream"]
-    params["stream"] = search.stream
-    if search.since_us is not None:
-        conditions.append("m.created_at >= :since")
-        params["since"] = search.since_us
-    if search.until_us is not None:
-        conditions.append("m.created_at < :until")
-        params["until"] = search.until_us
-    if search.sender:
-        conditions.append("m.sender = :sender")
-        params["sender"] = search.sender
+def _asked(search: Search, params: dict[str, object]) -> dict[str, str]:
+    """The conditions on `m`, by what they are about; adds their values to `params`."""
+    asked: dict[str, str] = {}
+    for name, value, condition in (
+        ("stream", search.stream, "m.stream = :stream"),
+        ("since", search.since_us, "m.created_at >= :since"),
+        ("until", search.until_us, "m.created_at < :until"),
+        ("sender", search.sender or None, "m.sender = :sender"),
+    ):
+        if value is not None:
+            asked[name], params[name] = condition, value
     if search.subject:
-        conditions.append("LOWER(m.subject) LIKE LOWER(:subject) ESCAPE '!'")
-        params["subject"] = _part(search.subject)
-    for number, text in enumerate(search.holds):
-        conditions.append(f"m.options LIKE :holds{number} ESCAPE '!'")
-        params[f"holds{number}"] = _part(text)
+        asked["subject"] = "LOWER(m.subject) LIKE LOWER(:subject) ESCAPE '!'"
+        params["subject"] = f"%{_literally(search.subject)}%"
     if search.settled is not None:
-        # What a sandbox keeps has ended there.
-        sandboxed = (
-            "EXISTS (SELECT 1 FROM servers s WHERE s.account_id = m.account_id"
-            " AND s.server_id = m.server_id AND s.sandbox = 1)"
+        asked["settled"] = f"NOT {_IS_OPEN}" if search.settled else _IS_OPEN
+    for number, label in enumerate(search.labels):
+        asked[f"label{number}"] = (
+            "EXISTS (SELECT 1 FROM labels l WHERE l.account_id = m.account_id AND l.server_id = m.server_id"
+            f" AND l.label = :label{number} AND l.message_id = m.message_id)"
         )
-        conditions.append(
-            f"(NOT {_IS_OPEN} OR {sandboxed})" if search.settled else f"{_IS_OPEN} AND NOT {sandboxed}"
-        )
-    if search.recipient:
-        conditions.append(
-            "EXISTS (SELECT 1 FROM deliveries d WHERE d.account_id = m.account_id"
-            " AND d.message_id = m.message_id AND d.address = :recipient)"
-        )
-        params["recipient"] = search.recipient
-    return " AND ".join(conditions)
+        params[f"label{number}"] = label.on(search.stream or "")
+    return asked | _of_deliveries(search, params)
 
 
-def _part(text: str) -> str:
-    """A LIKE pattern for what holds this text."""
-    return f"%{text.replace('!', '!!').replace('%', '!%').replace('_', '!_')}%"
+def _of_deliveries(search: Search, params: dict[str, object]) -> dict[str, str]:
+    """A state together with a recipient is that recipient's."""
+    state = address = ""
+    if search.state is not None:
+        state, params["state"] = " AND d.state = :state", search.state.value
+    if search.recipient.startswith("@"):
+        address = " AND d.address LIKE :recipient ESCAPE '!'"
+        params["recipient"] = f"%{_literally(search.recipient)}"
+    elif search.recipient:
+        address, params["recipient"] = " AND d.address = :recipient", search.recipient
+    if not state and not address:
+        return {}
+    name = "recipient" if not state and not search.recipient.startswith("@") else "state"
+    return {
+        name: "EXISTS (SELECT 1 FROM deliveries d WHERE d.account_id = m.account_id"
+        f" AND d.message_id = m.message_id{state}{address})"
+    }
+
+
+def _literally(text: str) -> str:
+    """A part of a LIKE pattern that means itself."""
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")

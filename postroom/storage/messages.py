@@ -13,7 +13,7 @@ from postroom.core.event import EventKind
 from postroom.core.message import DeliveryState, Purpose
 from postroom.ids import AccountId, ConnectionId, DeliveryId, KeyId, LaneId, MessageId, ServerId
 from postroom.mail.content import Content
-from postroom.storage import hot, link_targets
+from postroom.storage import hot, labels, link_targets
 from postroom.storage.days import since
 from postroom.storage.interface import Sql, Work, now
 
@@ -178,6 +178,8 @@ def insert(message: NewMessage, lane_id: LaneId) -> Work[tuple[MessageId, list[D
         },
     )
     message_id: MessageId = rows[0][0]
+    if found_by := labels.of(message.options):
+        yield from labels.add(message.account_id, message.server_id, message.stream, message_id, found_by)
     base = {
         "account_id": message.account_id,
         "server_id": message.server_id,
@@ -275,10 +277,17 @@ def find(account_id: AccountId | None, text: str) -> Work[StoredMessage | None]:
 
 def deliveries(account_id: AccountId, message_id: MessageId) -> Work[list[StoredDelivery]]:
     """All deliveries of a message, in the order of its recipients."""
+    return (yield from deliveries_of(account_id, [message_id]))
+
+
+def deliveries_of(account_id: AccountId, numbers: Sequence[MessageId]) -> Work[list[StoredDelivery]]:
+    """All deliveries of these messages, message by message, in the order of their recipients."""
+    if not numbers:
+        return []
     rows = yield Sql(
         f"SELECT {_DELIVERY} FROM deliveries WHERE account_id = :account_id"  # noqa: S608
         " AND message_id = :message_id ORDER BY delivery_id",
-        {"account_id": account_id, "message_id": message_id},
+        [{"account_id": account_id, "message_id": one} for one in numbers],
     )
     return [_delivery(row) for row in rows]
 

@@ -10,13 +10,14 @@ Nothing is touched while a worker holds a delivery of it: what is on its way end
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select
 
 from postroom.core.message import DeliveryState
 from postroom.ids import AccountId, ServerId
-from postroom.storage import queue, servers
+from postroom.storage import labels, queue, servers, tables
 from postroom.storage.interface import Sql, Work, now
 from postroom.storage.tables import (
     attempts,
@@ -42,7 +43,7 @@ _MESSAGES = 100
 # Tables whose rows belong to one server and to nothing else. Others with a server in them are walked below,
 # or stay: a test wants each to be named.
 OWN = (bounces, suppressions, streams, server_secrets, identities, dkim_keys, keys)
-WALKED = (messages, deliveries, events)
+WALKED = (messages, deliveries, events, tables.labels)
 STAYS = ("servers", "connections", "lanes")
 
 
@@ -108,7 +109,7 @@ def purge_slice(account_id: AccountId, server_id: ServerId) -> Work[Purged]:
 def _mail(account_id: AccountId, server_id: ServerId) -> Work[int]:
     """Deliveries, then events, then the messages themselves: the first slice there is any of."""
     found = yield (
-        select(messages.c.message_id, messages.c.content_id)
+        select(messages.c.message_id, messages.c.content_id, messages.c.stream, messages.c.options)
         .where(messages.c.account_id == account_id, messages.c.server_id == server_id)
         .order_by(messages.c.message_id)
         .limit(_MESSAGES)
@@ -143,6 +144,9 @@ def _mail(account_id: AccountId, server_id: ServerId) -> Work[int]:
     yield delete(contents).where(
         contents.c.account_id == account_id, contents.c.content_id.in_([row[1] for row in found])
     )
+    for message_id, _, stream, options in found:
+        if found_by := labels.of(json.loads(options)):
+            yield from labels.remove(account_id, server_id, stream, message_id, found_by)
     yield delete(messages).where(messages.c.account_id == account_id, messages.c.message_id.in_(numbers))
     return len(found)
 

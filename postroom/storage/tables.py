@@ -470,7 +470,29 @@ messages = Table(
     UniqueConstraint("public_id"),
     sqlite_autoincrement=True,
 )
+# By these messages are found, newest first; so each ends with the message.
+Index(None, messages.c.account_id, messages.c.message_id)
 Index(None, messages.c.account_id, messages.c.server_id, messages.c.message_id)
+Index(None, messages.c.account_id, messages.c.server_id, messages.c.stream, messages.c.message_id)
+Index(
+    "ix_messages_sender",
+    messages.c.account_id,
+    messages.c.server_id,
+    messages.c.sender,
+    messages.c.stream,
+    messages.c.message_id,
+)
+
+# Tags and metadata, by digest (`storage.labels`).
+labels = Table(
+    "labels",
+    metadata,
+    _int("account_id", key=True),
+    _int("server_id", key=True),
+    Column("label", LargeBinary, primary_key=True),
+    _int("message_id", key=True),
+    sqlite_with_rowid=False,
+)
 
 # What the tracked links of a content lead to; stays when the content goes: links in mail are for ever.
 link_targets = Table(
@@ -545,6 +567,13 @@ deliveries = Table(
     postgresql_with=_SETTLED,
 )
 Index(None, deliveries.c.account_id, deliveries.c.message_id)
+Index(
+    "ix_deliveries_address",
+    deliveries.c.account_id,
+    deliveries.c.address,
+    deliveries.c.message_id,
+    deliveries.c.server_id,
+)
 
 ready = Table(
     "ready",

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from postroom.actions import messages
+from postroom.actions import finding, messages
 from postroom.actions.context import Context
 from postroom.clock import MICROS, moment_us
 from postroom.core.message import DeliveryState, Purpose
 from postroom.core.server import Owner
 from postroom.ids import AccountId, ServerId
-from postroom.storage import message_list
 from postroom.storage.interface import Sql, Work
-from postroom.storage.message_list import Wanted
+from postroom.storage.message_search import Search
 from tests.support import seed_rows
 from tests.support.context import make_harness
 from tests.support.stores import on_both
@@ -49,38 +48,39 @@ async def ctx(tmp_path: Path) -> AsyncIterator[Context]:
         yield harness.ctx
 
 
-async def numbers(ctx: Context, wanted: Wanted, owner: Owner = OWNER, limit: int = 100) -> list[int]:
+async def numbers(ctx: Context, wanted: Search, owner: Owner = OWNER, limit: int = 100) -> list[int]:
     listed = await messages.list_messages(ctx, owner, wanted, limit=limit)
     return [one.message.message_id for one in listed.seen]
 
 
 async def test_r3_each_filter_and_all_together(ctx: Context) -> None:
     everything = list(range(COUNT, 0, -1))
-    assert await numbers(ctx, Wanted()) == everything
-    assert await numbers(ctx, Wanted(state=DeliveryState.BOUNCED)) == [30, 25, 20, 15, 10, 5]
-    assert await numbers(ctx, Wanted(stream="broadcast")) == [n for n in everything if n % 2 == 0]
-    assert await numbers(ctx, Wanted(recipient="r6@example.net")) == [7]
-    assert await numbers(ctx, Wanted(recipient="@other.example")) == everything
-    assert await numbers(ctx, Wanted(recipient="@ther.example")) == []
-    assert await numbers(ctx, Wanted(subject="0%_OFF")) == [n for n in everything if n % 3 == 1]
-    assert await numbers(ctx, Wanted(subject="%invoice")) == []
-    assert await numbers(ctx, Wanted(since_us=25 * MICROS)) == [30, 29, 28, 27, 26]
-    both = Wanted(state=DeliveryState.BOUNCED, stream="broadcast", since_us=5 * MICROS, subject="invoice")
+    assert await numbers(ctx, Search()) == everything
+    assert await numbers(ctx, Search(state=DeliveryState.BOUNCED)) == [30, 25, 20, 15, 10, 5]
+    assert await numbers(ctx, Search(stream="broadcast")) == [n for n in everything if n % 2 == 0]
+    assert await numbers(ctx, Search(recipient="r6@example.net")) == [7]
+    assert await numbers(ctx, Search(recipient="@other.example")) == everything
+    assert await numbers(ctx, Search(recipient="@ther.example")) == []
+    assert await numbers(ctx, Search(subject="0%_OFF")) == [n for n in everything if n % 3 == 1]
+    assert await numbers(ctx, Search(subject="%invoice")) == []
+    assert await numbers(ctx, Search(since_us=25 * MICROS)) == [30, 29, 28, 27, 26]
+    both = Search(state=DeliveryState.BOUNCED, stream="broadcast", since_us=5 * MICROS, subject="invoice")
     assert await numbers(ctx, both) == [30, 20]
-    assert await numbers(ctx, Wanted(state=DeliveryState.BOUNCED, recipient="all@other.example")) == []
+    assert await numbers(ctx, Search(state=DeliveryState.BOUNCED, recipient="all@other.example")) == []
 
 
 async def test_what_is_anothers_is_not_there(ctx: Context) -> None:
-    assert await numbers(ctx, Wanted(), Owner(AccountId(2), whole_account=True)) == []
-    assert await numbers(ctx, Wanted(), Owner(seed_rows.ACCOUNT, ServerId(2))) == []
+    assert await numbers(ctx, Search(), Owner(AccountId(2), whole_account=True)) == []
+    assert await numbers(ctx, Search(), Owner(seed_rows.ACCOUNT, ServerId(2))) == []
 
 
-@pytest.mark.parametrize("wanted", [Wanted(), Wanted(subject="invoice"), Wanted(state=DeliveryState.BOUNCED)])
+@pytest.mark.parametrize("wanted", [Search(), Search(subject="invoice"), Search(state=DeliveryState.BOUNCED)])
 async def test_pages_go_on_where_the_last_one_ended(
-    ctx: Context, wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+    ctx: Context, wanted: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = await numbers(ctx, wanted)
-    monkeypatch.setattr(message_list, "SLICE", 4)
+    monkeypatch.setattr(finding, "FIRST_SLICE", 4)
+    monkeypatch.setattr(finding, "SLICE", 4)
     found: list[int] = []
     before: int | None = None
     for _ in range(COUNT):
@@ -96,10 +96,14 @@ async def test_pages_go_on_where_the_last_one_ended(
 async def test_a_look_ends_though_nothing_is_found_and_says_so(
     ctx: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(message_list, "SLICE", 1)
-    monkeypatch.setattr(messages, "_MOST_SLICES", 10)
-    listed = await messages.list_messages(ctx, OWNER, Wanted(recipient="nobody@example.net"))
-    assert (listed.seen, listed.next_before, listed.searched_all) == ((), 21, False)
+    for name, value in (("FIRST_SLICE", 1), ("SLICE", 1), ("MOST_LOOKED", 10)):
+        monkeypatch.setattr(finding, name, value)
+    for wanted in (Search(subject="nothing"), Search(recipient="@nowhere.example")):
+        listed = await messages.list_messages(ctx, OWNER, wanted)
+        assert (listed.seen, listed.next_before, listed.searched_all) == ((), 21, False)
+    listed = await messages.list_messages(ctx, OWNER, Search(recipient="nobody@example.net"))
+    assert (listed.seen, listed.next_before, listed.searched_all) == ((), None, True)
+    assert await numbers(ctx, Search(recipient="r0@example.net")) == [1]
 
 
 async def test_odd_limits_and_places_are_taken(ctx: Context) -> None:

@@ -60,6 +60,7 @@ async def shop(harness: Harness, name: str) -> Owner:
             sender=Mailbox(f"shop@{name}.example"),
             text="Hello.",
             idempotency=Idempotency(key.key_id, f"n{number}", b"f"),
+            options={"tag": "welcome", "metadata": {"order": str(number)}},
         )
         await accept_message(ctx, sent)
     return owner
@@ -117,7 +118,9 @@ async def counts(harness: Harness, owner: Owner) -> Mapping[str, int]:
 async def test_a_small_server_is_gone_when_its_deletion_is_told(harness: Harness) -> None:
     mine, other = await shop(harness, "one"), await shop(harness, "two")
     before = await counts(harness, other)
-    assert {"messages", "deliveries", "events", "contents", "idempotency", "server_secrets"} <= set(before)
+    assert {"messages", "deliveries", "events", "contents", "idempotency", "labels", "server_secrets"} <= set(
+        before
+    )
     assert await counts(harness, mine) == before
     assert mine.server_id is not None
     await servers.delete_server(harness.ctx, ACTOR, mine, mine.server_id)

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import asyncpg
 import pytest
 
 from postroom.clock import Clock
@@ -108,6 +110,20 @@ def url_of(folder: Path) -> str | None:
     """Of the database that was made in this folder; None: it is a file."""
     noted = folder / _URL
     return noted.read_text() if noted.exists() else None
+
+
+async def analyse(folder: Path) -> None:
+    """Let the planner know what this folder's database holds, as it does after a while in life."""
+    url = url_of(folder)
+    if url is None:
+        with closing(sqlite3.connect(folder / FILE)) as file:
+            file.execute("ANALYZE")
+        return
+    session = await asyncpg.connect(url)
+    try:
+        await session.execute("VACUUM ANALYZE")
+    finally:
+        await session.close()
 
 
 @cache

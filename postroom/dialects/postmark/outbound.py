@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from postroom.actions.message_search import (
     MOST_FOUND,
     History,
+    Label,
     Search,
     StoredDelivery,
     StoredEvent,
@@ -54,24 +55,10 @@ async def index(call: Call) -> Answer:
     """Messages that fit, newest first."""
     count, offset = call.page(700, most_in_all=MOST_FOUND)
     asked = call.asked
-    tag = asked.text("tag")
-    metadata = {
-        name.lower().removeprefix(_METADATA): value
-        for name, value in call.query.items()
-        if name.lower().startswith(_METADATA) and value
-    }
-
-    def fits(options: dict[str, object]) -> bool:
-        kept = options.get("metadata")
-        have = {str(name).lower(): value for name, value in kept.items()} if isinstance(kept, dict) else {}
-        return (tag is None or options.get("tag") == tag) and metadata.items() <= have.items()
-
-    wanted = _search(asked, [json.dumps(one) for one in (tag, *metadata.values()) if one is not None])
+    wanted = _search(asked, _labels(call))
     if wanted is None:
         return Answer({"TotalCount": 0, "Messages": []})
-    page = await search(
-        call.ctx, call.key.account_id, call.server_id, wanted, fits, count=count, offset=offset
-    )
+    page = await search(call.ctx, call.key.account_id, call.server_id, wanted, count=count, offset=offset)
     return Answer(
         {"TotalCount": page.total, "Messages": [shown(one, sandbox=page.sandbox) for one in page.seen]}
     )
@@ -126,7 +113,17 @@ async def _found(call: Call) -> History:
         raise ApiError(701, text="This message was not found.") from None
 
 
-def _search(asked: Fields, holds: Sequence[str]) -> Search | None:
+def _labels(call: Call) -> tuple[Label, ...]:
+    tag = call.asked.text("tag")
+    named = [
+        Label(value, name.lower().removeprefix(_METADATA))
+        for name, value in call.query.items()
+        if name.lower().startswith(_METADATA) and value
+    ]
+    return (*([] if tag is None else [Label(tag)]), *named)
+
+
+def _search(asked: Fields, labels: tuple[Label, ...]) -> Search | None:
     """What is asked for; None for what nothing can be. Raises ApiError(700)."""
     since, until = _moments(asked, "fromdate"), _moments(asked, "todate")
     status = asked.one_of("status", _STATUSES, 700)
@@ -144,7 +141,7 @@ def _search(asked: Fields, holds: Sequence[str]) -> Search | None:
         settled=None if status is None else status != "queued",
         since_us=None if since is None else since[0],
         until_us=None if until is None else until[1],
-        holds=tuple(holds),
+        labels=labels,
     )
 
 

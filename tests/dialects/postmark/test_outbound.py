@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from postroom.actions import message_search
-from postroom.storage import message_search as stored_search
+from postroom.actions import finding, message_search
 from postroom.storage.interface import Sql, Work
 from tests.dialects.postmark.conftest import Postmark
-from tests.support.stores import on_both, on_sqlite
+from tests.support.stores import on_both
 
 pytestmark = on_both
 
@@ -139,15 +138,16 @@ async def test_pages_and_their_limits(postmark: Postmark) -> None:
         await postmark.refused(700, "GET", f"{LIST}{query}")
 
 
-async def test_a_search_is_bounded_and_goes_slice_by_slice(
+async def test_a_search_is_bounded_only_where_no_index_knows_what_is_asked(
     postmark: Postmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stored_search, "SLICE", 2)
+    for name, value in (("FIRST_SLICE", 1), ("SLICE", 2), ("MOST_LOOKED", 5)):
+        monkeypatch.setattr(finding, name, value)
     sent = [await send(postmark, Tag="odd" if n % 2 else "even") for n in range(9)]
     assert await found(postmark) == sent[::-1]
     assert await found(postmark, "&tag=odd") == sent[1::2][::-1]
-    monkeypatch.setattr(message_search, "MOST_SLICES", 2)
-    assert await found(postmark) == sent[:4:-1]
+    assert await found(postmark, "&subject=hello") == sent[:3:-1]
+    assert await found(postmark, "&subject=hello&tag=odd") == sent[1::2][::-1]
     monkeypatch.setattr(message_search, "MOST_FOUND", 3)
     assert await found(postmark) == sent[:5:-1]
 
@@ -200,24 +200,3 @@ async def test_what_is_not_there_and_what_is_anothers_look_the_same(postmark: Po
         for wanted in ("x", "1", "00000000-0000-4000-8000-000000000000", "<1@shop.example>"):
             assert "not found" in await postmark.refused(701, "GET", f"{LIST}/{wanted}/{call}")
         await postmark.refused(701, "GET", f"{LIST}/{number}/{call}", token=postmark.house.foreign_key)
-
-
-@on_sqlite
-async def test_a_look_reads_one_range_of_an_index(postmark: Postmark) -> None:
-    """However many messages there are, none but the slice's own is read, and nothing is sorted."""
-    house = postmark.house
-    search = stored_search.Search("outbound", recipient="a@example.net", settled=True, holds=("x",))
-    unit = stored_search.look(house.account, house.channel, search, 10)
-    look = next(unit)
-    ends = unit.send([])
-    for statement in (look, ends):
-        assert isinstance(statement, Sql)
-        text, params = f"EXPLAIN QUERY PLAN {statement.text}", statement.params
-
-        def work(text: str = text, params: Any = params) -> Work[list[str]]:
-            rows = yield Sql(text, params)
-            return [str(row[3]) for row in rows]
-
-        plan = await house.ctx.store.read(work)
-        assert any("ix_messages_account_id_server_id_message_id" in step for step in plan), plan
-        assert not [step for step in plan if step.startswith("SCAN messages") or "TEMP B-TREE" in step], plan

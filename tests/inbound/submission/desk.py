@@ -15,6 +15,7 @@ from typing import Any
 
 from postroom.actions.accounts import create_account
 from postroom.actions.context import Context, Limits
+from postroom.actions.finding import find
 from postroom.actions.identities import trust
 from postroom.actions.keys import create_key
 from postroom.actions.servers import create_server
@@ -23,9 +24,9 @@ from postroom.core.server import Owner
 from postroom.inbound.smtp_server import SessionLimits, TlsSource
 from postroom.inbound.submission import LoginLimits, SubmissionServer
 from postroom.mail.content import Content
-from postroom.storage import message_list, messages
+from postroom.storage import message_search, messages
 from postroom.storage.interface import Sql, Work
-from postroom.storage.message_list import Wanted
+from postroom.storage.message_search import Search
 from postroom.storage.messages import StoredDelivery, StoredMessage
 from tests.support.clock import FakeClock
 from tests.support.context import ACTOR, Harness, make_harness
@@ -64,8 +65,9 @@ class Desk:
     async def stored(self) -> list[Stored]:
         """Everything accepted, oldest first, of all servers of the account."""
         account = self.owner.account_id
-        looked = await self.ctx.store.read(lambda: message_list.look(account, None, Wanted(), 1000, None))
-        return [await self._stored(message) for message in reversed(looked.found)]
+        found = await find(self.ctx, account, None, Search(), enough=1000)
+        stored = await self.ctx.store.read(lambda: message_search.get_many(account, found.numbers))
+        return [await self._stored(message) for message in reversed(stored)]
 
     async def _stored(self, message: StoredMessage) -> Stored:
         account = message.account_id

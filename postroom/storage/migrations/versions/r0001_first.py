@@ -299,6 +299,12 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_deliveries_account_id_message_id"), "deliveries", ["account_id", "message_id"], unique=False
     )
+    op.create_index(
+        "ix_deliveries_address",
+        "deliveries",
+        ["account_id", "address", "message_id", "server_id"],
+        unique=False,
+    )
     op.create_table(
         "dkim_keys",
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
@@ -438,6 +444,15 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_keys_account_id_key_id"), "keys", ["account_id", "key_id"], unique=False)
     op.create_table(
+        "labels",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("server_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("label", sa.LargeBinary(), nullable=False),
+        sa.Column("message_id", _INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "server_id", "label", "message_id", name=op.f("pk_labels")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "lacks",
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
         sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
@@ -510,9 +525,24 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(
+        op.f("ix_messages_account_id_message_id"), "messages", ["account_id", "message_id"], unique=False
+    )
+    op.create_index(
         op.f("ix_messages_account_id_server_id_message_id"),
         "messages",
         ["account_id", "server_id", "message_id"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_messages_account_id_server_id_stream_message_id"),
+        "messages",
+        ["account_id", "server_id", "stream", "message_id"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_messages_sender",
+        "messages",
+        ["account_id", "server_id", "sender", "stream", "message_id"],
         unique=False,
     )
     op.create_table(

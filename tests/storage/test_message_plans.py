@@ -1,0 +1,94 @@
+"""Each list and search walks the index made for it, on both databases: nothing is scanned or sorted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from postroom.ids import AccountId, ServerId
+from postroom.storage import message_search
+from postroom.storage.interface import Sql, Work
+from postroom.storage.labels import Label
+from postroom.storage.message_search import Search
+from tests.support import seed_rows, stores
+from tests.support.clock import FakeClock
+from tests.support.stores import Kind, on_both
+
+pytestmark = on_both
+
+# Two servers of one account, more of another account, and few of a third one.
+_NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000) "
+_FILL = (
+    "INSERT INTO messages (account_id, message_id, public_id, server_id, stream, purpose, sender, subject,"
+    " rfc_message_id, content_id, size_bytes, origin, created_at) "
+    + _NUMBERS
+    + "SELECT CASE WHEN i % 100 = 3 THEN 3 WHEN i % 4 > 0 THEN 2 ELSE 1 END, i, 'p' || i,"
+    " CASE WHEN i % 4 > 0 THEN 2 WHEN i % 7 = 0 THEN 12 ELSE 11 END,"
+    " CASE WHEN i % 9 = 0 THEN 'outbound' ELSE 'broadcast' END, 'transactional',"
+    " 's' || i % 40 || '@example.com', 'subject', '<' || i || '>', i, 1, 'test', i FROM n",
+    "INSERT INTO deliveries (account_id, delivery_id, server_id, message_id, lane_id, recipient, address,"
+    " kind, state, due) SELECT account_id, message_id, server_id, message_id, 1, 'r' || message_id % 900,"
+    " 'r' || message_id % 900, 'to', 'sent', 0 FROM messages",
+)
+_LABELS = (
+    "INSERT INTO labels (account_id, server_id, label, message_id)"
+    " SELECT account_id, server_id, :label, message_id FROM messages"
+    " WHERE message_id % CAST(:every AS INTEGER) = 0"
+)
+_ANY, _MINE, _SMALL = None, ServerId(11), AccountId(3)
+_TAG, _ORDER = Label("welcome"), Label("17", "order")
+SEARCHES: tuple[tuple[ServerId | None, Search, str], ...] = (
+    (_ANY, Search(), "ix_messages_account_id_message_id"),
+    (_MINE, Search(), "ix_messages_account_id_server_id_message_id"),
+    (_MINE, Search("outbound"), "ix_messages_account_id_server_id_stream_message_id"),
+    (_MINE, Search("outbound", subject="x"), "ix_messages_account_id_server_id_stream_message_id"),
+    (_MINE, Search("outbound", settled=True), "ix_messages_account_id_server_id_stream_message_id"),
+    (_MINE, Search("outbound", sender="s1@example.com"), "ix_messages_sender"),
+    (_MINE, Search("outbound", recipient="r7"), "ix_deliveries_address"),
+    (_ANY, Search(recipient="r7"), "ix_deliveries_address"),
+    (_MINE, Search("outbound", labels=(_TAG,)), "pk_labels"),
+    (_MINE, Search("outbound", labels=(_ORDER, _TAG), settled=False), "pk_labels"),
+    (_MINE, Search("outbound", recipient="r7", labels=(_TAG,), since_us=9), "ix_deliveries_address"),
+)
+
+
+def _plan(text: str, params: object, kind: Kind) -> Work[str]:
+    assert isinstance(params, dict)
+    if kind is Kind.SQLITE:
+        rows = yield Sql(f"EXPLAIN QUERY PLAN {text}", params)
+        return "\n".join(row[3] for row in rows)
+    rows = yield Sql(f"EXPLAIN {text}", params)
+    return "\n".join(row[0] for row in rows)
+
+
+async def test_each_search_walks_its_index(tmp_path: Path) -> None:
+    kind = stores.made_on()
+
+    def fill() -> Work[None]:
+        yield from seed_rows.tenants()
+        for text in _FILL:
+            yield Sql(text)
+        for label, every in ((_TAG, 3), (_ORDER, 600)):
+            yield Sql(_LABELS, {"label": label.on("outbound"), "every": every})
+
+    def explain(server_id: ServerId | None, search: Search) -> Work[str]:
+        account_id = _SMALL if search == Search() and server_id is None else seed_rows.ACCOUNT
+        walk = yield from message_search.plan(account_id, server_id, search)
+        statement = next(message_search.look(walk, search, 3900, 50))
+        assert isinstance(statement, Sql)
+        return (yield from _plan(statement.text, statement.params, kind))
+
+    store = await stores.make_store(tmp_path, FakeClock(), fill)
+    await stores.analyse(tmp_path)
+    try:
+        for server_id, search, index in SEARCHES:
+
+            def work(server_id: ServerId | None = server_id, search: Search = search) -> Work[str]:
+                return explain(server_id, search)
+
+            told = (search, await store.read(work))
+            assert index in told[1] or (index == "pk_labels" and "label=?" in told[1]), told
+            assert not [one for one in ("Seq Scan on messages", "SCAN x", "TEMP B-TREE") if one in told[1]], (
+                told
+            )
+    finally:
+        await store.close()
