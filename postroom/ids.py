@@ -17,6 +17,7 @@ LaneId = NewType("LaneId", int)
 WorkerId = NewType("WorkerId", int)
 DecisionId = NewType("DecisionId", int)
 BounceId = NewType("BounceId", int)
+TemplateId = NewType("TemplateId", int)
 
 
 def new_public_id(at_us: int) -> str:

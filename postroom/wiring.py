@@ -101,6 +101,7 @@ class PostRoom:
             if self.ctx.traces is not None:
                 await self.ctx.traces.close()
             await self.ctx.keys.close()
+            await self.ctx.inliner.close()
             if self.cluster is not None:
                 await self.cluster.close()
             await self.store.close()

@@ -18,6 +18,7 @@ from postroom.storage.interface import Store
 from postroom.storage.pauses import Pause
 from postroom.storage.processes import Process
 from postroom.tally import Tally
+from postroom.templates.inline import Inliner
 from postroom.tracing import Traces
 from postroom.transports.interface import Outcome
 
@@ -113,3 +114,4 @@ class Context:
     traces: Traces | None = field(default=None, compare=False, repr=False)
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)
     resolver: Resolver = field(default_factory=NoResolver, compare=False, repr=False)
+    inliner: Inliner = field(default_factory=Inliner, compare=False, repr=False)

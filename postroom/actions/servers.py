@@ -285,6 +285,12 @@ def _lock(owner: Owner, server_id: ServerId) -> Work[None]:
         raise NotFound(KIND)
 
 
+def locked(owner: Owner, server_id: ServerId) -> Work[AccountId]:
+    """Nobody else changes the server, or what is the server's own, until this unit ends. Raises NotFound."""
+    yield from _lock(owner, server_id)
+    return (yield from owned(owner, server_id)).account_id
+
+
 def owned(owner: Owner, server_id: ServerId) -> Work[Server]:
     """The server, if the owner sees it. Raises NotFound."""
     known = is_id(server_id) and owner.sees_server(server_id)

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from postroom.actions.changes import UNSET, Unset, given
-from postroom.actions.checks import has_refused_characters, is_blank, is_id
+from postroom.actions.checks import has_refused_characters, is_blank
 from postroom.actions.context import Actor, Context
-from postroom.actions.servers import owned
+from postroom.actions.servers import locked, owned
 from postroom.actions.trail import difference, present
 from postroom.clock import MICROS
 from postroom.core.server import Owner
 from postroom.core.stream import Stream, StreamType, Unsubscribing
 from postroom.errors import Invalid, NotFound
-from postroom.ids import AccountId, ServerId
+from postroom.ids import ServerId
 from postroom.storage import audit, streams
 from postroom.storage.interface import Work, now
 
@@ -109,7 +109,7 @@ async def create_stream(
     unsubscribing = _checked_unsubscribing(draft.unsubscribing or usual, draft.type)
 
     def work() -> Work[Stream]:
-        account_id = yield from _locked(owner, server_id)
+        account_id = yield from locked(owner, server_id)
         there = yield from streams.list_of(account_id, server_id)
         if any(one.stream == draft.stream for one in there):
             raise StreamRefused(Refusal.ID_TAKEN)
@@ -144,7 +144,7 @@ async def update_stream(
         )
 
     def work() -> Work[Stream]:
-        yield from _locked(owner, server_id)
+        yield from locked(owner, server_id)
         current = yield from _found(owner, server_id, stream)
         at = yield from now()
         changed = change(current, at)
@@ -165,7 +165,7 @@ async def archive_stream(
     """Nothing more is accepted for it; what was accepted before goes out. Raises StreamRefused, NotFound."""
 
     def work() -> Work[Stream]:
-        yield from _locked(owner, server_id)
+        yield from locked(owner, server_id)
         current = yield from _found(owner, server_id, stream)
         if current.stream in _ALWAYS_THERE or current.type is StreamType.INBOUND:
             raise StreamRefused(Refusal.ALWAYS_THERE)
@@ -186,7 +186,7 @@ async def unarchive_stream(
     """It takes messages again. Raises StreamRefused 45 days after it was archived; NotFound."""
 
     def work() -> Work[Stream]:
-        account_id = yield from _locked(owner, server_id)
+        account_id = yield from locked(owner, server_id)
         current = yield from _found(owner, server_id, stream)
         if current.archived_at_us is None:
             return current
@@ -205,13 +205,6 @@ async def unarchive_stream(
 def purge_due_us(archived_at_us: int) -> int:
     """Until when an archived stream may be taken back."""
     return archived_at_us + UNARCHIVABLE_US
-
-
-def _locked(owner: Owner, server_id: ServerId) -> Work[AccountId]:
-    """Nobody else changes the server's streams until this unit ends. Raises NotFound."""
-    if is_id(server_id):
-        yield from streams.lock(owner.account_id, server_id)
-    return (yield from owned(owner, server_id)).account_id
 
 
 def _found(owner: Owner, server_id: ServerId, stream: str) -> Work[Stream]:

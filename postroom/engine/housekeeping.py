@@ -1,8 +1,9 @@
 """Housekeeping: what is past its time goes, in slices, so that no transaction is long.
 
-Kept for a while: contents of messages (`keep_content`), attempts, events, bounces, routing decisions and
-notices that are over (`keep_events`), idempotency rows (`idempotency_keep`), counters of old hours and days,
-senders that a connection refused. Kept for ever: messages, deliveries, suppressions, keys, the audit log.
+Kept for a while: contents of messages and deleted templates (`keep_content`), attempts, events, bounces,
+routing decisions and notices that are over (`keep_events`), idempotency rows (`idempotency_keep`), counters
+of old hours and days, senders that a connection refused. Kept for ever: messages, deliveries, suppressions,
+keys, the audit log.
 
 Nothing that belongs to a delivery which is not final is touched, however old: what waits, is held or was
 captured can still be sent, so its content stays, and what happened to it can still be explained. Of a server
@@ -59,6 +60,7 @@ KINDS = (
     "cap_hours",
     "cap_days",
     "notices",
+    "templates",
     "contents",
     "events",
     "bounces",
@@ -66,7 +68,7 @@ KINDS = (
     "decisions",
     "deleted_servers",
 )
-_TOLD = ("contents", "events", "bounces", "attempts", "decisions", "deleted_servers")
+_TOLD = ("templates", "contents", "events", "bounces", "attempts", "decisions", "deleted_servers")
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ class Housekeeping:
             ("cap_hours", retention.CAP_HOURS, hour),
             ("cap_days", retention.CAP_DAYS, day),
             ("notices", retention.NOTICES, event_us),
+            ("templates", retention.TEMPLATES, content_us),
         )
         for name, kind, oldest in plain:
             yield name, await self._drain(kind, oldest, dry)

@@ -87,6 +87,13 @@ REFUSED_SENDERS = Plain(
 LACKS = Plain("lacks", "connection_id, need", "until <= :oldest", "LENGTH(need) + LENGTH(text) + 24", "until")
 CAP_HOURS = Plain("cap_hour", "connection_id, hour", "hour < :oldest", "32", f"hour * {HOUR_US}")
 CAP_DAYS = Plain("cap_day", "connection_id, day", "day < :oldest", "40", f"day * {DAY_US}")
+TEMPLATES = Plain(
+    "templates",
+    "template_id",
+    "deleted_at IS NOT NULL AND deleted_at <= :oldest",
+    "COALESCE(LENGTH(html), 0) + COALESCE(LENGTH(text), 0) + LENGTH(name) + 64",
+    "deleted_at",
+)
 NOTICES = Plain(
     "notices",
     "notice_id",

@@ -29,6 +29,10 @@ from postroom.storage.tables import metadata
 ROWS = 2000
 BYTES = 16 << 20
 COPY, MOVED = "copy", "moved"  # rows of `instance`: on the target while it is filled, on the source since
+_SIZES = {
+    "contents": "LENGTH(body)",
+    "templates": "COALESCE(LENGTH(html), 0) + COALESCE(LENGTH(text), 0)",
+}
 _OWN = (COPY, MOVED, FLOOR)
 _BOUND = frozenset({"leases", "processes", "slots"})
 _NUL, _NUL_SHOWN = "\x00", "\u2400"
@@ -96,8 +100,8 @@ def read(
 ) -> Work[Rows]:
     """The next rows after a key, in its order, ROWS if not `limit`; with `last`, up to that key."""
     limit = limit or ROWS
-    if table.name == "contents" and last is None:
-        limit = yield from _fitting(after, limit)
+    if table.name in _SIZES and last is None:
+        limit = yield from _fitting(table, after, limit)
     where, params = _where(table, after, last)
     columns = ", ".join(column.name for column in table.columns)
     keys = ", ".join(_keys(table))
@@ -107,11 +111,13 @@ def read(
     return [tuple(row) for row in rows]
 
 
-def _fitting(after: Sequence[Any] | None, limit: int) -> Work[int]:
-    """How many contents are within BYTES; one at least."""
+def _fitting(table: Table, after: Sequence[Any] | None, limit: int) -> Work[int]:
+    """How many large rows are within BYTES; one at least."""
+    where, params = _where(table, after, None)
+    keys, size = ", ".join(_keys(table)), _SIZES[table.name]
     rows = yield Sql(
-        "SELECT LENGTH(body) FROM contents WHERE content_id > :after ORDER BY content_id LIMIT :limit",
-        {"after": after[0] if after else -1, "limit": limit},
+        f"SELECT {size} FROM {table.name}{where} ORDER BY {keys} LIMIT :limit",
+        {**params, "limit": limit},
     )
     total = 0
     for number, (size,) in enumerate(rows):

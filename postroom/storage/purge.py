@@ -34,6 +34,7 @@ from postroom.storage.tables import (
     server_secrets,
     streams,
     suppressions,
+    templates,
     unknowns,
 )
 
@@ -42,7 +43,7 @@ _MESSAGES = 100
 
 # Tables whose rows belong to one server and to nothing else. Others with a server in them are walked below,
 # or stay: a test wants each to be named.
-OWN = (bounces, suppressions, streams, server_secrets, identities, dkim_keys, keys)
+OWN = (bounces, suppressions, templates, streams, server_secrets, identities, dkim_keys, keys)
 WALKED = (messages, deliveries, events, tables.labels)
 STAYS = ("servers", "connections", "lanes")
 

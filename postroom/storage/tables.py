@@ -300,6 +300,37 @@ suppressions = Table(
     sqlite_autoincrement=True,
 )
 
+# What messages are made from; a deleted one can still be looked at for a while.
+templates = Table(
+    "templates",
+    metadata,
+    _int("account_id"),
+    _id("template_id"),
+    _int("server_id"),
+    _text("kind"),  # standard, layout
+    _text("name"),
+    _maybe_text("alias"),
+    _maybe_text("alias_key"),  # the alias for comparing: in lower case
+    _maybe_int("layout_id"),  # the template it is put into
+    _int("created_at"),
+    _int("updated_at"),
+    _maybe_int("deleted_at"),
+    _maybe_text("subject"),  # large ones last: what is behind them is read through them
+    _maybe_text("html"),
+    _maybe_text("text"),
+    sqlite_autoincrement=True,
+)
+Index(None, templates.c.account_id, templates.c.server_id, templates.c.template_id)
+Index(
+    "uq_templates_alias",
+    templates.c.account_id,
+    templates.c.server_id,
+    templates.c.alias_key,
+    unique=True,
+    sqlite_where=templates.c.deleted_at.is_(None),
+    postgresql_where=templates.c.deleted_at.is_(None),
+)
+
 # --- ways out ------------------------------------------------------------------------------------------
 
 connections = Table(

@@ -31,6 +31,14 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
+@dataclass(slots=True)
+class Allowance:
+    """What may be made altogether by several renderings, such as those of one request; each takes from it."""
+
+    characters: int
+    steps: int
+
+
 class RenderFailed(ValueError):
     """The template does not go with this model, or is too much work; `problem` says where, if anywhere."""
 
@@ -40,15 +48,33 @@ class RenderFailed(ValueError):
 
 
 def render(
-    template: Template, model: Mapping[str, Json], *, escape: bool, limits: Limits = DEFAULT_LIMITS
+    template: Template,
+    model: Mapping[str, Json],
+    *,
+    escape: bool,
+    limits: Limits = DEFAULT_LIMITS,
+    allowance: Allowance | None = None,
 ) -> str:
     """The template's text with the model's values. escape: it is HTML, so `{{path}}` is escaped; else never.
 
-    A layout by itself keeps its placeholder. Raises RenderFailed.
+    A layout by itself keeps its placeholder. Raises RenderFailed; TooMuch where a limit is reached, or the
+    allowance is used up.
     """
+    if allowance is not None:
+        limits = Limits(min(limits.characters, allowance.characters), min(limits.steps, allowance.steps))
     rendering = _Rendering(escape, limits)
-    rendering.walk(template.body, Context(model, None))
+    try:
+        rendering.walk(template.body, Context(model, None))
+    finally:
+        if allowance is not None:
+            characters, steps = rendering.used()
+            allowance.characters = max(0, allowance.characters - characters)
+            allowance.steps = max(0, allowance.steps - steps)
     return "".join(rendering.parts)
+
+
+class TooMuch(RenderFailed):
+    """The result would be too long, or making it takes too many steps."""
 
 
 class Context:
@@ -68,6 +94,10 @@ class _Rendering:
         self._limits = limits
         self._room = limits.characters
         self._steps_left = limits.steps
+
+    def used(self) -> tuple[int, int]:
+        """Characters and steps."""
+        return self._limits.characters - self._room, self._limits.steps - self._steps_left
 
     def walk(self, nodes: tuple[Node, ...], context: Context) -> None:
         for node in nodes:
@@ -117,13 +147,13 @@ class _Rendering:
     def _write(self, text: str) -> None:
         self._room -= len(text)
         if self._room < 0:
-            raise RenderFailed(Problem(f"The result is longer than {self._limits.characters:,} characters."))
+            raise TooMuch(Problem(f"The result is longer than {self._limits.characters:,} characters."))
         self.parts.append(text)
 
     def _step(self, steps: int) -> None:
         self._steps_left -= steps
         if self._steps_left < 0:
-            raise RenderFailed(Problem(f"Rendering takes more than {self._limits.steps:,} steps."))
+            raise TooMuch(Problem(f"Rendering takes more than {self._limits.steps:,} steps."))
 
 
 def printed(value: Json) -> str:

@@ -53,6 +53,11 @@ class TemplateInvalid(ValueError):
         self.problems = tuple(problems)
         super().__init__("; ".join(f"{one.line}:{one.character} {one.message}" for one in self.problems))
 
+    @property
+    def is_of_placeholder(self) -> bool:
+        """Whether all that is wrong is a layout's placeholder."""
+        return isinstance(self, PlaceholderInvalid)
+
 
 class PlaceholderInvalid(TemplateInvalid):
     """A layout without its placeholder, or with more than one."""

@@ -63,6 +63,7 @@ HOOK = f"https://u:{CANARIES['smtp_password']}@hooks.example/"
 MANY = {"emails": ["ann@example.net", "bob@example.net"]}
 LATER = {"smtp_password": CANARIES["postmark_api_token"], "label": "New"}
 
+MADE = {"Name": "Made", "Alias": "made", "Subject": "Hello {{name}}", "TextBody": "Hi {{name}}"}
 LETTER = {"From": "Shop <hello@shop.example>", "To": "ann@example.net", "TextBody": "Hello"}
 
 CASES: Mapping[tuple[str, str, str], Sequence[Step]] = {
@@ -159,6 +160,17 @@ CASES: Mapping[tuple[str, str, str], Sequence[Step]] = {
         Step(PEOPLE, 200),
         Step({}, 422),
     ],
+    ("postmark", "POST", "/templates"): [
+        Step(MADE | {"Alias": "other"}, 200, ["template.create"]),
+        Step(MADE | {"Alias": "other"}, 422),
+    ],
+    ("postmark", "POST", "/templates/validate"): [Step(MADE, 200), Step({}, 422)],
+    ("postmark", "PUT", "/templates/{id}"): [
+        Step({"Name": "New"}, 200, ["template.update"]),
+        Step({"Name": "New"}, 200),
+        Step({}, 422),
+    ],
+    ("postmark", "DELETE", "/templates/{id}"): [Step(None, 200, ["template.delete"]), Step(None, 422)],
     ("b2core", "DELETE", "/providers/{id}"): [Step(None, 204, ["connection.delete"]), Step(None, 404)],
 }
 
@@ -176,6 +188,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         await built.call(
             "POST", B2CORE, {**PROVIDER, "caption": "Other"}
         )  # one may be switched off, not the last
+        made = await built.call("POST", "/templates", MADE, headers={SERVER_TOKEN: built.server_key})
+        assert made.status_code == 200
         await built.call("GET", BASES["broadcast"] + "/whoami", key=built.account_key)
         await built.ctx.keys.close()  # the first uses are written beside the requests
         yield built

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from postroom.actions import accounts, identities, keys, servers, suppressions
+from postroom.actions import accounts, identities, keys, servers, suppressions, templates
 from postroom.actions.accept import Idempotency, Submission, accept_message
 from postroom.actions.servers import ServerRules
+from postroom.actions.template_rules import TemplateDraft
 from postroom.core.message import DeliveryState, Purpose
 from postroom.core.server import Owner
+from postroom.core.template import TemplateKind
 from postroom.engine.housekeeping import Housekeeping, HousekeepingSettings
 from postroom.ids import DeliveryId
 from postroom.mail.content import Content, Mailbox
@@ -19,6 +21,7 @@ from postroom.storage import lanes, messages, purge
 from postroom.storage.interface import Sql, Work
 from postroom.storage.messages import NewDelivery, NewMessage, pack_content
 from postroom.storage.tables import metadata
+from postroom.templates.letter import Sources
 from tests.support.context import ACTOR, Harness, make_harness
 from tests.support.stores import on_both
 
@@ -49,6 +52,8 @@ async def shop(harness: Harness, name: str) -> Owner:
     owner = Owner(account.account_id, server.server_id)
     await identities.trust(ctx, ACTOR, f"{name}.example", account.account_id, server.server_id)
     await suppressions.suppress(ctx, ACTOR, owner, server.server_id, ["gone@example.net"])
+    draft = TemplateDraft("Hello", TemplateKind.STANDARD, Sources("Hello", text="Hi {{name}}"))
+    await templates.create_template(ctx, ACTOR, owner, server.server_id, draft)
     key, _ = await keys.create_key(ctx, ACTOR, owner, "app", ["all"])
     for number in range(3):
         sent = Submission(
@@ -118,9 +123,8 @@ async def counts(harness: Harness, owner: Owner) -> Mapping[str, int]:
 async def test_a_small_server_is_gone_when_its_deletion_is_told(harness: Harness) -> None:
     mine, other = await shop(harness, "one"), await shop(harness, "two")
     before = await counts(harness, other)
-    assert {"messages", "deliveries", "events", "contents", "idempotency", "labels", "server_secrets"} <= set(
-        before
-    )
+    known = {"messages", "deliveries", "events", "contents", "idempotency", "labels", "server_secrets"}
+    assert {*known, "templates"} <= set(before)
     assert await counts(harness, mine) == before
     assert mine.server_id is not None
     await servers.delete_server(harness.ctx, ACTOR, mine, mine.server_id)

@@ -98,6 +98,7 @@ async def make_harness(folder: Path) -> AsyncIterator[Harness]:
         yield Harness(ctx, store, clock, hearer, prober)
     finally:
         await ctx.keys.close()
+        await ctx.inliner.close()
         await store.close()
 
 

@@ -1,7 +1,8 @@
 """Postmark's API (api.postmarkapp.com), at the paths it has there and below `/postmark`.
 
-Spoken: servers, message streams, suppressions, sending. Its other paths are this dialect's too and answer
-404 until they are built. Routes, query keys and the names in bodies are read without regard to case.
+Spoken: servers, message streams, suppressions, templates, sending, looking at messages. Its other paths are
+this dialect's too and answer 404 until they are built. Routes, query keys and
+the names in bodies are read without regard to case.
 docs/postmark.md says what the product leaves open, and what was chosen.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from postroom.core.key import Scope
-from postroom.dialects.postmark import outbound, sending, servers, streams, suppressions
+from postroom.dialects.postmark import outbound, sending, servers, streams, suppressions, templates
 from postroom.dialects.postmark.calls import Op, Token
 from postroom.http.json import MOST_TOKENS
 
@@ -16,6 +16,8 @@ _STREAMS, _STREAM = "/message-streams", "/message-streams/{stream}"
 _LIST = f"{_STREAM}/suppressions"
 _SEND, _SEEN = Scope.TRANSACTIONALS_WRITE, Scope.TRANSACTIONALS_READ
 _OUTBOUND = "/messages/outbound"
+_TEMPLATES, _TEMPLATE = "/templates", "/templates/{id}"
+_TEMPLATES_READ, _TEMPLATES_WRITE = Scope.TEMPLATES_READ, Scope.TEMPLATES_WRITE
 _LIST_READ, _LIST_WRITE = Scope.SUBSCRIBERS_READ, Scope.SUBSCRIBERS_WRITE
 
 OPERATIONS: tuple[Op, ...] = (
@@ -66,4 +68,16 @@ OPERATIONS: tuple[Op, ...] = (
        "SuppressionRequest", errors=_BODY),
     Op("POST", f"{_LIST}/delete", suppressions.delete, _LIST_WRITE, "Take up to 50 addresses off the list",
        "SuppressionResults", "SuppressionRequest", errors=_BODY),
+    Op("GET", _TEMPLATES, templates.index, _TEMPLATES_READ, "List templates", "TemplateList", errors=(422,),
+       query={**_PAGE, "TemplateType": "All, Standard or Layout.",
+              "LayoutTemplate": "Only those inside the layout with this alias."}),
+    Op("POST", _TEMPLATES, templates.create, _TEMPLATES_WRITE, "Create a template", "TemplateHead",
+       "TemplateRequest", errors=_BODY, holds_message=True),
+    Op("POST", f"{_TEMPLATES}/validate", templates.validate, _TEMPLATES_READ, "Try a template",
+       "TemplateVerdict", "TemplateExamination", errors=_BODY, holds_message=True, most_tokens=MOST_TOKENS),
+    Op("GET", _TEMPLATE, templates.show, _TEMPLATES_READ, "Show a template, by number or alias", "Template",
+       errors=(422,)),
+    Op("PUT", _TEMPLATE, templates.edit, _TEMPLATES_WRITE, "Change a template", "TemplateHead",
+       "TemplateChanges", errors=_BODY, holds_message=True),
+    Op("DELETE", _TEMPLATE, templates.delete, _TEMPLATES_WRITE, "Delete a template", "Done", errors=_BODY),
 )  # fmt: skip

@@ -12,6 +12,7 @@ from postmark.exceptions import PostmarkAPIException
 from postmark.models.servers import DeliveryType, ServerColor, TrackLinks
 from postmark.models.streams import MessageStreamType, UnsubscribeHandlingType
 from postmark.models.suppressions import SuppressionOrigin, SuppressionReason
+from postmark.models.templates import TemplateTypeFilter
 from postmarker.core import PostmarkClient
 from postmarker.exceptions import ClientError
 
@@ -223,5 +224,79 @@ async def test_postmarker_sends(house: House, url: str) -> None:
         assert client.messages.outbound.get(sent["MessageID"]).Subject == "x"
         with pytest.raises(ClientError, match=r"\[300\]"):
             client.emails.send(From="hello@shop.example", To="nobody", Subject="x", TextBody="y")
+
+    await asyncio.to_thread(work)
+
+
+TEMPLATE: dict[str, object] = {
+    "Name": "Welcome",
+    "Alias": "welcome",
+    "Subject": "Hello {{name}}",
+    "HtmlBody": "<p>Hi {{name}}",
+    "TextBody": "Hi {{name}}",
+}
+FRAME: dict[str, object] = {
+    "Name": "Frame",
+    "Alias": "frame",
+    "TemplateType": "Layout",
+    "HtmlBody": "<div>{{{@content}}}</div>",
+}
+
+
+@needs("node")
+async def test_javascript_templates(house: House, url: str) -> None:
+    """The client's own tests of templates, in one run."""
+    number = {"$": [1, "TemplateId"]}
+    asked: list[tuple[str, list[object]]] = [
+        ("createTemplate", [FRAME]),
+        ("createTemplate", [{**TEMPLATE, "LayoutTemplate": "frame"}]),
+        ("getTemplates", [{"templateType": "Standard", "count": 10}]),
+        ("getTemplate", ["welcome"]),
+        ("editTemplate", [number, {"Name": "Hello"}]),
+        ("getTemplate", [number]),
+        ("validateTemplate", [{"Subject": "{{x}}", "TextBody": "y"}]),
+        ("deleteTemplate", ["welcome"]),
+        ("createTemplate", [{**FRAME, "Alias": "other", "HtmlBody": "no placeholder"}]),
+        ("getTemplate", ["nothing"]),
+    ]
+    key = house.server_key
+    calls: list[dict[str, object]] = [{"server": key, "method": one, "args": args} for one, args in asked]
+    told = await javascript(url, *calls)
+    assert [one["error"]["code"] for one in told if "error" in one] == [1131, 1101]
+    assert "The layout content placeholder must be present" in told[8]["error"]["message"]
+    answers = [one.get("ok") for one in told]
+    assert answers[2]["TotalCount"] == 1
+    assert answers[3]["LayoutTemplate"] == "frame"
+    assert answers[5]["Name"] == answers[4]["Name"] == "Hello"
+    assert answers[6]["Subject"]["RenderedContent"] == "x_Value"
+    assert "removed" in answers[7]["Message"]
+
+
+async def test_pythons_own_client_and_templates(house: House, url: str) -> None:
+    async with ServerClient(house.server_key, retries=0, base_url=url) as server:
+        await server.templates.create(FRAME)
+        made = await server.templates.create({**TEMPLATE, "LayoutTemplate": "frame"})
+        shown = await server.templates.get(made.template_id)
+        assert (shown.subject, shown.layout_template) == ("Hello {{name}}", "frame")
+        assert (await server.templates.edit("welcome", {"Name": "Hello"})).name == "Hello"
+        listed = await server.templates.list(template_type=TemplateTypeFilter.LAYOUT)
+        assert [one.alias for one in listed.items] == ["frame"]
+        tried = await server.templates.validate({"TextBody": "{{#x}}", "Subject": "{{y}}"})
+        assert tried.text_body is not None
+        assert not tried.all_content_is_valid
+        assert [one.line for one in tried.text_body.validation_errors] == [1]
+        assert "removed" in (await server.templates.delete("welcome")).message
+
+
+async def test_postmarker_and_templates(house: House, url: str) -> None:
+    def work() -> None:
+        client = PostmarkClient(house.server_key, root_api_url=url)
+        made = client.templates.create(Name="Welcome", Subject="Hello", TextBody="Hi {{name}}")
+        client.templates.edit(made.TemplateId, Name="Hello")
+        assert client.templates.get(made.TemplateId).Name == "Hello"
+        assert [one.TemplateId for one in client.templates.all()] == [made.TemplateId]
+        tried = client.templates.validate(Subject="{{x}}", TextBody="y", TestRenderModel={"x": "z"})
+        assert tried["Subject"]["RenderedContent"] == "z"
+        assert "removed" in made.delete()
 
     await asyncio.to_thread(work)

@@ -705,6 +705,39 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_table(
+        "templates",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("template_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("server_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("alias", sa.Text(), nullable=True),
+        sa.Column("alias_key", sa.Text(), nullable=True),
+        sa.Column("layout_id", _INT, nullable=True),
+        sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("updated_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("deleted_at", _INT, nullable=True),
+        sa.Column("subject", sa.Text(), nullable=True),
+        sa.Column("html", sa.Text(), nullable=True),
+        sa.Column("text", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("template_id", name=op.f("pk_templates")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        op.f("ix_templates_account_id_server_id_template_id"),
+        "templates",
+        ["account_id", "server_id", "template_id"],
+        unique=False,
+    )
+    op.create_index(
+        "uq_templates_alias",
+        "templates",
+        ["account_id", "server_id", "alias_key"],
+        unique=True,
+        sqlite_where=sa.text("deleted_at IS NULL"),
+        postgresql_where=sa.text("deleted_at IS NULL"),
+    )
+    op.create_table(
         "unknowns",
         sa.Column("due", _INT, autoincrement=False, nullable=False),
         sa.Column("delivery_id", _INT, autoincrement=False, nullable=False),
