@@ -357,9 +357,7 @@ def _number(text: str) -> int | float:
 def cause_of(error: DBAPIError) -> BaseException:
     """asyncpg's own error under two wrappings; neither shows a statement's parameters."""
     found: BaseException | None = error.orig
-    while found is not None and not isinstance(
-        found, asyncpg.PostgresError | asyncpg.InterfaceError | OSError
-    ):
+    while found is not None and not isinstance(found, DRIVER_ERRORS):
         found = found.__cause__
     return found or error.orig or error
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import asyncpg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
+from sqlalchemy.exc import DBAPIError
 
 from postroom.errors import Invalid, Unavailable
 from postroom.storage import hot
 from postroom.storage.interface import Compute, Rows, Sql, Work, now
-from postroom.storage.postgres import PostgresStore
+from postroom.storage.postgres import PostgresStore, lost
 from postroom.storage.postgres_batch import batch, shape
-from postroom.storage.postgres_link import numbered
+from postroom.storage.postgres_link import cause_of, numbered
 from tests.support.clock import FakeClock
 from tests.support.postgres import shared_databases
 
@@ -275,3 +278,28 @@ async def test_a_unit_that_passes_over_an_error_is_not_taken_for_committed(store
         await store.write(work)
     assert await stored(store) == []
     assert await store.write(lambda: put(1))
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        asyncpg.ConnectionDoesNotExistError("closed in the middle of operation"),
+        asyncpg.InterfaceError("the connection is closed"),
+        asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
+        asyncpg.CrashShutdownError("terminating connection"),
+        ConnectionResetError(),
+        EOFError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_driver_says_of_a_dead_server_is_found_under_the_wrapping(raised: Exception) -> None:
+    adapter: Any = AsyncAdapt_asyncpg_dbapi(asyncpg)  # type: ignore[no-untyped-call]  # Any: untyped
+    try:
+        try:
+            raise raised
+        except Exception as error:
+            raise adapter.InternalClientError("translated", error) from error
+    except adapter.InternalClientError as translated:
+        found = cause_of(DBAPIError("SELECT 1", {}, translated))
+    assert found is raised
+    assert lost(found)
