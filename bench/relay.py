@@ -4,8 +4,9 @@
     python -m bench.relay [--messages 5000] [--rounds 5] [--peers all] [--json FILE]
 
 Everybody carries the same: messages of 10 KiB, one recipient each, to the same smtp-sink, from the same
-machine. A round lasts from the first byte fed until the sink has the last message. Rounds of all peers
-alternate, so that what slows the machine slows everybody; medians are compared, as ratios.
+machine; Postroom's batches may be signed and tracked besides.
+A round lasts from the first byte fed until the sink has the last message. Rounds of all peers alternate, so
+that what slows the machine slows everybody; medians are compared, as ratios.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.peers import postfix
 from bench.peers.celery_mail import Celery
-from bench.peers.interface import Fed, Load, Peer
+from bench.peers.interface import Fed, Load, Peer, Way
 from bench.peers.post_office import PostOffice
 from bench.peers.postroom import Postroom, PostroomOnPostgres
 from bench.sink import Sink, running_sink
@@ -33,14 +34,29 @@ TIMEOUT_S = 600.0
 POSTFIX = ("postfix, default", "postfix, tuned")
 
 
+BATCH = Way(batch=100)
+DUTIES = {
+    "batches": BATCH,
+    "batches, RSA, tracked": replace(BATCH, tracked=True, dkim="rsa"),
+    "batches, Ed25519, tracked": replace(BATCH, tracked=True, dkim="ed25519"),
+}
+
+
 def peers(names: str) -> list[Peer]:
-    """Postroom and Postfix twice; with `all` the Python peers too."""
+    """Postroom and Postfix twice; `batches`: Postroom's other ways in too; `all`: Python peers as well."""
     found: list[Peer] = [
         Postroom(),
         PostroomOnPostgres(),
         postfix.Postfix(POSTFIX[0]),
         postfix.Postfix(POSTFIX[1], postfix.TUNED),
     ]
+    if names != "relays":
+        found.append(PostroomOnPostgres("postroom, postgresql, 2 processes", processes=2))
+        found.append(Postroom("postroom, batches", way=BATCH))
+        found += [
+            PostroomOnPostgres(f"postroom, postgresql, {name}", way=way) for name, way in DUTIES.items()
+        ]
+        found.append(PostroomOnPostgres("postroom, postgresql, 2 processes, batches", processes=2, way=BATCH))
     if names == "all":
         found += [PostOffice(), Celery()]
     return found
@@ -70,8 +86,8 @@ async def measure(wanted: Sequence[Peer], load: Load, rounds: int, folder: Path)
             place = folder / f"{peer.name.replace(' ', '-').replace(',', '')}-{number}"
             place.mkdir()
             async with running_sink() as sink:
-                await peer.start(place, sink)
                 try:
+                    await peer.start(place, sink)
                     await _round(peer, sink, load, results[peer.name])
                 finally:
                     await peer.stop()
@@ -116,7 +132,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=20)
-    parser.add_argument("--peers", choices=("relays", "all"), default="all")
+    parser.add_argument("--peers", choices=("relays", "batches", "all"), default="all")
     parser.add_argument("--json", type=Path, help="write everything here as well")
     given = parser.parse_args()
     messages, rounds = (1500, 3) if given.quick else (given.messages, given.rounds)

@@ -12,6 +12,12 @@ BODY_BYTES = 10 * 1024
 SENDER = "bench@example.com"
 LINE = "All work and no play makes a dull post room, line after line.\n"
 BODY = (LINE * (BODY_BYTES // len(LINE) + 1))[:BODY_BYTES]
+_PARAGRAPH = (
+    '<p>All work and no play makes a dull post room. <a href="https://shop.example.com/item/{}">See</a></p>\n'
+)
+_LINKS = "".join(_PARAGRAPH.format(number) for number in range(10))
+# The same size with ten links, for what is tracked.
+HTML = f"<html><body>{_LINKS}<pre>{BODY[len(_LINKS) + 50 :]}</pre></body></html>"
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,22 @@ class Load:
 
     messages: int
     connections: int = 20
+
+
+@dataclass(frozen=True)
+class Way:
+    """How Postroom is handed its mail.
+
+    batch: messages a request; more than one goes by Postmark's API. tracked: HTML with ten links, opens and
+    clicks tracked. dkim: RSA 2048 or Ed25519, as `identity dkim` makes it; empty: unsigned.
+    """
+
+    batch: int = 1
+    tracked: bool = False
+    dkim: str = ""
+
+
+PLAIN = Way()
 
 
 @dataclass(frozen=True)

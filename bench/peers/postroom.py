@@ -1,4 +1,4 @@
-"""Postroom: `serve` in a process of its own, mail in over HTTP, one message a request, out over SMTP."""
+"""Postroom: `serve` in processes of its own, mail in over HTTP, out over SMTP."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.peers.interface import SENDER, Fed, Load
+from bench.peers.interface import PLAIN, SENDER, Fed, Load, Way
 from bench.sink import Sink, free_port, listening
 from tests.support.postgres import PostgresServer
+from tests.support.postgres_keeper import family
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -19,8 +20,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class Postroom:
     """Implements `Peer`. paused: nothing leaves, for measuring accepts and what waits."""
 
-    def __init__(self, name: str = "postroom", *, paused: bool = False) -> None:
-        self.name, self._paused = name, paused
+    def __init__(self, name: str = "postroom", *, way: Way = PLAIN, paused: bool = False) -> None:
+        self.name, self._way, self._paused = name, way, paused
         self._flags: tuple[str, ...] = ()
         self.data = Path()
         self._process: asyncio.subprocess.Process | None = None
@@ -45,6 +46,12 @@ class Postroom:
             *("--security", "never", "--transactional"),
             *(("--disabled",) if self._paused else ()),
         )
+        if self._way.dkim:
+            domain = SENDER.partition("@")[2]
+            await self.command("identity", "trust", domain)
+            kind = ("--ed25519",) if self._way.dkim == "ed25519" else ()
+            await self.command("identity", "dkim", domain, *kind)
+            await self.command("identity", "dkim", domain, "--activate", "--unchecked")
 
     async def feed(self, load: Load) -> Fed:
         """A feeder in a process of its own, over as many connections."""
@@ -52,7 +59,9 @@ class Postroom:
         first, self._fed = self._fed, self._fed + load.messages
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "bench.load", self._url, self._key),
-            *(str(load.messages), str(load.connections), str(first)),
+            *("--messages", str(load.messages), "--connections", str(load.connections)),
+            *("--first", str(first), "--batch", str(self._way.batch)),
+            *(("--tracked",) if self._way.tracked else ()),
             stdout=asyncio.subprocess.PIPE,
         )
         told, _ = await process.communicate()
@@ -62,20 +71,13 @@ class Postroom:
         return Fed(found["seconds"], found["p50_ms"], found["p99_ms"], before)
 
     def counters(self) -> dict[str, float]:
-        """CPU seconds, bytes written to disk, and resident megabytes of `serve` up to now."""
+        """CPU seconds, bytes written to disk, and resident megabytes of all of `serve` up to now."""
         assert self._process is not None
-        place = Path(f"/proc/{self._process.pid}")
-        times = (place / "stat").read_text().rsplit(")", 1)[1].split()
-        written = next(
-            line.split()[1] for line in (place / "io").read_text().splitlines() if line.startswith("write_b")
-        )
-        status = (place / "status").read_text()
-        resident = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
-        return {
-            "cpu_s": (int(times[11]) + int(times[12])) / _TICKS,
-            "written_bytes": float(written),
-            "resident_mb": int(resident) / 1024,
-        }
+        found = {"cpu_s": 0.0, "written_bytes": 0.0, "resident_mb": 0.0}
+        for pid in family(self._process.pid):
+            for name, value in _counters(Path(f"/proc/{pid}")).items():
+                found[name] += value
+        return found
 
     async def stop(self) -> None:
         """End `serve`."""
@@ -96,6 +98,21 @@ class Postroom:
         return json.loads(told)
 
 
+def _counters(place: Path) -> dict[str, float]:
+    """Of one process by its folder in /proc."""
+    times = (place / "stat").read_text().rsplit(")", 1)[1].split()
+    written = next(
+        line.split()[1] for line in (place / "io").read_text().splitlines() if line.startswith("write_b")
+    )
+    status = (place / "status").read_text()
+    resident = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
+    return {
+        "cpu_s": (int(times[11]) + int(times[12])) / _TICKS,
+        "written_bytes": float(written),
+        "resident_mb": int(resident) / 1024,
+    }
+
+
 # As a careful owner runs it; what is left out is as PostgreSQL ships it, durability above all.
 _SERVER = {"shared_buffers": "256MB", "max_wal_size": "4GB", "checkpoint_timeout": "15min"}
 
@@ -104,9 +121,14 @@ class PostroomOnPostgres(Postroom):
     """The same on a PostgreSQL server of its own, which syncs each commit."""
 
     def __init__(
-        self, name: str = "postroom, postgresql", *, processes: int = 1, paused: bool = False
+        self,
+        name: str = "postroom, postgresql",
+        *,
+        processes: int = 1,
+        way: Way = PLAIN,
+        paused: bool = False,
     ) -> None:
-        super().__init__(name, paused=paused)
+        super().__init__(name, way=way, paused=paused)
         self._processes = processes
         self.server: PostgresServer | None = None
         self.database = ""
