@@ -19,7 +19,7 @@ from postroom.engine.journal import replay
 from postroom.ids import AttemptId, WorkerId
 
 ROOT = Path(__file__).resolve().parents[1]
-START_PATIENCE_S = 60.0
+START_PATIENCE_S = 180.0
 STOP_PATIENCE_S = 60.0
 _UNUSABLE = ("connection failed", "sealed with key", "does not open")
 

@@ -116,14 +116,14 @@ class Serving:
             if "housekeeping" in self._roles:
                 room.desk.housekeeping.start()
                 stack.push_async_callback(room.desk.housekeeping.stop)
-            died = await self._start_listening(room, seeing, listeners, tls, stack)
+            listening = await self._start_listening(room, seeing, listeners, tls, stack)
             self._missing = self._lacking(room)
             # On a shared folder by the process that answers commands, so that only one does it.
             made = await self._bootstrapped(room) if answers else None
             fresh = await is_fresh(room.desk)
             _spare_the_collector()
             self._tell(room, listeners, made, fresh)
-            return await self._until_stopped(died)
+            return await self._until_stopped(listening)
 
     # --- starting --------------------------------------------------------------------------------------
 
@@ -186,7 +186,7 @@ class Serving:
         listeners: Listeners,
         tls: ServerTls | None,
         stack: AsyncExitStack,
-    ) -> list[Awaitable[None]]:
+    ) -> list[HttpHandle]:
         """HTTP, SMTP, the test inbox; what ends if an HTTP server does so by itself."""
         handles = await self._start_http(room, seeing, listeners, stack)
         submission = await start_submission(room, listeners, tls)
@@ -197,7 +197,7 @@ class Serving:
             seeing.smtp_sessions(lambda: {"submission": len(sessions)})
         if listeners.get("inbox") is not None:
             await self._one_at_a_time("inbox", lambda: self._begin_inbox(room, listeners), stack)
-        return [handle.wait() for handle in handles]
+        return handles
 
     async def _start_http(
         self, room: PostRoom, seeing: Seeing, listeners: Listeners, stack: AsyncExitStack
@@ -265,9 +265,9 @@ class Serving:
 
     # --- ending ----------------------------------------------------------------------------------------
 
-    async def _until_stopped(self, died: Sequence[Awaitable[None]]) -> bool:
+    async def _until_stopped(self, listening: Sequence[HttpHandle]) -> bool:
         waits: list[asyncio.Future[object]] = [asyncio.ensure_future(self._stop.wait())]
-        waits += [asyncio.ensure_future(one) for one in died]
+        waits += [asyncio.ensure_future(handle.wait()) for handle in listening]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
