@@ -30,17 +30,17 @@ class Postroom:
     async def start(self, folder: Path, sink: Sink) -> None:
         """Start `serve` on fresh data, with one connection to the sink."""
         self.data = folder / "data"
-        self._url = f"http://127.0.0.1:{free_port()}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         smtp = f"127.0.0.1:{free_port()}"
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "postroom", "serve", "--data", str(self.data)),
-            *("--http", self._url.removeprefix("http://"), "--smtp", smtp, "--api-rate-per-minute", "0"),
+            *("--http", self.url.removeprefix("http://"), "--smtp", smtp, "--api-rate-per-minute", "0"),
             *("--log-level", "warning", *self._flags),
             stdout=asyncio.subprocess.DEVNULL,
         )
-        await listening(int(self._url.rsplit(":", 1)[1]))
+        await listening(int(self.url.rsplit(":", 1)[1]))
         made = await self.command("bootstrap", "--sender", SENDER)
-        self._key = made["server_key"]
+        self.key = made["server_key"]
         await self.command(
             *("connection", "create", "--label", "sink", "--host", "127.0.0.1", "--port", str(sink.port)),
             *("--security", "never", "--transactional"),
@@ -58,7 +58,7 @@ class Postroom:
         before = self.counters()
         first, self._fed = self._fed, self._fed + load.messages
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bench.load", self._url, self._key),
+            *(sys.executable, "-m", "bench.load", self.url, self.key),
             *("--messages", str(load.messages), "--connections", str(load.connections)),
             *("--first", str(first), "--batch", str(self._way.batch)),
             *(("--tracked",) if self._way.tracked else ()),
