@@ -151,28 +151,6 @@ def faults(
     return ()
 
 
-async def switch_connection(
-    ctx: Context, actor: Actor, owner: Owner, connection_id: ConnectionId, enabled: bool
-) -> Connection:
-    """Turn the owner's switch; a failed connection stays failed until a test or the engine gets through."""
-
-    def work() -> Work[Connection]:
-        current = yield from _owned(owner, connection_id, lock=True)
-        if current.enabled == enabled:
-            return current
-        at = yield from now()
-        stored = yield from connections.change(replace(current, enabled=enabled), current.version, at)
-        if stored is None:
-            raise Conflict("the connection was changed by somebody else")
-        detail = difference(_shown(current), _shown(stored))
-        yield from _audit(stored, at, actor, "connection.switch", detail)
-        return stored
-
-    stored = await ctx.store.write(work)
-    ctx.hearer.connection_changed(connection_id)
-    return stored
-
-
 async def get_connection(
     ctx: Context, owner: Owner, connection_id: ConnectionId, *, with_secrets: bool = False
 ) -> Connection:

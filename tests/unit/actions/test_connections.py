@@ -139,7 +139,6 @@ async def test_a_foreign_connection_looks_absent(harness: Harness, owner: Owner,
             for call in (
                 connections.get_connection(ctx, outsider, number),
                 connections.update_connection(ctx, ACTOR, outsider, number, ConnectionChanges(label="x")),
-                connections.switch_connection(ctx, ACTOR, outsider, number, False),
                 connections.test_connection(ctx, ACTOR, outsider, number),
                 connections.delete_connection(ctx, ACTOR, outsider, number),
             ):
@@ -274,20 +273,6 @@ async def test_a_change_ends_a_hold_and_forgets_refused_senders(ctx: Context, ow
     assert await rows(ctx, "SELECT count(*) FROM refused_senders") == [(0,)]
 
 
-async def test_switching(harness: Harness, owner: Owner) -> None:
-    ctx = harness.ctx
-    one = await made(ctx, owner)
-    off = await connections.switch_connection(ctx, ACTOR, owner, one.connection_id, False)
-    assert (off.enabled, off.version) == (False, 2)
-    same = await connections.switch_connection(ctx, ACTOR, owner, one.connection_id, False)
-    assert same == off
-    assert [line.action for line in await lines(ctx, owner)][:3] == [
-        "connection.switch",
-        "capture.end",
-        "connection.create",
-    ]
-
-
 async def test_delete_destroys_the_secrets_and_keeps_the_counters(harness: Harness, owner: Owner) -> None:
     ctx = harness.ctx
     one = await made(ctx, owner)
@@ -356,14 +341,16 @@ async def test_a_result_for_other_settings_is_not_recorded(
 
     class Meddler(FakeProber):
         async def meanwhile(self) -> None:
-            await connections.switch_connection(ctx, ACTOR, owner, one.connection_id, False)
+            await connections.update_connection(
+                ctx, ACTOR, owner, one.connection_id, ConnectionChanges(enabled=False)
+            )
 
     meddled = replace(ctx, prober=Meddler(outcome))
     tested = await connections.test_connection(meddled, ACTOR, owner, one.connection_id)
     assert tested.recorded is False
     stored = await connections.get_connection(ctx, owner, one.connection_id)
     assert (stored.enabled, stored.failed_at_us) == (False, None)
-    assert (await lines(ctx, owner))[0].action == "connection.switch"
+    assert (await lines(ctx, owner))[0].action == "connection.update"
 
 
 async def test_a_connection_deleted_while_it_is_tested_stays_deleted(harness: Harness, owner: Owner) -> None:
