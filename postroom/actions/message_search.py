@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 
 from postroom.actions.context import Context
 from postroom.actions.finding import find
+from postroom.actions.looking import MOST_FOUND
 from postroom.actions.messages import KIND, Seen, owned, with_deliveries
+from postroom.core.bounce import Bounce
 from postroom.core.server import Owner
 from postroom.errors import NotFound
 from postroom.ids import AccountId, ServerId
-from postroom.storage import message_search, messages, servers
+from postroom.storage import bounce_search, message_search, messages, servers
 from postroom.storage.interface import Work
 from postroom.storage.labels import Label
 from postroom.storage.message_search import Search, StoredEvent
@@ -29,7 +31,6 @@ __all__ = [
     "search",
 ]
 
-MOST_FOUND = 10_000
 _MORE = 1000  # counted beyond a page where each message has to be looked at
 _MOST_EVENTS = 1000
 
@@ -51,6 +52,13 @@ class History:
     seen: Seen
     events: Sequence[StoredEvent]
     sandbox: bool
+    bounces: Sequence[Bounce] = ()
+
+    def bounce_of(self, event: StoredEvent) -> Bounce | None:
+        """The bounce that an event tells of, as long as it is kept."""
+        of_delivery = [one for one in self.bounces if one.delivery_id == event.delivery_id]
+        at_once = [one for one in of_delivery if one.at_us == event.at_us]
+        return next(iter(at_once or of_delivery), None)
 
 
 async def search(
@@ -91,7 +99,10 @@ async def history(ctx: Context, owner: Owner, public_id: str) -> History:
         found = yield from messages.deliveries(message.account_id, message.message_id)
         content = yield from messages.content(message.account_id, message.content_id)
         events = yield from message_search.events(message.account_id, message.message_id, _MOST_EVENTS)
+        bounced = yield from bounce_search.of_message(
+            message.account_id, message.server_id, message.public_id, _MOST_EVENTS
+        )
         seen = replace(Seen(message, tuple(found)), content=content)
-        return History(seen, events, server is not None and server.sandbox)
+        return History(seen, events, server is not None and server.sandbox, bounced)
 
     return await ctx.store.read(work)

@@ -10,6 +10,7 @@ from postroom.core.bounce import BounceKind
 from postroom.ids import AccountId, BounceId, DeliveryId, ServerId
 from postroom.mail.report import diagnostic, refusal_report
 from postroom.storage.interface import Sql, Work
+from postroom.storage.labels import TAG
 
 _INSERT = """
 INSERT INTO bounces (account_id, server_id, delivery_id, public_id, stream, kind, recipient, address, sender,
@@ -129,5 +130,5 @@ def add_bounced(bounced: Sequence[Bounced], at_us: int) -> Work[None]:
 
 def tag_of(options: Mapping[str, object]) -> str:
     """The tag of a message, as its way in kept it."""
-    tag = options.get("tag")
+    tag = options.get(TAG)
     return tag if isinstance(tag, str) else ""

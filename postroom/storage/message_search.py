@@ -15,8 +15,10 @@ from dataclasses import dataclass
 
 from postroom.core.message import FINAL_STATES, DeliveryState
 from postroom.ids import AccountId, MessageId, ServerId
+from postroom.storage import looking
 from postroom.storage.interface import Sql, Work
 from postroom.storage.labels import Label
+from postroom.storage.looking import literally
 from postroom.storage.messages import MESSAGE_COLUMNS, StoredMessage, message_of
 
 _FEW = 1000  # so many are counted to see which index has the fewest
@@ -142,30 +144,8 @@ def _ways(account_id: AccountId, server_id: ServerId | None, search: Search) -> 
 
 
 def place_of(account_id: AccountId, server_id: ServerId, at_us: int) -> Work[int | None]:
-    """A number that messages accepted at this moment or later have, and older ones do not; None: none later.
-
-    Found by halving: the numbers of a server's messages grow with time.
-    """
-    rows = yield Sql(
-        "SELECT MIN(message_id), MAX(message_id) FROM messages"
-        " WHERE account_id = :account_id AND server_id = :server_id",
-        {"account_id": account_id, "server_id": server_id},
-    )
-    if rows[0][0] is None:
-        return None
-    low, high = rows[0][0], rows[0][1] + 1
-    while low < high:
-        middle = (low + high) // 2
-        found = yield Sql(
-            "SELECT message_id, created_at FROM messages WHERE account_id = :account_id"
-            " AND server_id = :server_id AND message_id >= :middle ORDER BY message_id LIMIT 1",
-            {"account_id": account_id, "server_id": server_id, "middle": middle},
-        )
-        if found[0][1] >= at_us if found else True:
-            high = middle
-        else:
-            low = found[0][0] + 1
-    return int(low)
+    """Below which number messages were accepted before this moment; None: all of them."""
+    return looking.place_of("messages", "message_id", "created_at", account_id, server_id, at_us)
 
 
 def get_many(account_id: AccountId, numbers: Sequence[MessageId]) -> Work[list[StoredMessage]]:
@@ -212,7 +192,7 @@ def _asked(search: Search, params: dict[str, object]) -> dict[str, str]:
             asked[name], params[name] = condition, value
     if search.subject:
         asked["subject"] = "LOWER(m.subject) LIKE LOWER(:subject) ESCAPE '!'"
-        params["subject"] = f"%{_literally(search.subject)}%"
+        params["subject"] = f"%{literally(search.subject)}%"
     if search.settled is not None:
         asked["settled"] = f"NOT {_IS_OPEN}" if search.settled else _IS_OPEN
     for number, label in enumerate(search.labels):
@@ -231,7 +211,7 @@ def _of_deliveries(search: Search, params: dict[str, object]) -> dict[str, str]:
         state, params["state"] = " AND d.state = :state", search.state.value
     if search.recipient.startswith("@"):
         address = " AND d.address LIKE :recipient ESCAPE '!'"
-        params["recipient"] = f"%{_literally(search.recipient)}"
+        params["recipient"] = f"%{literally(search.recipient)}"
     elif search.recipient:
         address, params["recipient"] = " AND d.address = :recipient", search.recipient
     if not state and not address:
@@ -241,8 +221,3 @@ def _of_deliveries(search: Search, params: dict[str, object]) -> dict[str, str]:
         name: "EXISTS (SELECT 1 FROM deliveries d WHERE d.account_id = m.account_id"
         f" AND d.message_id = m.message_id{state}{address})"
     }
-
-
-def _literally(text: str) -> str:
-    """A part of a LIKE pattern that means itself."""
-    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")

@@ -247,6 +247,16 @@ def list_of(
     return [_suppression(row) for row in rows], counted[0][0]
 
 
+def count(account_id: AccountId, server_id: ServerId) -> Work[int]:
+    """How many rows a server's lists have."""
+    rows = yield Sql(
+        "SELECT COUNT(*) FROM suppressions WHERE account_id = :account_id AND server_id = :server_id",
+        {"account_id": account_id, "server_id": server_id},
+    )
+    total: int = rows[0][0]
+    return total
+
+
 def _suppression(row: Any) -> Suppression:  # Any: a driver's row carries no types
     return Suppression(
         suppression_id=row.suppression_id,

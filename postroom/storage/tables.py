@@ -713,7 +713,8 @@ bounces = Table(
     sqlite_autoincrement=True,
 )
 Index(None, bounces.c.account_id, bounces.c.server_id, bounces.c.bounce_id)
-Index(None, bounces.c.account_id, bounces.c.public_id)
+Index(None, bounces.c.account_id, bounces.c.server_id, bounces.c.public_id)
+Index(None, bounces.c.account_id, bounces.c.server_id, bounces.c.kind)
 
 idempotency = Table(
     "idempotency",

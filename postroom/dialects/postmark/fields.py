@@ -54,14 +54,14 @@ class Fields:
         """Whether it was sent as an empty text."""
         return self._fields.get(name.lower()) == ""
 
-    def flag(self, name: str) -> bool | None:
-        """True or false, also as a text or as 1 and 0; or None."""
+    def flag(self, name: str, code: int = 403) -> bool | None:
+        """True or false, also as a text or as 1 and 0; or None. code: of the error for anything else."""
         value = self.value(name)
         if value is None or isinstance(value, bool):
             return value
         truth = _TRUTHS.get(str(value).lower()) if isinstance(value, int | str) else None
         if truth is None:
-            raise ApiError(403, name)
+            raise ApiError(code, name)
         return truth
 
     def whole(self, name: str, code: int = 403) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from postroom.core.key import Scope
-from postroom.dialects.postmark import outbound, sending, servers, streams, suppressions, templates
+from postroom.dialects.postmark import bounces, outbound, sending, servers, streams, suppressions, templates
 from postroom.dialects.postmark.calls import Op, Token
 from postroom.http.json import MOST_TOKENS
 
@@ -18,6 +18,7 @@ _SEND, _SEEN = Scope.TRANSACTIONALS_WRITE, Scope.TRANSACTIONALS_READ
 _OUTBOUND = "/messages/outbound"
 _TEMPLATES, _TEMPLATE = "/templates", "/templates/{id}"
 _TEMPLATES_READ, _TEMPLATES_WRITE = Scope.TEMPLATES_READ, Scope.TEMPLATES_WRITE
+_BOUNCES, _BOUNCE = "/bounces", "/bounces/{id}"
 _LIST_READ, _LIST_WRITE = Scope.SUBSCRIBERS_READ, Scope.SUBSCRIBERS_WRITE
 
 OPERATIONS: tuple[Op, ...] = (
@@ -35,6 +36,20 @@ OPERATIONS: tuple[Op, ...] = (
        "MessageDetails", errors=(422,)),
     Op("GET", f"{_OUTBOUND}/{{id}}/dump", outbound.dump, _SEEN, "Show a message's source", "Dump",
        errors=(422,)),
+    Op("GET", "/deliverystats", bounces.stats, _SEEN, "Count bounces by type", "DeliveryStats",
+       errors=(422,)),
+    Op("GET", _BOUNCES, bounces.index, _SEEN, "Search bounces", "BounceList", errors=(422,),
+       query={**_PAGE, "type": "Of this type.", "inactive": "Whether nothing is sent to the address since.",
+              "emailFilter": "With this in the recipient's address.", "tag": "With this tag.",
+              "messageID": "Of this message.", "fromdate": "From this day or time on.",
+              "todate": "Until this day or time.", "messagestream": "On this stream; else on outbound."}),
+    Op("GET", f"{_BOUNCES}/tags", bounces.tags, _SEEN, "List the tags of what bounced", "BounceTags",
+       errors=(422,)),
+    Op("GET", _BOUNCE, bounces.show, _SEEN, "Show a bounce", "BounceDetails", errors=(400, 422)),
+    Op("GET", f"{_BOUNCE}/dump", bounces.dump, _SEEN, "Show what was said in full", "Dump",
+       errors=(400, 422)),
+    Op("PUT", f"{_BOUNCE}/activate", bounces.activate, _LIST_WRITE, "Send to its address again", "Activated",
+       errors=(400, *_BODY)),
     Op("GET", _SERVERS, servers.index, _READ, "List the account's servers", "ServerList", errors=(422,),
        query={**_PAGE, "name": "Only servers with this in their name."}, token=_ACCOUNT),
     Op("POST", _SERVERS, servers.create, Scope.ALL, "Create a server", "Server", "ServerRequest",

@@ -27,7 +27,7 @@ from postroom.dialects.postmark.calls import Call
 from postroom.dialects.postmark.errors import ApiError
 from postroom.dialects.postmark.fields import Fields
 from postroom.dialects.postmark.mail_fields import DEFAULT_STREAM
-from postroom.dialects.postmark.times import span, to_wire
+from postroom.dialects.postmark.times import moments, to_wire
 from postroom.errors import Invalid, NotFound
 from postroom.http.calls import Answer
 from postroom.mail.address import address_key, parse_mailbox, parse_mailbox_list
@@ -125,7 +125,7 @@ def _labels(call: Call) -> tuple[Label, ...]:
 
 def _search(asked: Fields, labels: tuple[Label, ...]) -> Search | None:
     """What is asked for; None for what nothing can be. Raises ApiError(700)."""
-    since, until = _moments(asked, "fromdate"), _moments(asked, "todate")
+    since, until = moments(asked, "fromdate", 700), moments(asked, "todate", 700)
     status = asked.one_of("status", _STATUSES, 700)
     recipient, sender = asked.text("recipient"), asked.text("fromemail")
     try:
@@ -147,14 +147,6 @@ def _search(asked: Fields, labels: tuple[Label, ...]) -> Search | None:
 
 def _key(text: str) -> str:
     return address_key(parse_mailbox(text, "address").address)
-
-
-def _moments(asked: Fields, name: str) -> tuple[int, int] | None:
-    text = asked.text(name)
-    found = None if text is None else span(text)
-    if text is not None and found is None:
-        raise ApiError(700, name)
-    return found
 
 
 def _is_over(delivery: StoredDelivery) -> bool:
@@ -203,19 +195,21 @@ def _events(found: History) -> list[dict[str, object]]:
                 "Recipient": row.recipient,
                 "Type": kind,
                 "ReceivedAt": to_wire(event.at_us),
-                "Details": _details(kind, event, row),
+                "Details": _details(kind, event, row, found),
             }
         )
     return told
 
 
-def _details(kind: str, event: StoredEvent, row: StoredDelivery) -> dict[str, object]:
+def _details(kind: str, event: StoredEvent, row: StoredDelivery, found: History) -> dict[str, object]:
     data = json.loads(event.data)
     if kind in ("Delivered", "Transient"):
         said = data.get("text") or (row.reason if row.state is DeliveryState.SENT else "")
         return {"DeliveryMessage": said, "DestinationServer": "", "DestinationIP": ""}
     if kind == "Bounced":
-        return {"Summary": data.get("text") or row.reason, "BounceID": ""}
+        bounce = found.bounce_of(event)
+        number = "" if bounce is None else str(bounce.bounce_id)
+        return {"Summary": data.get("text") or row.reason, "BounceID": number}
     if kind == "SubscriptionChanged":
         suppressed = event.kind == EventKind.UNSUBSCRIBED
         return {"Origin": "Recipient", "SuppressSending": str(suppressed)}

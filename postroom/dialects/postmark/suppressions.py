@@ -18,7 +18,7 @@ from postroom.dialects.postmark.calls import Call
 from postroom.dialects.postmark.errors import ApiError
 from postroom.dialects.postmark.fields import Fields, fields_of
 from postroom.dialects.postmark.streams import stream_id
-from postroom.dialects.postmark.times import span, to_seconds
+from postroom.dialects.postmark.times import moments, to_seconds
 from postroom.errors import Invalid
 from postroom.http.calls import Answer
 from postroom.mail.address import parse_address
@@ -80,7 +80,7 @@ def _wanted(asked: Fields) -> Wanted | None:
         key = None if address is None else parse_address(address, "EmailAddress").key
     except Invalid:
         return None
-    since, until = _moments(asked, "fromdate", 1402), _moments(asked, "todate", 1403)
+    since, until = moments(asked, "fromdate", 1402), moments(asked, "todate", 1403)
     return Wanted(
         reasons=tuple(one for one, name in _REASONS.items() if reason in (None, name)),
         origins=tuple(one for one, name in _ORIGINS.items() if origin in (None, name)),
@@ -88,16 +88,6 @@ def _wanted(asked: Fields) -> Wanted | None:
         since_us=None if since is None else since[0],
         until_us=None if until is None else until[1],
     )
-
-
-def _moments(asked: Fields, name: str, code: int) -> tuple[int, int] | None:
-    text = asked.text(name)
-    if text is None:
-        return None
-    found = span(text)
-    if found is None:
-        raise ApiError(code)
-    return found
 
 
 def _addresses(call: Call) -> list[str]:

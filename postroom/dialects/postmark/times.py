@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from postroom.clock import MICROS
+from postroom.dialects.postmark.errors import ApiError
+from postroom.dialects.postmark.fields import Fields
 
 EASTERN = ZoneInfo("America/New_York")
 _DATE = re.compile(
@@ -60,6 +62,15 @@ def span(text: str) -> tuple[int, int] | None:
     if fraction is not None:
         return at, at + 1
     return at, at + (MICROS if second is not None else 60 * MICROS)
+
+
+def moments(asked: Fields, name: str, code: int) -> tuple[int, int] | None:
+    """The span a query names, or None. Raises ApiError(code) for what is no time."""
+    text = asked.text(name)
+    found = None if text is None else span(text)
+    if text is not None and found is None:
+        raise ApiError(code, name)
+    return found
 
 
 def _us(moment: datetime) -> int:

@@ -50,7 +50,7 @@ class Postmark:
         assert said["ErrorCode"] == code, said
         assert answer.headers["X-PM-ApiErrorCode"] == str(code)
         assert answer.headers["content-type"].startswith("application/json")
-        expected = {10: 401, 402: 422, 404: 404, 405: 405, 409: 409, 413: 413}.get(code, 422)
+        expected = {10: 401, 402: 422, 404: 404, 405: 405, 409: 409, 413: 413, 1002: 400}.get(code, 422)
         assert answer.status_code == expected, answer.text
         assert set(said) == {"ErrorCode", "Message"}
         return str(said["Message"])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from postmark import AccountClient, ServerClient
 from postmark.exceptions import PostmarkAPIException
+from postmark.models.bounces import BounceType
 from postmark.models.servers import DeliveryType, ServerColor, TrackLinks
 from postmark.models.streams import MessageStreamType, UnsubscribeHandlingType
 from postmark.models.suppressions import SuppressionOrigin, SuppressionReason
@@ -16,6 +17,9 @@ from postmark.models.templates import TemplateTypeFilter
 from postmarker.core import PostmarkClient
 from postmarker.exceptions import ClientError
 
+from postroom.actions import api_errors
+from postroom.actions.api_errors import ApiError
+from postroom.ids import BounceId
 from tests.dialects.house import House
 from tests.support.http import running_app
 from tests.support.node import run_node
@@ -91,10 +95,9 @@ async def test_javascript_errors_are_of_their_kinds(house: House, url: str) -> N
         {"account": account, "method": "getServer", "args": [99]},
         {"account": account, "method": "getServers", "args": [{"count": -1, "offset": 0}]},
         {"server": house.server_key, "method": "getMessageStream", "args": ["nothing"]},
-        {"server": house.server_key, "method": "getDeliveryStatistics"},
     )
     kinds = [(one["error"]["name"], one["error"]["code"], one["error"]["statusCode"]) for one in told]
-    assert kinds[:5] == [
+    assert kinds == [
         ("InvalidAPIKeyError", 10, 401),
         ("InvalidAPIKeyError", 10, 401),
         ("ApiInputError", 601, 422),
@@ -298,5 +301,77 @@ async def test_postmarker_and_templates(house: House, url: str) -> None:
         tried = client.templates.validate(Subject="{{x}}", TextBody="y", TestRenderModel={"x": "z"})
         assert tried["Subject"]["RenderedContent"] == "z"
         assert "removed" in made.delete()
+
+
+async def refused_messages(house: House) -> list[BounceId]:
+    """Two messages that were taken and refused, which leave a bounce each; their numbers."""
+    made = []
+    for who in ("ann@example.net", "bob@example.net"):
+        refused = ApiError(
+            house.account,
+            house.channel,
+            "outbound",
+            [who],
+            "Bad sender.",
+            "It was bad.",
+            400,
+            sender="a@b.example",
+        )
+        made += await api_errors.record(house.ctx, refused)
+    return made
+
+
+@needs("node")
+async def test_javascript_looks_at_bounces(house: House, url: str) -> None:
+    """The chapter of the client's own tests, and its filters."""
+    key, (_, second) = house.server_key, await refused_messages(house)
+    wanted = {"emailFilter": "bob", "type": "SMTPApiError", "inactive": False, "messageStream": "outbound"}
+    told = await javascript(
+        url,
+        {"server": key, "method": "getDeliveryStatistics"},
+        {"server": key, "method": "getBounces", "args": [{"count": 1}]},
+        {"server": key, "method": "getBounces", "args": [wanted]},
+        {"server": key, "method": "getBounce", "args": [{"$": [2, "Bounces", 0, "ID"]}]},
+        {"server": key, "method": "getBounceDump", "args": [{"$": [2, "Bounces", 0, "ID"]}]},
+        {"server": key, "method": "activateBounce", "args": [{"$": [2, "Bounces", 0, "ID"]}]},
+        {"server": key, "method": "getBounces", "args": [{"count": -1}]},
+        {"server": key, "method": "getBounce", "args": [999]},
+    )
+    assert [(one["error"]["name"], one["error"]["code"]) for one in told if "error" in one] == [
+        ("ApiInputError", 1000),
+        ("ApiInputError", 1001),
+    ]
+    stats, page, narrowed, shown, dumped, active = (one["ok"] for one in told[:6])
+    assert [one["Count"] for one in stats["Bounces"]] == [2, 2]
+    assert (page["TotalCount"], len(page["Bounces"])) == (2, 1)
+    assert [one["ID"] for one in narrowed["Bounces"]] == [second]
+    assert shown["Content"] == dumped["Body"]
+    assert active["Bounce"]["ID"] == second
+
+
+async def test_python_looks_at_bounces(house: House, url: str) -> None:
+    first, second = await refused_messages(house)
+    async with ServerClient(house.server_key, retries=0, base_url=url) as server:
+        stats = await server.bounces.get_delivery_stats()
+        assert [(one.name, one.count) for one in stats.bounces] == [("All", 2), ("SMTP API error", 2)]
+        page = await server.bounces.list(type=BounceType.SMTP_API_ERROR, inactive=False, email_filter="ann")
+        assert [one.id for one in page.items] == [first]
+        shown = await server.bounces.get(second)
+        assert shown.bounced_at.utcoffset() is not None
+        assert (await server.bounces.get_dump(second)).body == shown.content
+        assert (await server.bounces.activate(second)).bounce.id == second
+
+
+async def test_postmarker_looks_at_bounces(house: House, url: str) -> None:
+    first, second = await refused_messages(house)
+
+    def work() -> None:
+        client = PostmarkClient(house.server_key, root_api_url=url)
+        assert client.bounces.deliverystats["Bounces"][0]["Count"] == 2
+        assert [one.ID for one in client.bounces.all()] == [second, first]
+        bounce = client.bounces.get(first)
+        assert "ErrorCode: 400" in str(bounce.dump)
+        assert bounce.activate() == "OK"
+        assert client.bounces.tags == []
 
     await asyncio.to_thread(work)

@@ -103,12 +103,21 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(
-        op.f("ix_bounces_account_id_public_id"), "bounces", ["account_id", "public_id"], unique=False
-    )
-    op.create_index(
         op.f("ix_bounces_account_id_server_id_bounce_id"),
         "bounces",
         ["account_id", "server_id", "bounce_id"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_bounces_account_id_server_id_kind"),
+        "bounces",
+        ["account_id", "server_id", "kind"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_bounces_account_id_server_id_public_id"),
+        "bounces",
+        ["account_id", "server_id", "public_id"],
         unique=False,
     )
     op.create_table(
