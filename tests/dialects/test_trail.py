@@ -65,6 +65,7 @@ LATER = {"smtp_password": CANARIES["postmark_api_token"], "label": "New"}
 
 MADE = {"Name": "Made", "Alias": "made", "Subject": "Hello {{name}}", "TextBody": "Hi {{name}}"}
 LETTER = {"From": "Shop <hello@shop.example>", "To": "ann@example.net", "TextBody": "Hello"}
+FILLED = {"From": LETTER["From"], "To": "ann@example.net", "TemplateAlias": "made", "TemplateModel": {}}
 
 CASES: Mapping[tuple[str, str, str], Sequence[Step]] = {
     ("broadcast", "POST", "/email_servers"): [
@@ -122,6 +123,11 @@ CASES: Mapping[tuple[str, str, str], Sequence[Step]] = {
     # A message has its own history.
     ("postmark", "POST", "/email"): [Step(LETTER, 200), Step({}, 422)],
     ("postmark", "POST", "/email/batch"): [Step([LETTER, LETTER], 200), Step([{}], 200)],
+    ("postmark", "POST", "/email/withtemplate"): [Step(FILLED, 200), Step({}, 422)],
+    ("postmark", "POST", "/email/batchwithtemplates"): [
+        Step({"Messages": [FILLED, {}]}, 200),
+        Step({}, 422),
+    ],
     ("postmark", "POST", "/servers"): [
         Step({"Name": "New"}, 200, ["server.create", "key.create"]),
         Step({"Name": "New"}, 422),

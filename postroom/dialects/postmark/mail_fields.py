@@ -7,7 +7,7 @@ Types come first (ErrorCode 403), then the stream (1235, 1236), then addresses, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from postroom.actions.checks import has_refused_characters
 from postroom.actions.sending_terms import SendingTerms
@@ -106,7 +106,26 @@ def stream_of(fields: Fields, terms: SendingTerms, default: str = DEFAULT_STREAM
 def submission_of(
     sending: Sending, fields: Fields, says: Bodies, stream: str, purpose: Purpose
 ) -> Submission:
-    """The message. Raises ApiError(300, 411)."""
+    """The message with what it says. Raises ApiError(300, 411)."""
+    check_lengths(says)
+    return saying(envelope_of(sending, fields, stream, purpose), says)
+
+
+def saying(envelope: Submission, says: Bodies) -> Submission:
+    """The message, saying this. Raises ApiError(300)."""
+    check_lengths(says)
+    says, offers = with_unsubscribe_link(says)
+    return replace(
+        envelope,
+        subject=says.subject,
+        html=says.html,
+        text=says.text,
+        unsubscribe_link=offers or None,
+    )
+
+
+def envelope_of(sending: Sending, fields: Fields, stream: str, purpose: Purpose) -> Submission:
+    """All of the message but what it says. Raises ApiError(300, 411)."""
     sender = _sender(fields)
     to, cc, bcc = (_people(fields, name) for name in ("To", "Cc", "Bcc"))
     count = len(to) + len(cc) + len(bcc)
@@ -114,8 +133,6 @@ def submission_of(
         raise ApiError(300, text="Zero recipients specified.")
     if count > MOST_RECIPIENTS:
         raise ApiError(300, text=f"A message may have {MOST_RECIPIENTS} recipients in To, Cc and Bcc.")
-    _check_lengths(says)
-    says, offers = with_unsubscribe_link(says)
     tracking = tracking_of(fields, sending.terms)
     headers, message_id = _headers(fields)
     kept = kept_of(fields, tracking)
@@ -130,13 +147,9 @@ def submission_of(
         cc=cc,
         bcc=bcc,
         reply_to=_people(fields, "ReplyTo"),
-        subject=says.subject,
-        html=says.html,
-        text=says.text,
         headers=headers,
         message_id=message_id,
         attachments=files,
-        unsubscribe_link=offers or None,
         track_opens=tracking.opens,
         track_links=tracking.links,
         stream=stream,
@@ -200,7 +213,8 @@ def _people(fields: Fields, name: str) -> Sequence[Mailbox]:
         raise ApiError(300, text=f"Error parsing '{name}': {why}") from None
 
 
-def _check_lengths(says: Bodies) -> None:
+def check_lengths(says: Bodies) -> None:
+    """Raises ApiError(300) for a subject or body that is too long, or a subject that is no line."""
     if _units(says.subject) > _MOST_SUBJECT:
         raise ApiError(300, text=f"The 'Subject' has more than {_MOST_SUBJECT} characters.")
     if has_refused_characters(says.subject):

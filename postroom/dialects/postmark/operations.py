@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from postroom.core.key import Scope
-from postroom.dialects.postmark import bounces, outbound, sending, servers, streams, suppressions, templates
+from postroom.dialects.postmark import (
+    bounces,
+    outbound,
+    sending,
+    servers,
+    streams,
+    suppressions,
+    templated,
+    templates,
+)
 from postroom.dialects.postmark.calls import Op, Token
 from postroom.http.json import MOST_TOKENS
 
@@ -26,6 +35,11 @@ OPERATIONS: tuple[Op, ...] = (
        holds_message=True, testable=True),
     Op("POST", "/email/batch", sending.batch, _SEND, "Send up to 500 messages", "SentBatch", "EmailBatch",
        errors=_BODY, holds_message=True, most_tokens=MOST_TOKENS, testable=True),
+    Op("POST", "/email/withtemplate", templated.with_template, _SEND, "Send a message made from a template",
+       "Sent", "TemplateEmail", errors=_BODY, holds_message=True, most_tokens=MOST_TOKENS, testable=True),
+    Op("POST", "/email/batchwithtemplates", templated.batch_with_templates, _SEND,
+       "Send up to 500 messages made from templates", "SentBatch", "TemplateBatch", errors=_BODY,
+       holds_message=True, most_tokens=MOST_TOKENS, testable=True),
     Op("GET", _OUTBOUND, outbound.index, _SEEN, "Search messages", "MessageList", errors=(422,),
        query={**_PAGE, "recipient": "Sent to this address.", "fromemail": "From this address.",
               "tag": "With this tag.", "status": "queued, sent or processed.",

@@ -7,7 +7,7 @@ is put into `Bodies` and goes the same way.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
@@ -44,7 +44,7 @@ _NAMES = {
     "headers": "Headers", "attachments": "Attachments", "body": "HtmlBody",
 }  # fmt: skip
 
-Reader = Callable[[Sending, Fields], Submission]
+Reader = Callable[[Sending, Fields], Awaitable[Submission]]
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,28 @@ async def email(call: Call) -> Answer:
     """Accept one message."""
     fields = call.object(402)
     sending = await sending_of(call)
-    return Answer(await send(call, sending, fields, read_plain))
+    return Answer(await send(call, sending, fields, plain_reader(call)))
 
 
 async def batch(call: Call) -> Answer:
     """Accept up to 500 messages, each by itself."""
     if not isinstance(call.given, list):
         raise ApiError(402, text="Invalid JSON: the body must be an array of messages.")
-    return await send_all(call, call.given, read_plain)
+    return await send_all(call, call.given, plain_reader(call))
+
+
+def plain_reader(call: Call) -> Reader:
+    """Reads messages whose bodies were sent with them, beside the event loop where the request is large."""
+
+    async def read(sending: Sending, fields: Fields) -> Submission:
+        return await beside(call, lambda: read_plain(sending, fields))
+
+    return read
+
+
+async def beside(call: Call, read: Callable[[], Submission]) -> Submission:
+    """Read what a request holds; beside the event loop where it is large."""
+    return read() if len(call.raw_body) < _LARGE_BYTES else await asyncio.to_thread(read)
 
 
 def read_plain(sending: Sending, fields: Fields) -> Submission:
@@ -102,10 +116,7 @@ async def send_all(call: Call, given: list[object], read: Reader) -> Answer:
 
 async def send(call: Call, sending: Sending, fields: Fields, read: Reader) -> dict[str, object]:
     """Accept one message; its answer. Raises ApiError and what accepting raises."""
-    if len(call.raw_body) < _LARGE_BYTES:
-        submission = read(sending, fields)
-    else:
-        submission = await asyncio.to_thread(read, sending, fields)
+    submission = await read(sending, fields)
     given = fields.text("To")
     to = {} if given is None else {"To": given}
     try:

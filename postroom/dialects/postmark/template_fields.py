@@ -79,6 +79,16 @@ def wanted(word: str) -> Wanted:
     return word
 
 
+def model_of(fields: Fields, name: str) -> Mapping[str, object] | None:
+    """A model; an empty array counts as an empty one. Raises ApiError(403)."""
+    value = fields.value(name)
+    if value is None or value == []:
+        return None if value is None else {}
+    if not isinstance(value, Mapping):
+        raise ApiError(403, name)
+    return value
+
+
 def missing(which: Wanted) -> ApiError:
     """There is no such template."""
     if isinstance(which, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from postroom.dialects.postmark.sending_schemas import ENVELOPE
 from postroom.dialects.postmark.template_fields import KINDS
 from postroom.http.openapi import Json, record, text
 
@@ -40,7 +41,21 @@ _PART: Json = {
     },
 }
 _MODEL: Json = {"type": "object", "description": "Values by name, of any JSON."}
+TEMPLATE: Json = {
+    "TemplateId": {"type": "integer", "description": "Of the template; counts before TemplateAlias."},
+    "TemplateAlias": text(),
+    "InlineCss": {"type": "boolean", "default": True},
+}
 SCHEMAS: Mapping[str, Json] = {
+    "TemplateEmail": record(("From", "TemplateModel"), **ENVELOPE, **TEMPLATE, TemplateModel=_MODEL),
+    "TemplateBatch": record(
+        ("Messages",),
+        Messages={
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/TemplateEmail"},
+            "maxItems": 500,
+        },
+    ),
     "TemplateHead": record(tuple(_HEAD), **_HEAD),
     "Template": record(tuple(_WHOLE), **_WHOLE),
     "TemplateList": record(

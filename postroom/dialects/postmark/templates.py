@@ -18,6 +18,7 @@ from postroom.dialects.postmark.template_fields import (
     NAMES,
     WRITABLE,
     missing,
+    model_of,
     read_changes,
     read_draft,
     refused,
@@ -103,16 +104,6 @@ async def validate(call: Call) -> Answer:
     told = {NAMES[part]: _told(verdicts.get(part)) for part in PARTS}
     valid = all(verdict.is_valid for verdict in verdicts.values())
     return Answer({"AllContentIsValid": valid, **told, "SuggestedTemplateModel": examined.model})
-
-
-def model_of(fields: Fields, name: str) -> Mapping[str, object] | None:
-    """A model; an empty array counts as an empty one. Raises ApiError(403)."""
-    value = fields.value(name)
-    if value is None or value == []:
-        return None if value is None else {}
-    if not isinstance(value, Mapping):
-        raise ApiError(403, name)
-    return value
 
 
 def _fields(call: Call) -> Fields:

@@ -238,6 +238,12 @@ TEMPLATE: dict[str, object] = {
     "HtmlBody": "<p>Hi {{name}}",
     "TextBody": "Hi {{name}}",
 }
+FILLED: dict[str, object] = {
+    "From": "hello@shop.example",
+    "To": "ann@example.net",
+    "TemplateAlias": "welcome",
+    "TemplateModel": {"name": "Ann"},
+}
 FRAME: dict[str, object] = {
     "Name": "Frame",
     "Alias": "frame",
@@ -258,6 +264,8 @@ async def test_javascript_templates(house: House, url: str) -> None:
         ("editTemplate", [number, {"Name": "Hello"}]),
         ("getTemplate", [number]),
         ("validateTemplate", [{"Subject": "{{x}}", "TextBody": "y"}]),
+        ("sendEmailWithTemplate", [FILLED]),
+        ("sendEmailBatchWithTemplates", [[FILLED, {**FILLED, "TemplateAlias": "nothing"}]]),
         ("deleteTemplate", ["welcome"]),
         ("createTemplate", [{**FRAME, "Alias": "other", "HtmlBody": "no placeholder"}]),
         ("getTemplate", ["nothing"]),
@@ -266,13 +274,17 @@ async def test_javascript_templates(house: House, url: str) -> None:
     calls: list[dict[str, object]] = [{"server": key, "method": one, "args": args} for one, args in asked]
     told = await javascript(url, *calls)
     assert [one["error"]["code"] for one in told if "error" in one] == [1131, 1101]
-    assert "The layout content placeholder must be present" in told[8]["error"]["message"]
+    assert "The layout content placeholder must be present" in told[10]["error"]["message"]
     answers = [one.get("ok") for one in told]
     assert answers[2]["TotalCount"] == 1
     assert answers[3]["LayoutTemplate"] == "frame"
     assert answers[5]["Name"] == answers[4]["Name"] == "Hello"
     assert answers[6]["Subject"]["RenderedContent"] == "x_Value"
-    assert "removed" in answers[7]["Message"]
+    assert (answers[7]["ErrorCode"], answers[7]["To"]) == (0, "ann@example.net")
+    assert [one["ErrorCode"] for one in answers[8]] == [0, 1101]
+    wanted = "The Template's 'Alias' associated with this request is not valid or was not found."
+    assert answers[8][1]["Message"] == wanted
+    assert "removed" in answers[9]["Message"]
 
 
 async def test_pythons_own_client_and_templates(house: House, url: str) -> None:
@@ -288,6 +300,9 @@ async def test_pythons_own_client_and_templates(house: House, url: str) -> None:
         assert tried.text_body is not None
         assert not tried.all_content_is_valid
         assert [one.line for one in tried.text_body.validation_errors] == [1]
+        assert (await server.outbound.send_with_template(FILLED)).success
+        many = await server.outbound.send_batch_with_template([FILLED, {**FILLED, "TemplateAlias": "none"}])
+        assert [one.error_code for one in many] == [0, 1101]
         assert "removed" in (await server.templates.delete("welcome")).message
 
 
@@ -300,6 +315,11 @@ async def test_postmarker_and_templates(house: House, url: str) -> None:
         assert [one.TemplateId for one in client.templates.all()] == [made.TemplateId]
         tried = client.templates.validate(Subject="{{x}}", TextBody="y", TestRenderModel={"x": "z"})
         assert tried["Subject"]["RenderedContent"] == "z"
+        mail = {"From": "hello@shop.example", "To": "ann@example.net", "TemplateId": made.TemplateId}
+        sent = client.emails.send_with_template(**mail, TemplateModel={"name": "Ann"})
+        assert sent["ErrorCode"] == 0
+        many = [client.emails.EmailTemplate(**mail, TemplateModel={}) for _ in range(2)]
+        assert [one["ErrorCode"] for one in client.emails.send_template_batch(*many)] == [0, 0]
         assert "removed" in made.delete()
 
 
