@@ -105,9 +105,8 @@ class Membership(Protocol):
     def leads(self) -> bool:
         """It does what one engine does for all."""
 
-    @property
-    def crowd(self) -> int:
-        """How many workers share the connections' sessions, this one included."""
+    def part_of(self, sessions: int) -> int:
+        """This worker's of what all who deliver share; all parts together are the whole."""
 
     async def join(self) -> Joined:
         """Become a worker, with what dead ones left taken over. Raises PostroomError, OSError."""
@@ -127,7 +126,6 @@ class Alone:
 
     rejoins = False
     leads = True
-    crowd = 1
 
     def __init__(self, store: Store, clock: Clock, folder: Path, instance: str, policy: Policy) -> None:
         self._store, self._clock, self._policy = store, clock, policy
@@ -138,6 +136,10 @@ class Alone:
             self._store, self._folder, self._instance, WORKER, self._policy
         )
         return Joined(worker, journal, Lease(self._clock), OwnSlots(), recovery)
+
+    def part_of(self, sessions: int) -> int:
+        """All."""
+        return sessions
 
     async def mind(self) -> None:
         """Nobody else is there."""
@@ -177,15 +179,15 @@ class Leased:
         self._members: Sequence[Member] | None = None  # as they were at the last renewal
         self._forgot_s = float("-inf")
         self._leads = False
-        self._crowd = 1
+        self._place, self._crowd = 0, 1  # among those who deliver
 
     @property
     def leads(self) -> bool:
         return self._leads and not self._lease.over
 
-    @property
-    def crowd(self) -> int:
-        return self._crowd
+    def part_of(self, sessions: int) -> int:
+        each, more = divmod(sessions, self._crowd)
+        return max(1, each + (self._place < more))
 
     async def join(self) -> Joined:
         self._leads = False
@@ -203,8 +205,14 @@ class Leased:
         lease = self._lease = Lease(self._clock, asked_s + self._lasts_s)
         journal = Journal(self._folder, self._instance, worker_id, 1, self._identity.boot)
         self._leads = leads
-        self._crowd = _crowd(await self._store.read(workers.members))
+        self._stand(worker, await self._store.read(workers.members))
         return Joined(worker, journal, lease, SharedSlots(self._store, self._clock, worker), recovery)
+
+    def _stand(self, worker: Worker, members: Sequence[Member]) -> None:
+        """Where this worker stands among those who deliver."""
+        ours = [one.worker_id for one in members if DELIVERS in one.roles.split()]
+        self._crowd = max(1, len(ours))
+        self._place = ours.index(worker.worker_id) if worker.worker_id in ours else 0
 
     @property
     def _leads_s(self) -> float:
@@ -264,7 +272,8 @@ class Leased:
             self._reaper.forget()  # others could not renew either, perhaps: everybody gets a whole lease
         self._renewed_s = now_s
         lease.renewed(now_s + self._lasts_s)
-        self._leads, self._crowd, self._members = renewed.leads, _crowd(renewed.members), renewed.members
+        self._leads, self._members = renewed.leads, renewed.members
+        self._stand(worker, renewed.members)
         if isinstance(self._clock, DatabaseClock) and not self._clock.agrees(now_s, renewed.at_us, after_s):
             await measure(self._store, self._clock)
 
@@ -292,7 +301,3 @@ class Leased:
 
     async def leave(self, worker: Worker) -> bool:
         return await self._store.write(lambda: workers.end(worker.worker_id))
-
-
-def _crowd(members: Sequence[Member]) -> int:
-    return max(1, sum(DELIVERS in member.roles.split() for member in members))

@@ -219,11 +219,14 @@ class Runner:
         return most >= 2 and Purpose.TRANSACTIONAL in self.route.purposes
 
     def _most_sessions(self, *, transactional: bool) -> int:
-        """Sessions this kind of mail may use here: a fair part of what all processes may."""
-        most, keeps = self._host.settings.sessions_per_connection, self._keeps
-        share = -(-most // self._host.terms.membership.crowd)
-        bulk = min(share, most - keeps)
-        return min(bulk + keeps, most) if transactional else bulk
+        """Sessions this kind of mail may use here: a fair part of what all processes may.
+
+        No process may have more than its part: one that came later would find no session left, and if the
+        others hung, nobody would send.
+        """
+        most = self._host.settings.sessions_per_connection
+        part = self._host.terms.membership.part_of(most)
+        return part if transactional else min(part, most - self._keeps)
 
     def _last_number(self, *, urgent: bool) -> int:
         """Sessions are numbered over all processes; the last number is for transactional mail alone."""

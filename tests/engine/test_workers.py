@@ -46,6 +46,28 @@ async def test_several_share_the_mail_and_its_sessions(many: Crowd, tmp_path: Pa
         assert len(by_worker) > 1
 
 
+async def test_who_comes_first_leaves_the_others_their_part_of_the_sessions(
+    many: Crowd, tmp_path: Path
+) -> None:
+    """Of mail that may use the session kept for it, too: else two of three had them all."""
+    async with sink(tmp_path) as out:
+        engines = [await many.join() for _ in range(3)]
+        await many.connection(out.port)
+        await many.pass_time(15, *engines)  # each knows how many there are
+        await many.send(T, [f"hang+{number}@example.net" for number in range(30)], engines[0])
+
+        def parts() -> list[int]:
+            return [engine.open_sessions for engine in engines]
+
+        await many.until(lambda _: parts()[0] > 1 and out.most_open == parts()[0])
+        many.clock.advance(2)
+        for engine in engines:
+            await engine.looking.reread()
+            engine.pump()
+        await many.until(lambda _: parts() == [2, 1, 1], flows=True)
+        assert many.settings.sessions_per_connection == 4
+
+
 async def test_caps_are_exact_over_all_of_them(many: Crowd, tmp_path: Path) -> None:
     async with sink(tmp_path) as out:
         engines = [await many.join() for _ in range(3)]
