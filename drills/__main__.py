@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from drills import caps, kills
+from drills import caps, kills, stops
 
 KINDS = {
     "kill": "SIGKILLs at random moments",
@@ -26,6 +26,7 @@ KINDS = {
     "beside": "kills, while an operator rotates, backs up, pauses, cancels",
     "smtp": "mail submitted by SMTP instead of HTTP, with SIGKILLs and without",
     "cluster": "PostgreSQL and several processes: kills of one, of all, of the database; caps; 16 without",
+    "stop": "PostgreSQL: a process hangs for three leases at a chosen point of a delivery, and wakes",
     "caps": "caps on a moved clock, with restarts",
 }
 
@@ -62,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             verdict = asyncio.run(kills.run(_fresh(folder / str(number)), course))
             results.append({"line": verdict.line(), **asdict(verdict)})
             failed += _tell(verdict.line(), verdict.problems())
+    for number, stop in enumerate(stops.courses(given.rounds, given.seed) if "stop" in wanted else ()):
+        hung = asyncio.run(stops.run(_fresh(folder / f"stop{number}"), stop))
+        results.append({"line": hung.line(), **asdict(hung)})
+        failed += _tell(hung.line(), hung.problems())
     for number, plan in enumerate(caps.PLANS if "caps" in wanted else ()):
         result = asyncio.run(caps.run(_fresh(folder / f"caps{number}"), plan))
         results.append({"line": result.line(), **asdict(plan)})
@@ -94,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=_kinds())
     parser.add_argument("--messages", type=int, default=10_000, help="of each purpose in the kill drill")
     parser.add_argument("--kills", type=int, default=50, help="for each purpose")
+    parser.add_argument("--rounds", type=int, default=2, help="stops at each point in the drill of stops")
     parser.add_argument("--seed", type=int, default=1, help="of the moments")
     parser.add_argument("--folder", type=Path, help="where data and logs are kept; else a temporary one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers here")

@@ -45,8 +45,9 @@ class Told:
 class Feed(ABC):
     """Sends numbered messages to `<prefix><number>@example.net`."""
 
-    def __init__(self, post: Post, told: Told) -> None:
-        self.post, self.told = post, told
+    def __init__(self, post: Post, told: Told, text: str = TEXT) -> None:
+        """text: of every message."""
+        self.post, self.told, self.text = post, told, text
 
     @abstractmethod
     async def run(self, count: int, workers: int, may_go: Callable[[int], bool]) -> None:
@@ -87,14 +88,15 @@ class OneByOne(Feed):
 class OverHttp(OneByOne):
     """Transactional mail through Broadcast's API."""
 
-    def __init__(self, post: Post, told: Told, key: str) -> None:
-        super().__init__(post, told)
+    def __init__(self, post: Post, told: Told, key: str, text: str = TEXT) -> None:
+        super().__init__(post, told, text)
         self._key = key
         self._idle: list[HttpConnection] = []
 
     async def send(self, number: int) -> None:
         recipient = f"t{number}@example.net"
-        body = json.dumps({"to": recipient, "subject": f"Drill {number}", "body": f"<p>{TEXT}</p>"}).encode()
+        html = f"<p>{self.text}</p>"
+        body = json.dumps({"to": recipient, "subject": f"Drill {number}", "body": html}).encode()
         headers = {
             "Authorization": f"Bearer {self._key}",
             "Content-Type": "application/json",
@@ -143,7 +145,7 @@ class OverControlSocket(OneByOne):
                         to=[recipient],
                         purpose=Purpose.BROADCAST.value,
                         subject=f"Drill {number}",
-                        text=TEXT,
+                        text=self.text,
                     )
             except NotListening:
                 self.told.turned_away += 1

@@ -35,9 +35,13 @@ class Post:
         self.log = folder / "serve.log"
         self.url = ""
         self.smtp = ("", 0)
+        self.pid = 0
         self.up = asyncio.Event()
         self.instance = ""
         self.flags: tuple[str, ...] = ()
+        self.program: tuple[str, ...] = ("-m", "postroom")
+        self.addresses: tuple[str, ...] = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
+        self.within: tuple[str, ...] = ()  # what everything is started by, such as `ip netns exec NAME`
         self._process: asyncio.subprocess.Process | None = None
         kept = {name: value for name, value in os.environ.items() if not name.startswith("POSTROOM_")}
         given = {f"POSTROOM_{name.upper()}": value for name, value in settings.items()}
@@ -47,9 +51,8 @@ class Post:
         """Start it without waiting for anything."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "postroom", "serve", "--json"),
-                *("--data", str(self.data), "--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0"),
-                *("--log-format", "json"),
+                *(*self.within, sys.executable, *self.program, "serve", "--json"),
+                *("--data", str(self.data), *self.addresses, "--log-format", "json"),
                 *self.flags,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
@@ -73,8 +76,9 @@ class Post:
             await self.kill()
             raise RuntimeError(f"serve did not start in {START_PATIENCE_S:g} s; see {self.log}") from error
         told = json.loads(document)
-        host, _, port = told["smtp"].rpartition(":")
-        self.url, self.smtp = told["url"], (host, int(port))
+        host, _, port = (told.get("smtp") or ":0").rpartition(":")
+        self.url, self.smtp = told.get("url") or "", (host, int(port))
+        self.pid = told.get("pid") or process.pid
         if not self.instance:
             self.instance = self._rows("SELECT value FROM instance WHERE name = 'id'")[0][0]
         self.up.set()
