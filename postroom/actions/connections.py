@@ -171,7 +171,7 @@ async def vendor_quota(ctx: Context, owner: Owner, connection_id: ConnectionId) 
 
     def work() -> Work[VendorQuota | None]:
         yield from _owned(owner, connection_id)
-        found = yield from quotas.get(connection_id)
+        found = yield from quotas.get(owner.account_id, connection_id)
         return found
 
     return await ctx.store.read(work)

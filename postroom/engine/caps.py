@@ -101,10 +101,10 @@ def read(
 
     latest_us: what the clock may say at most at this moment, unless it was set. Raises ClockWasSet.
     """
-    mine = {"connection_id": connection_id}
+    mine = {"account_id": account_id, "connection_id": connection_id}
     rows = yield Sql(hot.LOCK_CAP, mine)
     if not rows:
-        yield Sql(hot.INSERT_CAP, {"account_id": account_id, **mine})
+        yield Sql(hot.INSERT_CAP, mine)
         rows = yield Sql(hot.LOCK_CAP, mine)
     held, at_us = rows[0]
     capped = hourly_cap is not None or daily_cap is not None
@@ -123,19 +123,17 @@ def read(
     return CapState(at_us, held, hour_room, day_room, back, None)
 
 
-def next_release(connection_id: ConnectionId) -> Work[int | None]:
+def next_release(account_id: AccountId, connection_id: ConnectionId) -> Work[int | None]:
     """When room of the hour comes back next; None: what is held is not settled yet, or nothing is."""
-    rows = yield Sql(hot.NEXT_RELEASE, {"connection_id": connection_id})
+    rows = yield Sql(hot.NEXT_RELEASE, {"account_id": account_id, "connection_id": connection_id})
     return rows[0][0] if rows else None
 
 
 def hold(account_id: AccountId, connection_id: ConnectionId, state: CapState, n: int) -> Work[None]:
     """Take room for n sends, in the commit that claims them."""
-    yield Sql(hot.SET_HELD, {"connection_id": connection_id, "held": state.held + n})
-    yield Sql(
-        hot.HOLD_DAY,
-        {"account_id": account_id, "connection_id": connection_id, "day": state.day, "n": n},
-    )
+    mine = {"account_id": account_id, "connection_id": connection_id}
+    yield Sql(hot.SET_HELD, {**mine, "held": state.held + n})
+    yield Sql(hot.HOLD_DAY, {**mine, "day": state.day, "n": n})
 
 
 Counts = Counter[tuple[AccountId, ConnectionId]]
@@ -148,8 +146,8 @@ class Usage:
     used: Counts = field(default_factory=Counter)
     returned: Counts = field(default_factory=Counter)
     transactional: Counts = field(default_factory=Counter)
-    days_used: Counter[tuple[ConnectionId, int]] = field(default_factory=Counter)
-    days_returned: Counter[tuple[ConnectionId, int]] = field(default_factory=Counter)
+    days_used: Counter[tuple[AccountId, ConnectionId, int]] = field(default_factory=Counter)
+    days_returned: Counter[tuple[AccountId, ConnectionId, int]] = field(default_factory=Counter)
 
     def add(
         self, account_id: AccountId, connection_id: ConnectionId, day: int, *, used: bool, transactional: bool
@@ -158,18 +156,21 @@ class Usage:
         whose = (account_id, connection_id)
         if used:
             self.used[whose] += 1
-            self.days_used[connection_id, day] += 1
+            self.days_used[*whose, day] += 1
             self.transactional[whose] += transactional
         else:
             self.returned[whose] += 1
-            self.days_returned[connection_id, day] += 1
+            self.days_returned[*whose, day] += 1
 
 
 def settle(usage: Usage, at_us: int) -> Work[None]:
     """Give back what was not used; let go of the rest an hour after now, rounded up to its bucket."""
     due = -(-at_us // BUCKET_US) * BUCKET_US + HOUR_US
     if usage.returned:
-        yield Sql(hot.RETURN_HELD, [{"connection_id": c, "n": n} for (_, c), n in usage.returned.items()])
+        yield Sql(
+            hot.RETURN_HELD,
+            [{"account_id": a, "connection_id": c, "n": n} for (a, c), n in usage.returned.items()],
+        )
     if usage.used:
         yield Sql(
             hot.INSERT_RELEASE,
@@ -190,11 +191,12 @@ def settle(usage: Usage, at_us: int) -> Work[None]:
             hot.SETTLE_DAY,
             [
                 {
+                    "account_id": a,
                     "connection_id": c,
                     "day": day,
-                    "used": usage.days_used[c, day],
-                    "held": usage.days_used[c, day] + usage.days_returned[c, day],
+                    "used": usage.days_used[a, c, day],
+                    "held": usage.days_used[a, c, day] + usage.days_returned[a, c, day],
                 }
-                for c, day in sorted(days)
+                for a, c, day in sorted(days)
             ],
         )

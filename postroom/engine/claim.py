@@ -142,7 +142,7 @@ def claim(
     paused, servers_paused = rows[0][13:]
     state = yield from caps.read(account_id, connection_id, hourly, daily, bool(transactional), latest_us)
     if method == DeliveryMethod.API:
-        quota = yield from quotas.get(connection_id)
+        quota = yield from quotas.get(account_id, connection_id)
         if quota is not None and quota.left is not None:
             state = replace(state, quota_room=quota.left)
     claims.cap = state
@@ -159,7 +159,7 @@ def claim(
     if servers_paused:
         rows = yield Sql(_SERVERS_PAUSED, {"account_id": account_id})
         stopped = {row[0] for row in rows}
-    taker = _Taker(worker, connection_id, state, claims, own)
+    taker = _Taker(worker, account_id, connection_id, state, claims, own)
     for pick in picks:
         if pick.server_id in stopped:
             claims.refusal = Refusal.PAUSED  # of this lane; the others go on
@@ -170,7 +170,7 @@ def claim(
     if claims.claimed:
         yield from caps.hold(account_id, connection_id, state, len(claims.claimed))
         if state.quota_room != caps.UNCAPPED:
-            yield from quotas.grant(connection_id, len(claims.claimed))
+            yield from quotas.grant(account_id, connection_id, len(claims.claimed))
         lacking = {one.content_id: one.account_id for one in claims.claimed if one.content_id not in known}
         try:
             claims.bodies = yield from contents.bodies(lacking)
@@ -178,7 +178,7 @@ def claim(
             claims.bodies = {}
     if claims.out_of_room:
         # Also when this claim took the last of it: the next look comes with the next room, not later.
-        release = yield from caps.next_release(connection_id)
+        release = yield from caps.next_release(account_id, connection_id)
         claims.cap = replace(state, next_release_us=release)
     return claims
 
@@ -189,13 +189,14 @@ class _Taker:
     def __init__(
         self,
         worker: Worker,
+        account_id: AccountId,
         connection_id: ConnectionId,
         state: caps.CapState,
         claims: Claims,
         own_mailbox: str | None,
     ):
-        self._worker, self._connection_id, self._state, self._claims = worker, connection_id, state, claims
-        self._own_mailbox = own_mailbox
+        self._worker, self._account_id, self._connection_id = worker, account_id, connection_id
+        self._state, self._claims, self._own_mailbox = state, claims, own_mailbox
 
     def take(self, pick: Pick, n: int) -> Work[None]:
         claims, state = self._claims, self._state
@@ -208,7 +209,7 @@ class _Taker:
         n = min(n, room)
         if n <= 0:
             return
-        wanted = {"lane_id": pick.lane_id, "now": state.at_us, "n": n}
+        wanted = {"account_id": self._account_id, "lane_id": pick.lane_id, "now": state.at_us, "n": n}
         rows = yield Sql(hot.READY_OF_LANE, wanted, hot.LOCK_READY)
         if len(rows) < n:
             # What was read is deleted below; the next is what comes after it.
@@ -218,7 +219,10 @@ class _Taker:
             return
         yield Sql(
             hot.DELETE_READY,
-            [{"lane_id": pick.lane_id, "due": row[8], "delivery_id": row[0]} for row in rows],
+            [
+                {"account_id": row[1], "lane_id": pick.lane_id, "due": row[8], "delivery_id": row[0]}
+                for row in rows
+            ],
         )
         for ending, stopped, text in (
             (DeliveryState.CANCELLED, [row for row in rows if row[14]], "its server was deleted"),
@@ -259,7 +263,10 @@ class _Taker:
             )
             yield Sql(
                 hot.INSERT_READY,
-                [{"lane_id": lane_id, "due": row[8], "delivery_id": row[0]} for row in moving],
+                [
+                    {"account_id": account, "lane_id": lane_id, "due": row[8], "delivery_id": row[0]}
+                    for row in moving
+                ],
             )
             self._claims.moved[lane_id] = self._claims.moved.get(lane_id, 0) + len(moving)
         return staying
@@ -268,7 +275,7 @@ class _Taker:
         """With the From that the claims of other connections gave these messages at this moment."""
         now: dict[int, tuple[str, str | None]] = {}
         for message_id in sorted(by_others):
-            found = yield Sql(hot.SENDER_OF, {"message_id": message_id})
+            found = yield Sql(hot.SENDER_OF, {"account_id": self._account_id, "message_id": message_id})
             now[message_id] = found[0][0], found[0][1]
         return [
             row if row[3] not in now else (*row[:12], now[row[3]][0], *row[13:15], now[row[3]][1], *row[16:])
@@ -276,7 +283,8 @@ class _Taker:
         ]
 
     def _after(self, lane_id: LaneId) -> Work[int | None]:
-        rows = yield Sql(hot.NEXT_DUE, {"lane_id": lane_id, "now": self._state.at_us})
+        lane = {"account_id": self._account_id, "lane_id": lane_id}
+        rows = yield Sql(hot.NEXT_DUE, {**lane, "now": self._state.at_us})
         return rows[0][0] if rows else None
 
     def _claim(self, rows: Rows, pick: Pick) -> Work[None]:

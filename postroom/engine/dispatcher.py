@@ -385,14 +385,16 @@ class Dispatcher:
         attempt.ended(outcome)
         if attempt.hindered:  # it goes back unchanged, so it would be tried again as fast as we can
             self._claims_again_s = self.clock.steady_s() + _HINDERED_WAIT_S
-        attempt_id = attempt.claimed.attempt_id
+        attempt_id, account_id = attempt.claimed.attempt_id, attempt.claimed.account_id
 
         def settled() -> None:
             self._attempts.pop(attempt_id, None)
             done()
             self._telling.settled(attempt, outcome)
 
-        ended = Ended(attempt_id, outcome, cancelled=attempt.cancelled, overtaken=attempt.overtaken)
+        ended = Ended(
+            attempt_id, outcome, account_id, cancelled=attempt.cancelled, overtaken=attempt.overtaken
+        )
         attempt.term.settler.put(ended, settled)
 
     def health_changed(self, runner: Runner) -> None:

@@ -38,11 +38,12 @@ def tells(vendor: Vendor, method: str) -> bool:
     return method == DeliveryMethod.API and vendor_row(vendor).finds_messages
 
 
-def can_tell(connection_id: ConnectionId) -> Work[bool]:
+def can_tell(account_id: AccountId, connection_id: ConnectionId) -> Work[bool]:
     """The same of a connection, deleted or not."""
     rows = yield Sql(
-        "SELECT vendor, delivery_method FROM connections WHERE connection_id = :connection_id",
-        {"connection_id": connection_id},
+        "SELECT vendor, delivery_method FROM connections"
+        " WHERE account_id = :account_id AND connection_id = :connection_id",
+        {"account_id": account_id, "connection_id": connection_id},
     )
     return bool(rows) and tells(Vendor(rows[0][0]), rows[0][1])
 
@@ -64,10 +65,10 @@ _OPEN = """
 SELECT d.account_id, d.delivery_id, d.attempt_id, a.connection_id, m.rfc_message_id, m.purpose,
        COALESCE(a.ended_at, a.granted_at), c.vendor, c.delivery_method
 FROM unknowns u
-JOIN deliveries d ON d.delivery_id = u.delivery_id
-JOIN messages m ON m.message_id = d.message_id
-JOIN attempts a ON a.attempt_id = d.attempt_id
-JOIN connections c ON c.connection_id = a.connection_id
+JOIN deliveries d ON d.account_id = u.account_id AND d.delivery_id = u.delivery_id
+JOIN messages m ON m.account_id = d.account_id AND m.message_id = d.message_id
+JOIN attempts a ON a.account_id = d.account_id AND a.attempt_id = d.attempt_id
+JOIN connections c ON c.account_id = a.account_id AND c.connection_id = a.connection_id
 WHERE d.state = 'unknown' AND c.delivery_method = 'api' AND c.deleted_at IS NULL
 ORDER BY u.due LIMIT 5000
 """
@@ -159,7 +160,7 @@ def record(one: _Open, found: Found) -> Work[bool]:
     if not rows:
         return False
     lane_id, tries, resends, crashes, server_id, message_id, due = rows[0]
-    yield Sql(hot.DELETE_UNKNOWN, {"due": due, "delivery_id": one.delivery_id})
+    yield Sql(hot.DELETE_UNKNOWN, {**which, "due": due})
     yield Sql(
         hot.SETTLE_DELIVERY,
         {

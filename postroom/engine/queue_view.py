@@ -195,7 +195,7 @@ def _connection(
     route = yield from routes.route(number)
     if route is None or route.deleted:
         return None
-    counted = yield from room.counted(number, at_us)
+    counted = yield from room.counted(route.account_id, number, at_us)
     full = route.hourly_cap is not None and counted.hour >= route.hourly_cap
     return ConnectionTold(
         connection=number,

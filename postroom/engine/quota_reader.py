@@ -50,7 +50,9 @@ class QuotaReader:
         self._reading = True
         ask = self._to_ask(used_up=used_up, may_ask=may_ask)
         try:
-            mark = await self._store.read(lambda: quotas.mark(self._connection_id)) if ask else None
+            route = self._route()
+            which = (route.account_id, route.connection_id)
+            mark = await self._store.read(lambda: quotas.mark(*which)) if ask else None
             before = account.quota
             if ask:
                 await account.check()

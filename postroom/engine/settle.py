@@ -41,7 +41,7 @@ _WOULD_WAIT = frozenset({Result.RETURNED, Result.DEFERRED, Result.UNKNOWN})
 
 @dataclass(frozen=True)
 class Ended:
-    """One attempt that ended.
+    """One attempt that ended, of this account; None: whose it was is only in the database.
 
     crashed: its worker died with composing begun and no final dot. cancelled: it was stopped because
     its message was cancelled, so if it did not go out, or nobody knows, it does not wait again. overtaken:
@@ -50,6 +50,7 @@ class Ended:
 
     attempt_id: AttemptId
     outcome: Outcome
+    account_id: AccountId | None = None
     crashed: bool = False
     cancelled: bool = False
     overtaken: bool = False
@@ -166,7 +167,7 @@ def settle(ended: Sequence[Ended], policy: Policy) -> Work[Settled]:
     batch = _Batch(policy, at_us, settled)
     # Who locks several does so in one order.
     ended = sorted(ended, key=lambda one: one.attempt_id)
-    which = [{"attempt_id": one.attempt_id} for one in ended]
+    which = yield from _named(ended)
     rows = yield Sql(hot.OPEN_ATTEMPT, which, hot.LOCK_ATTEMPT)
     found = {row[0]: row for row in rows}
     missing = [one for one in which if one["attempt_id"] not in found]
@@ -183,6 +184,20 @@ def settle(ended: Sequence[Ended], policy: Policy) -> Work[Settled]:
             settled.unexpected.append(one.attempt_id)
     yield from batch.write()
     return settled
+
+
+def _named(ended: Sequence[Ended]) -> Work[list[dict[str, int]]]:
+    """The attempts by account and number, in that order; none for what is no attempt."""
+    accounts: dict[int, int] = {one.attempt_id: one.account_id for one in ended if one.account_id is not None}
+    unnamed = [{"attempt_id": one.attempt_id} for one in ended if one.account_id is None]
+    if unnamed:
+        rows = yield Sql(hot.ACCOUNT_OF_ATTEMPT, unnamed)
+        accounts |= {row[0]: row[1] for row in rows}
+    return [
+        {"account_id": accounts[one.attempt_id], "attempt_id": one.attempt_id}
+        for one in ended
+        if one.attempt_id in accounts
+    ]
 
 
 class _Batch:
@@ -222,7 +237,7 @@ class _Batch:
                     facts = replace(facts, accepted_us=clock_steps.without_steps(steps, facts.accepted_us))
                 can_tell = False
                 if outcome.result is Result.UNKNOWN:
-                    can_tell = yield from evidence.can_tell(row.connection_id)
+                    can_tell = yield from evidence.can_tell(row.account_id, row.connection_id)
                 move = after(outcome, facts, self._policy, self._at_us, row.attempt_id, can_tell=can_tell)
             self._move(row, move, outcome)
             if outcome.fault is Fault.SENDER:
@@ -245,7 +260,8 @@ class _Batch:
         if outcome.result is Result.SENT:
             yield from self._late_sent(row, outcome)
         elif row.gave_up:
-            yield Sql(hot.DELETE_UNKNOWN, {"due": row.due_us, "delivery_id": row.delivery_id})
+            where = {"account_id": row.account_id, "delivery_id": row.delivery_id}
+            yield Sql(hot.DELETE_UNKNOWN, {**where, "due": row.due_us})
             if one.cancelled:
                 move = after_cancel(row.facts)
             else:
@@ -276,7 +292,8 @@ class _Batch:
             }
         )
         if move.state is DeliveryState.READY:
-            self._ready.append({"lane_id": row.lane_id, "due": due, "delivery_id": row.delivery_id})
+            waiting = {"lane_id": row.lane_id, "due": due, "delivery_id": row.delivery_id}
+            self._ready.append({"account_id": row.account_id, **waiting})
             self._settled.woken.setdefault(row.lane_id, []).append(due)
         elif move.state is DeliveryState.UNKNOWN:
             self._settled.unknown += 1
@@ -322,7 +339,7 @@ class _Batch:
                 where,
             )
             return
-        which = {"lane_id": row.lane_id, "due": row.due_us, "delivery_id": row.delivery_id}
+        which = {**where, "lane_id": row.lane_id, "due": row.due_us}
         yield Sql(hot.DELETE_READY, which)
         yield Sql(hot.DELETE_UNKNOWN, which)
         self._move(

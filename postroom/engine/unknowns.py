@@ -14,9 +14,9 @@ SELECT u.due, d.delivery_id, d.account_id, d.server_id, d.message_id, d.lane_id,
        d.crashes,
        d.state, m.created_at, m.purpose, a.connection_id, d.attempt_id
 FROM unknowns u
-JOIN deliveries d ON d.delivery_id = u.delivery_id
-JOIN messages m ON m.message_id = d.message_id
-JOIN attempts a ON a.attempt_id = d.attempt_id
+JOIN deliveries d ON d.account_id = u.account_id AND d.delivery_id = u.delivery_id
+JOIN messages m ON m.account_id = d.account_id AND m.message_id = d.message_id
+JOIN attempts a ON a.account_id = d.account_id AND a.attempt_id = d.attempt_id
 WHERE u.due <= :now ORDER BY u.due LIMIT :n
 """
 
@@ -38,7 +38,8 @@ def end_due(policy: Policy, limit: int = 200) -> Work[dict[LaneId, list[int]]]:
     for row in rows:
         due, delivery, account, server, message, lane_id, tries, resends, crashes = row[:9]
         state, accepted, purpose, connection, attempt = row[9:]
-        yield Sql(hot.DELETE_UNKNOWN, {"due": due, "delivery_id": delivery})
+        which = {"account_id": account, "delivery_id": delivery}
+        yield Sql(hot.DELETE_UNKNOWN, {**which, "due": due})
         if state != DeliveryState.UNKNOWN:
             continue
         facts = DeliveryFacts(delivery, Purpose(purpose), accepted, due, tries, resends, crashes)
@@ -62,7 +63,7 @@ def end_due(policy: Policy, limit: int = 200) -> Work[dict[LaneId, list[int]]]:
             },
         )
         if move.state is DeliveryState.READY:
-            yield Sql(hot.INSERT_READY, {"lane_id": lane_id, "due": at_us, "delivery_id": delivery})
+            yield Sql(hot.INSERT_READY, {**which, "lane_id": lane_id, "due": at_us})
             woken.setdefault(lane_id, []).append(at_us)
         if move.event is not None:
             yield Sql(

@@ -45,9 +45,10 @@ def tell(lane: Lane, reasons: Sequence[str]) -> Work[None]:
     """One event, on the first delivery that waits in the lane."""
     at_us = yield from now()
     rows = yield Sql(
-        "SELECT d.delivery_id, d.message_id FROM ready r JOIN deliveries d ON d.delivery_id = r.delivery_id"
-        " WHERE r.lane_id = :lane_id AND r.due <= :now ORDER BY r.due LIMIT 1",
-        {"lane_id": lane.lane_id, "now": at_us},
+        "SELECT d.delivery_id, d.message_id FROM ready r"
+        " JOIN deliveries d ON d.account_id = r.account_id AND d.delivery_id = r.delivery_id"
+        " WHERE r.account_id = :account_id AND r.lane_id = :lane_id AND r.due <= :now ORDER BY r.due LIMIT 1",
+        {"account_id": lane.account_id, "lane_id": lane.lane_id, "now": at_us},
     )
     if rows:
         yield Sql(

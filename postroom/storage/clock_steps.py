@@ -132,18 +132,20 @@ def shift_ready(
     account_id: AccountId, lane_id: LaneId, after: Cursor, by_us: int, limit: int = 500
 ) -> Work[Cursor | None]:
     """Move one slice of a lane's rows that are due after the cursor; None when there is none left."""
+    lane = {"account_id": account_id, "lane_id": lane_id}
     rows = yield Sql(
-        "SELECT due, delivery_id FROM ready WHERE lane_id = :lane_id AND due >= :due"
+        "SELECT due, delivery_id FROM ready WHERE account_id = :account_id AND lane_id = :lane_id"
+        " AND due >= :due"
         " AND (due > :due OR delivery_id > :delivery_id) ORDER BY due, delivery_id LIMIT :n",
-        {"lane_id": lane_id, "due": after.due_us, "delivery_id": after.delivery_id, "n": limit},
+        {**lane, "due": after.due_us, "delivery_id": after.delivery_id, "n": limit},
         " FOR UPDATE",
     )
     if not rows:
         return None
-    yield Sql(hot.DELETE_READY, [{"lane_id": lane_id, "due": due, "delivery_id": one} for due, one in rows])
+    yield Sql(hot.DELETE_READY, [{**lane, "due": due, "delivery_id": one} for due, one in rows])
     yield Sql(
         hot.INSERT_READY,
-        [{"lane_id": lane_id, "due": due + by_us, "delivery_id": one} for due, one in rows],
+        [{**lane, "due": due + by_us, "delivery_id": one} for due, one in rows],
     )
     yield from _set_due([(account_id, one, due + by_us) for due, one in rows])
     return Cursor(rows[-1][0], rows[-1][1])
@@ -160,8 +162,8 @@ def shift_unknowns(after: Cursor, by_us: int, limit: int = 500) -> Work[Cursor |
     if not rows:
         return None
     yield Sql(
-        "DELETE FROM unknowns WHERE due = :due AND delivery_id = :delivery_id",
-        [{"due": due, "delivery_id": one} for due, one, _ in rows],
+        hot.DELETE_UNKNOWN,
+        [{"due": due, "delivery_id": one, "account_id": account} for due, one, account in rows],
     )
     yield Sql(
         hot.INSERT_UNKNOWN,

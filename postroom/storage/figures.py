@@ -53,14 +53,15 @@ class Room:
 
 _DEPTHS = """
 SELECT l.lane_id, l.account_id, l.server_id, l.purpose, l.stream, l.sender, g.waiting, g.due, g.first_due
-FROM (SELECT lane_id, COUNT(*) AS waiting, SUM(CASE WHEN due <= :now THEN 1 ELSE 0 END) AS due,
-             MIN(due) AS first_due FROM ready GROUP BY lane_id) g
-JOIN lanes l ON l.lane_id = g.lane_id
+FROM (SELECT account_id, lane_id, COUNT(*) AS waiting, SUM(CASE WHEN due <= :now THEN 1 ELSE 0 END) AS due,
+             MIN(due) AS first_due FROM ready GROUP BY account_id, lane_id) g
+JOIN lanes l ON l.account_id = g.account_id AND l.lane_id = g.lane_id
 """
 _OLDEST = """
 SELECT account_id, server_id, purpose, MIN(first_due) FROM
   (SELECT account_id, server_id, purpose,
-          (SELECT r.due FROM ready r WHERE r.lane_id = lanes.lane_id ORDER BY r.due LIMIT 1) AS first_due
+          (SELECT r.due FROM ready r WHERE r.account_id = lanes.account_id AND r.lane_id = lanes.lane_id
+           ORDER BY r.due LIMIT 1) AS first_due
    FROM lanes) heads
 WHERE first_due <= :before GROUP BY account_id, server_id, purpose
 """

@@ -31,12 +31,12 @@ SELECT d.delivery_id, d.account_id, d.server_id, d.message_id, d.recipient, d.tr
        EXISTS (SELECT 1 FROM suppressions s
                WHERE s.account_id = d.account_id AND s.server_id = d.server_id
                  AND s.stream IN ('', m.stream) AND s.address = d.address),
-       (SELECT v.deleted_at FROM servers v WHERE v.server_id = d.server_id), m.from_mailbox,
-       d.copies
+       (SELECT v.deleted_at FROM servers v WHERE v.account_id = d.account_id AND v.server_id = d.server_id),
+       m.from_mailbox, d.copies
 FROM ready r
-JOIN deliveries d ON d.delivery_id = r.delivery_id
-JOIN messages m ON m.message_id = d.message_id
-WHERE r.lane_id = :lane_id AND r.due <= :now
+JOIN deliveries d ON d.account_id = r.account_id AND d.delivery_id = r.delivery_id
+JOIN messages m ON m.account_id = d.account_id AND m.message_id = d.message_id
+WHERE r.account_id = :account_id AND r.lane_id = :lane_id AND r.due <= :now
 ORDER BY r.due, r.delivery_id
 LIMIT :n
 """
@@ -48,16 +48,27 @@ UPDATE messages SET sender = :sender, from_mailbox = :mailbox
 WHERE account_id = :account_id AND message_id = :message_id AND sender = ''
 RETURNING message_id
 """
-SENDER_OF = "SELECT sender, from_mailbox FROM messages WHERE message_id = :message_id"
+SENDER_OF = (
+    "SELECT sender, from_mailbox FROM messages WHERE account_id = :account_id AND message_id = :message_id"
+)
 MOVE_DELIVERY = (
     "UPDATE deliveries SET lane_id = :lane_id WHERE account_id = :account_id AND delivery_id = :delivery_id"
 )
 
-NEXT_DUE = "SELECT due FROM ready WHERE lane_id = :lane_id AND due > :now ORDER BY due LIMIT 1"
+NEXT_DUE = (
+    "SELECT due FROM ready WHERE account_id = :account_id AND lane_id = :lane_id AND due > :now"
+    " ORDER BY due LIMIT 1"
+)
 
-INSERT_READY = "INSERT INTO ready (lane_id, due, delivery_id) VALUES (:lane_id, :due, :delivery_id)"
+INSERT_READY = (
+    "INSERT INTO ready (account_id, lane_id, due, delivery_id)"
+    " VALUES (:account_id, :lane_id, :due, :delivery_id)"
+)
 
-DELETE_READY = "DELETE FROM ready WHERE lane_id = :lane_id AND due = :due AND delivery_id = :delivery_id"
+DELETE_READY = (
+    "DELETE FROM ready WHERE account_id = :account_id AND lane_id = :lane_id AND due = :due"
+    " AND delivery_id = :delivery_id"
+)
 
 INSERT_ATTEMPT = """
 INSERT INTO attempts (account_id, delivery_id, connection_id, worker_id, epoch, decision_id, day, granted_at)
@@ -76,10 +87,12 @@ SELECT a.attempt_id, a.account_id, a.delivery_id, a.connection_id, a.day, a.work
        d.server_id, d.message_id, d.state, d.attempt_id, d.worker_id, d.epoch, d.lane_id, d.address,
        d.tries, d.resends, d.crashes, d.due, m.created_at, m.purpose, m.sender, d.copies
 FROM attempts a
-JOIN deliveries d ON d.delivery_id = a.delivery_id
-JOIN messages m ON m.message_id = d.message_id
-WHERE a.attempt_id = :attempt_id
+JOIN deliveries d ON d.account_id = a.account_id AND d.delivery_id = a.delivery_id
+JOIN messages m ON m.account_id = d.account_id AND m.message_id = d.message_id
+WHERE a.account_id = :account_id AND a.attempt_id = :attempt_id
 """
+# Whose attempt it is, where only its number came back: out of a journal, or of a worker that died.
+ACCOUNT_OF_ATTEMPT = "SELECT attempt_id, account_id FROM attempts WHERE attempt_id = :attempt_id"
 OPEN_ATTEMPT = _ATTEMPT + "AND a.result IS NULL"
 # One that was given up as unknown when its worker seemed dead, of which something is heard after all.
 LOST_ATTEMPT = _ATTEMPT + "AND a.result = 'unknown' AND a.fault = 'ours'"
@@ -102,7 +115,9 @@ INSERT_UNKNOWN = (
     "INSERT INTO unknowns (due, delivery_id, account_id) VALUES (:due, :delivery_id, :account_id)"
 )
 
-DELETE_UNKNOWN = "DELETE FROM unknowns WHERE due = :due AND delivery_id = :delivery_id"
+DELETE_UNKNOWN = (
+    "DELETE FROM unknowns WHERE account_id = :account_id AND due = :due AND delivery_id = :delivery_id"
+)
 
 INSERT_EVENT = """
 INSERT INTO events (account_id, server_id, message_id, delivery_id, connection_id, kind, at, data)
@@ -111,38 +126,51 @@ VALUES (:account_id, :server_id, :message_id, :delivery_id, :connection_id, :kin
 
 # The caps. The first statement of a grant is an update, so that it holds the row's lock before the
 # clock is read.
-LOCK_CAP = f"UPDATE cap SET held = held WHERE connection_id = :connection_id RETURNING held, {CLOCK}"  # noqa: S608
+LOCK_CAP = f"""
+UPDATE cap SET held = held WHERE account_id = :account_id AND connection_id = :connection_id
+RETURNING held, {CLOCK}
+"""  # noqa: S608 - our own text
 INSERT_CAP = """
 INSERT INTO cap (account_id, connection_id, held) VALUES (:account_id, :connection_id, 0)
-ON CONFLICT (connection_id) DO NOTHING
+ON CONFLICT (account_id, connection_id) DO NOTHING
 """
-RELEASE_DUE = "DELETE FROM cap_release WHERE connection_id = :connection_id AND due <= :now RETURNING n"
-SET_HELD = "UPDATE cap SET held = :held WHERE connection_id = :connection_id"
-RETURN_HELD = "UPDATE cap SET held = held - :n WHERE connection_id = :connection_id"
+RELEASE_DUE = (
+    "DELETE FROM cap_release WHERE account_id = :account_id AND connection_id = :connection_id"
+    " AND due <= :now RETURNING n"
+)
+SET_HELD = "UPDATE cap SET held = :held WHERE account_id = :account_id AND connection_id = :connection_id"
+RETURN_HELD = (
+    "UPDATE cap SET held = held - :n WHERE account_id = :account_id AND connection_id = :connection_id"
+)
 INSERT_RELEASE = """
 INSERT INTO cap_release (account_id, connection_id, due, n) VALUES (:account_id, :connection_id, :due, :n)
-ON CONFLICT (connection_id, due) DO UPDATE SET n = cap_release.n + excluded.n
+ON CONFLICT (account_id, connection_id, due) DO UPDATE SET n = cap_release.n + excluded.n
 """
-NEXT_RELEASE = "SELECT due FROM cap_release WHERE connection_id = :connection_id ORDER BY due LIMIT 1"
+NEXT_RELEASE = (
+    "SELECT due FROM cap_release WHERE account_id = :account_id AND connection_id = :connection_id"
+    " ORDER BY due LIMIT 1"
+)
 # What is due to come back, what a day has used or granted, and the busiest transactional hour since.
 ROOM_OF = """
-SELECT (SELECT COALESCE(SUM(n), 0) FROM cap_release WHERE connection_id = :connection_id AND due <= :now),
-       (SELECT used + held FROM cap_day WHERE connection_id = :connection_id AND day = :day),
+SELECT (SELECT COALESCE(SUM(n), 0) FROM cap_release
+        WHERE account_id = :account_id AND connection_id = :connection_id AND due <= :now),
+       (SELECT used + held FROM cap_day
+        WHERE account_id = :account_id AND connection_id = :connection_id AND day = :day),
        (SELECT COALESCE(MAX(transactional), 0) FROM cap_hour
-        WHERE connection_id = :connection_id AND hour > :since)
+        WHERE account_id = :account_id AND connection_id = :connection_id AND hour > :since)
 """
 HOLD_DAY = """
 INSERT INTO cap_day (account_id, connection_id, day, used, held)
 VALUES (:account_id, :connection_id, :day, 0, :n)
-ON CONFLICT (connection_id, day) DO UPDATE SET held = cap_day.held + excluded.held
+ON CONFLICT (account_id, connection_id, day) DO UPDATE SET held = cap_day.held + excluded.held
 """
 SETTLE_DAY = """
 UPDATE cap_day SET held = held - :held, used = used + :used
-WHERE connection_id = :connection_id AND day = :day
+WHERE account_id = :account_id AND connection_id = :connection_id AND day = :day
 """
 COUNT_TRANSACTIONAL = """
 INSERT INTO cap_hour (account_id, connection_id, hour, transactional)
 VALUES (:account_id, :connection_id, :hour, :n)
-ON CONFLICT (connection_id, hour)
+ON CONFLICT (account_id, connection_id, hour)
 DO UPDATE SET transactional = cap_hour.transactional + excluded.transactional
 """

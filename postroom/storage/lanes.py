@@ -57,8 +57,8 @@ def get(lane_id: LaneId) -> Work[Lane | None]:
 def with_mail() -> Work[list[tuple[Lane, int]]]:
     """Every lane that something waits in, with the due time of its first; one look-up a lane."""
     rows = yield Sql(
-        f"SELECT {_COLUMNS}, (SELECT r.due FROM ready r WHERE r.lane_id = lanes.lane_id"  # noqa: S608
-        " ORDER BY r.due LIMIT 1) AS first_due FROM lanes"
+        f"SELECT {_COLUMNS}, (SELECT r.due FROM ready r WHERE r.account_id = lanes.account_id"  # noqa: S608
+        " AND r.lane_id = lanes.lane_id ORDER BY r.due LIMIT 1) AS first_due FROM lanes"
     )
     return [(_lane(row[:9]), row[9]) for row in rows if row[9] is not None]
 

@@ -204,7 +204,7 @@ def insert(message: NewMessage, lane_id: LaneId) -> Work[tuple[MessageId, list[D
     )
     ids: list[DeliveryId] = [row[0] for row in rows]
     ready = [
-        {"lane_id": lane_id, "due": at_us, "delivery_id": delivery}
+        {"account_id": message.account_id, "lane_id": lane_id, "due": at_us, "delivery_id": delivery}
         for delivery, one in zip(ids, message.deliveries, strict=True)
         if one.state is DeliveryState.READY
     ]

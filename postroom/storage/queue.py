@@ -21,7 +21,8 @@ _WAITING = ("ready", "held", "captured")
 # Whoever changes what waits locks its rows in the queue first and its deliveries then, as a claim does: the
 # two wait for each other instead of both having it, and never in a circle.
 _WAITING_OF_MESSAGE = (
-    "SELECT r.delivery_id FROM ready r JOIN deliveries d ON d.delivery_id = r.delivery_id"
+    "SELECT r.delivery_id FROM deliveries d JOIN ready r ON r.account_id = d.account_id"
+    " AND r.lane_id = d.lane_id AND r.due = d.due AND r.delivery_id = d.delivery_id"
     " WHERE d.account_id = :account_id AND d.message_id = :message_id ORDER BY r.delivery_id"
 )
 _LOCK_WAITING = " FOR UPDATE OF r"
@@ -81,7 +82,8 @@ def orphaned() -> Work[tuple[AccountId, ServerId] | None]:
     rows = yield Sql(
         "SELECT l.account_id, l.server_id FROM lanes l"
         " JOIN servers s ON s.account_id = l.account_id AND s.server_id = l.server_id"
-        " WHERE s.deleted_at IS NOT NULL AND EXISTS (SELECT 1 FROM ready r WHERE r.lane_id = l.lane_id)"
+        " WHERE s.deleted_at IS NOT NULL AND EXISTS (SELECT 1 FROM ready r"
+        " WHERE r.account_id = l.account_id AND r.lane_id = l.lane_id)"
         " LIMIT 1"
     )
     return (rows[0][0], rows[0][1]) if rows else None
@@ -92,7 +94,8 @@ def cancel_waiting(account_id: AccountId, server_id: ServerId, limit: int = 500)
     rows = yield Sql(
         "SELECT d.delivery_id, d.state, d.lane_id, r.due, d.server_id, d.message_id, d.copies, d.resends"
         " FROM lanes l"
-        " JOIN ready r ON r.lane_id = l.lane_id JOIN deliveries d ON d.delivery_id = r.delivery_id"
+        " JOIN ready r ON r.account_id = l.account_id AND r.lane_id = l.lane_id"
+        " JOIN deliveries d ON d.account_id = r.account_id AND d.delivery_id = r.delivery_id"
         " WHERE l.account_id = :account_id AND l.server_id = :server_id LIMIT :n",
         {"account_id": account_id, "server_id": server_id, "n": limit},
         " FOR UPDATE OF r, d",
@@ -128,7 +131,7 @@ def look(account_id: AccountId, message_id: MessageId) -> Work[list[Looked]]:
         " COALESCE((SELECT s.reason FROM suppressions s WHERE s.account_id = d.account_id"
         "           AND s.server_id = d.server_id AND s.stream IN ('', m.stream)"
         "           AND s.address = d.address LIMIT 1), ''), d.copies + d.resends"
-        " FROM deliveries d JOIN messages m ON m.message_id = d.message_id"
+        " FROM deliveries d JOIN messages m ON m.account_id = d.account_id AND m.message_id = d.message_id"
         " WHERE d.account_id = :account_id AND d.message_id = :message_id ORDER BY d.delivery_id",
         which,
         " FOR UPDATE OF d",
@@ -147,7 +150,7 @@ def put_in(
     What only waited for a later try stays where it is in its schedule; anything else begins it anew.
     """
     waited = [one for one in chosen if one.state is DeliveryState.READY]
-    yield from _take_out(chosen)
+    yield from _take_out(message.account_id, chosen)
     yield Sql(
         "UPDATE deliveries SET state = 'ready', due = :now, reason = :reason, settled_at = NULL, crashes = 0,"
         " tries = :tries, resends = resends + :unsure"
@@ -166,7 +169,15 @@ def put_in(
     )
     yield Sql(
         hot.INSERT_READY,
-        [{"lane_id": one.lane_id, "due": at_us, "delivery_id": one.delivery_id} for one in chosen],
+        [
+            {
+                "account_id": message.account_id,
+                "lane_id": one.lane_id,
+                "due": at_us,
+                "delivery_id": one.delivery_id,
+            }
+            for one in chosen
+        ],
     )
     yield from _tell(message, chosen, kind, by, at_us)
     return list(Counter(one.lane_id for one in chosen).items())
@@ -182,7 +193,7 @@ def end_by_hand(
     at_us: int,
 ) -> Work[None]:
     """End these in this state, by a person's word."""
-    yield from _take_out(chosen)
+    yield from _take_out(message.account_id, chosen)
     yield Sql(
         "UPDATE deliveries SET state = :state, settled_at = :now, reason = :reason"
         " WHERE account_id = :account_id AND delivery_id = :delivery_id",
@@ -200,17 +211,28 @@ def end_by_hand(
     yield from _tell(message, chosen, kind, by, at_us)
 
 
-def _take_out(chosen: Sequence[Looked]) -> Work[None]:
+def _take_out(account_id: AccountId, chosen: Sequence[Looked]) -> Work[None]:
     """Out of what waits for its due time, and of what waits for evidence."""
     yield Sql(
         hot.DELETE_READY,
-        [{"lane_id": one.lane_id, "due": one.due_us, "delivery_id": one.delivery_id} for one in chosen],
+        [
+            {
+                "account_id": account_id,
+                "lane_id": one.lane_id,
+                "due": one.due_us,
+                "delivery_id": one.delivery_id,
+            }
+            for one in chosen
+        ],
     )
     unknown = [one for one in chosen if one.state is DeliveryState.UNKNOWN]
     if unknown:
         yield Sql(
-            "DELETE FROM unknowns WHERE delivery_id = :delivery_id",
-            [{"delivery_id": one.delivery_id} for one in unknown],
+            hot.DELETE_UNKNOWN,
+            [
+                {"account_id": account_id, "due": one.due_us, "delivery_id": one.delivery_id}
+                for one in unknown
+            ],
         )
 
 
@@ -251,12 +273,11 @@ def _end(account_id: AccountId, rows: Rows, state: DeliveryState, kind: EventKin
     if not rows:
         return
     at_us = yield from now()
-    yield Sql(hot.DELETE_READY, [{"lane_id": row[2], "due": row[3], "delivery_id": row[0]} for row in rows])
-    unknown: Sequence[object] = [row[0] for row in rows if row[1] == DeliveryState.UNKNOWN]
+    keys = [{"account_id": account_id, "due": row[3], "delivery_id": row[0]} for row in rows]
+    yield Sql(hot.DELETE_READY, [{**key, "lane_id": row[2]} for key, row in zip(keys, rows, strict=True)])
+    unknown = [key for key, row in zip(keys, rows, strict=True) if row[1] == DeliveryState.UNKNOWN]
     if unknown:
-        yield Sql(
-            "DELETE FROM unknowns WHERE delivery_id = :delivery_id", [{"delivery_id": one} for one in unknown]
-        )
+        yield Sql(hot.DELETE_UNKNOWN, unknown)
     yield Sql(
         "UPDATE deliveries SET state = :state, settled_at = :now, reason = :reason"
         " WHERE account_id = :account_id AND delivery_id = :delivery_id",

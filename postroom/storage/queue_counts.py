@@ -59,10 +59,10 @@ def count(
         if server_id not in (None, lane.server_id):
             continue
         most = max(1, min(MOST_COUNTED, left))
-        due_now = yield from _ready(lane_id, "<=", at_us, most) if first is not None else _none()
-        later = yield from _ready(lane_id, ">", at_us, most) if first is not None else _none()
+        due_now = yield from _ready(lane, "<=", at_us, most) if first is not None else _none()
+        later = yield from _ready(lane, ">", at_us, most) if first is not None else _none()
         left -= due_now + later
-        oldest = (yield from _oldest(lane_id)) if first is not None else None
+        oldest = (yield from _oldest(lane)) if first is not None else None
         counted.append(
             LaneCounts(
                 lane,
@@ -89,21 +89,22 @@ def _by_lane(text: str, **params: object) -> Work[Counter[LaneId]]:
     return Counter({LaneId(row[0]): row[1] for row in rows})
 
 
-def _ready(lane_id: LaneId, sign: str, at_us: int, most: int) -> Work[int]:
+def _ready(lane: Lane, sign: str, at_us: int, most: int) -> Work[int]:
     rows = yield Sql(
-        f"SELECT COUNT(*) FROM (SELECT 1 FROM ready WHERE lane_id = :lane_id AND due {sign} :now"  # noqa: S608
-        " LIMIT :most) AS r",
-        {"lane_id": lane_id, "now": at_us, "most": most},
+        f"SELECT COUNT(*) FROM (SELECT 1 FROM ready WHERE account_id = :account_id AND lane_id = :lane_id"  # noqa: S608
+        f" AND due {sign} :now LIMIT :most) AS r",
+        {"account_id": lane.account_id, "lane_id": lane.lane_id, "now": at_us, "most": most},
     )
     found: int = rows[0][0]
     return found
 
 
-def _oldest(lane_id: LaneId) -> Work[int | None]:
+def _oldest(lane: Lane) -> Work[int | None]:
     rows = yield Sql(
-        "SELECT m.created_at FROM ready r JOIN deliveries d ON d.delivery_id = r.delivery_id"
-        " JOIN messages m ON m.message_id = d.message_id"
-        " WHERE r.lane_id = :lane_id ORDER BY r.due, r.delivery_id LIMIT 1",
-        {"lane_id": lane_id},
+        "SELECT m.created_at FROM ready r"
+        " JOIN deliveries d ON d.account_id = r.account_id AND d.delivery_id = r.delivery_id"
+        " JOIN messages m ON m.account_id = d.account_id AND m.message_id = d.message_id"
+        " WHERE r.account_id = :account_id AND r.lane_id = :lane_id ORDER BY r.due, r.delivery_id LIMIT 1",
+        {"account_id": lane.account_id, "lane_id": lane.lane_id},
     )
     return rows[0][0] if rows else None

@@ -38,11 +38,11 @@ class Mark:
     under_way: int
 
 
-def mark(connection_id: ConnectionId) -> Work[Mark]:
+def mark(account_id: AccountId, connection_id: ConnectionId) -> Work[Mark]:
     """To be taken right before asking, and given to `save` with the answer."""
     at_us = yield from now()
-    known = yield from get(connection_id)
-    counted = yield from room.counted(connection_id, at_us)
+    known = yield from get(account_id, connection_id)
+    counted = yield from room.counted(account_id, connection_id, at_us)
     return Mark(0 if known is None else known.granted, counted.under_way)
 
 
@@ -56,18 +56,19 @@ def save(
 ) -> Work[None]:
     """The vendor said so. asked: the mark taken before; without one nothing was granted in between."""
     at_us = yield from now()
-    yield Sql(hot.LOCK_CAP, {"connection_id": connection_id})  # claims wait, which grant of it
-    since = yield from mark(connection_id)
+    mine = {"account_id": account_id, "connection_id": connection_id}
+    yield Sql(hot.LOCK_CAP, mine)  # claims wait, which grant of it
+    since = yield from mark(account_id, connection_id)
     granted = since.under_way if asked is None else asked.under_way + max(0, since.granted - asked.granted)
     yield Sql(
         "INSERT INTO vendor_quotas"
         " (account_id, connection_id, read_at, per_day, used, granted, per_1000_s)"
         " VALUES (:account_id, :connection_id, :at, :per_day, :used, :granted, :rate)"
-        " ON CONFLICT (connection_id) DO UPDATE SET read_at = excluded.read_at, per_day = excluded.per_day,"
+        " ON CONFLICT (account_id, connection_id)"
+        " DO UPDATE SET read_at = excluded.read_at, per_day = excluded.per_day,"
         " used = excluded.used, granted = excluded.granted, per_1000_s = excluded.per_1000_s",
         {
-            "account_id": account_id,
-            "connection_id": connection_id,
+            **mine,
             "at": at_us,
             "per_day": per_day,
             "used": used,
@@ -77,12 +78,12 @@ def save(
     )
 
 
-def get(connection_id: ConnectionId) -> Work[VendorQuota | None]:
+def get(account_id: AccountId, connection_id: ConnectionId) -> Work[VendorQuota | None]:
     """What the vendor said last; None: nothing yet."""
     rows = yield Sql(
         "SELECT read_at, per_day, used, granted, per_1000_s FROM vendor_quotas"
-        " WHERE connection_id = :connection_id",
-        {"connection_id": connection_id},
+        " WHERE account_id = :account_id AND connection_id = :connection_id",
+        {"account_id": account_id, "connection_id": connection_id},
     )
     if not rows:
         return None
@@ -90,9 +91,10 @@ def get(connection_id: ConnectionId) -> Work[VendorQuota | None]:
     return VendorQuota(read_at, per_day, used, granted, None if rate is None else rate / 1000)
 
 
-def grant(connection_id: ConnectionId, n: int) -> Work[None]:
+def grant(account_id: AccountId, connection_id: ConnectionId, n: int) -> Work[None]:
     """So many were granted, in the commit that claims them."""
     yield Sql(
-        "UPDATE vendor_quotas SET granted = granted + :n WHERE connection_id = :connection_id",
-        {"connection_id": connection_id, "n": n},
+        "UPDATE vendor_quotas SET granted = granted + :n"
+        " WHERE account_id = :account_id AND connection_id = :connection_id",
+        {"account_id": account_id, "connection_id": connection_id, "n": n},
     )

@@ -119,9 +119,11 @@ def mark_ready(was_claimed: list[DeliveryId], actor: Actor) -> Work[int]:
         [{"id": one["id"], "at": at_us} for one in values],
     )
     done = yield Sql(
-        "INSERT INTO ready (lane_id, due, delivery_id) SELECT lane_id, due, delivery_id FROM deliveries d"
+        "INSERT INTO ready (account_id, lane_id, due, delivery_id)"
+        " SELECT account_id, lane_id, due, delivery_id FROM deliveries d"
         " WHERE d.delivery_id = :id AND d.state = 'ready'"
-        " AND NOT EXISTS (SELECT 1 FROM ready r WHERE r.delivery_id = d.delivery_id) RETURNING 1",
+        " AND NOT EXISTS (SELECT 1 FROM ready r WHERE r.account_id = d.account_id AND r.lane_id = d.lane_id"
+        " AND r.due = d.due AND r.delivery_id = d.delivery_id) RETURNING 1",
         [{"id": one["id"]} for one in values],
     )
     yield Sql(

@@ -29,19 +29,23 @@ class Counted:
 
 
 _COUNTED = """
-SELECT COALESCE((SELECT c.held FROM cap c WHERE c.connection_id = :connection_id), 0),
-       (SELECT COALESCE(SUM(r.n), 0) FROM cap_release r WHERE r.connection_id = :connection_id),
+SELECT COALESCE((SELECT c.held FROM cap c
+                 WHERE c.account_id = :account_id AND c.connection_id = :connection_id), 0),
        (SELECT COALESCE(SUM(r.n), 0) FROM cap_release r
-        WHERE r.connection_id = :connection_id AND r.due <= :now),
-       (SELECT MIN(r.due) FROM cap_release r WHERE r.connection_id = :connection_id AND r.due > :now),
+        WHERE r.account_id = :account_id AND r.connection_id = :connection_id),
+       (SELECT COALESCE(SUM(r.n), 0) FROM cap_release r
+        WHERE r.account_id = :account_id AND r.connection_id = :connection_id AND r.due <= :now),
+       (SELECT MIN(r.due) FROM cap_release r
+        WHERE r.account_id = :account_id AND r.connection_id = :connection_id AND r.due > :now),
        COALESCE((SELECT d.used + d.held FROM cap_day d
-                 WHERE d.connection_id = :connection_id AND d.day = :day), 0)
+                 WHERE d.account_id = :account_id AND d.connection_id = :connection_id AND d.day = :day), 0)
 """
 
 
-def counted(connection_id: ConnectionId, at_us: int) -> Work[Counted]:
+def counted(account_id: AccountId, connection_id: ConnectionId, at_us: int) -> Work[Counted]:
     """The counters as they stand; what is past its hour counts no more, though nobody has taken it back."""
-    rows = yield Sql(_COUNTED, {"connection_id": connection_id, "now": at_us, "day": at_us // _DAY_US})
+    mine = {"account_id": account_id, "connection_id": connection_id}
+    rows = yield Sql(_COUNTED, {**mine, "now": at_us, "day": at_us // _DAY_US})
     held, releases, due, next_release, day = rows[0]
     return Counted(held - due, held - releases, day, next_release)
 
@@ -54,12 +58,17 @@ def reset(account_id: AccountId, connection_id: ConnectionId, at_us: int) -> Wor
     mine = {"account_id": account_id, "connection_id": connection_id}
     yield Sql(hot.INSERT_CAP, mine)
     rows = yield Sql(hot.LOCK_CAP, mine)  # claims wait
-    before = yield from counted(connection_id, at_us)
+    before = yield from counted(account_id, connection_id, at_us)
     # As it is deleted, not as it was counted: what is settled at this moment adds to it.
-    gone = yield Sql("DELETE FROM cap_release WHERE connection_id = :connection_id RETURNING n", mine)
+    gone = yield Sql(
+        "DELETE FROM cap_release WHERE account_id = :account_id AND connection_id = :connection_id"
+        " RETURNING n",
+        mine,
+    )
     yield Sql(hot.SET_HELD, {**mine, "held": rows[0][0] - sum(row[0] for row in gone)})
     yield Sql(
-        "UPDATE cap_day SET used = 0 WHERE connection_id = :connection_id AND day = :day",
+        "UPDATE cap_day SET used = 0"
+        " WHERE account_id = :account_id AND connection_id = :connection_id AND day = :day",
         {**mine, "day": at_us // _DAY_US},
     )
     return before

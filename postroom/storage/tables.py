@@ -414,7 +414,7 @@ pauses = Table(
 cap = Table(
     "cap",
     metadata,
-    _int("account_id"),
+    _int("account_id", key=True),
     _int("connection_id", key=True),
     _int("held", 0),
     postgresql_with=_COUNTERS,
@@ -423,7 +423,7 @@ cap = Table(
 cap_release = Table(
     "cap_release",
     metadata,
-    _int("account_id"),
+    _int("account_id", key=True),
     _int("connection_id", key=True),
     _int("due", key=True),  # when this room comes back, a multiple of 10 seconds
     _int("n"),
@@ -433,7 +433,7 @@ cap_release = Table(
 cap_day = Table(
     "cap_day",
     metadata,
-    _int("account_id"),
+    _int("account_id", key=True),
     _int("connection_id", key=True),
     _int("day", key=True),  # days since 1970, UTC
     _int("used", 0),
@@ -445,7 +445,7 @@ cap_day = Table(
 vendor_quotas = Table(
     "vendor_quotas",
     metadata,
-    _int("account_id"),
+    _int("account_id", key=True),
     _int("connection_id", key=True),
     _int("read_at"),
     _maybe_int("per_day"),  # in any 24 hours; null: no limit
@@ -458,7 +458,7 @@ vendor_quotas = Table(
 cap_hour = Table(
     "cap_hour",
     metadata,
-    _int("account_id"),
+    _int("account_id", key=True),
     _int("connection_id", key=True),
     _int("hour", key=True),  # hours since 1970; what transactional mail used, for the room kept back for it
     _int("transactional", 0),
@@ -609,6 +609,7 @@ Index(
 ready = Table(
     "ready",
     metadata,
+    _int("account_id", key=True),
     _int("lane_id", key=True),
     _int("due", key=True),
     _int("delivery_id", key=True),
@@ -621,7 +622,7 @@ unknowns = Table(
     metadata,
     _int("due", key=True),  # when it ends by policy
     _int("delivery_id", key=True),
-    _int("account_id"),
+    _int("account_id", key=True),
     sqlite_with_rowid=False,
     postgresql_with=_PASSING,
 )

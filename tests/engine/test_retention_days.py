@@ -197,7 +197,8 @@ async def test_what_a_person_sends_again_after_the_look_keeps_its_content(house:
     assert not judged.stay
 
     await house.do(
-        "INSERT INTO ready (lane_id, due, delivery_id) SELECT lane_id, 0, delivery_id FROM deliveries"
+        "INSERT INTO ready (account_id, lane_id, due, delivery_id)"
+        " SELECT account_id, lane_id, 0, delivery_id FROM deliveries"
         " WHERE message_id = :id",
         id=message_id,
     )

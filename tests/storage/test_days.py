@@ -196,7 +196,8 @@ async def test_each_hot_look_touches_the_partition_of_its_id_alone(store: Postgr
         ),
         "content": (contents.bodies({content_id: seed_rows.ACCOUNT}), {table["contents"]}),
         "open attempts": (
-            _many(hot.OPEN_ATTEMPT, [{"attempt_id": one} for one in ids]), {table["attempts"]}
+            _many(hot.OPEN_ATTEMPT, [{"account_id": 1, "attempt_id": one} for one in ids]),
+            {table["attempts"]},
         ),
         "end attempts": (
             _many(hot.END_ATTEMPT, [{**ended, "attempt_id": one} for one in ids]), {table["attempts"]}
@@ -214,8 +215,10 @@ async def test_it_stays_so_when_the_server_has_seen_the_statement_often(store: P
     def often() -> Work[None]:
         for _ in range(8):
             yield from contents.bodies({content_id: seed_rows.ACCOUNT})
-            yield Sql(hot.OPEN_ATTEMPT, {"attempt_id": content_id})
-            yield Sql(hot.OPEN_ATTEMPT, [{"attempt_id": content_id + one} for one in range(20)])
+            yield Sql(hot.OPEN_ATTEMPT, {"account_id": 1, "attempt_id": content_id})
+            yield Sql(
+                hot.OPEN_ATTEMPT, [{"account_id": 1, "attempt_id": content_id + one} for one in range(20)]
+            )
 
     await store.write(often)
     assert len(await locked(store, often())) == 2  # on the same connection, which is the only free one

@@ -75,7 +75,7 @@ async def test_a_quota_lower_than_our_cap_is_obeyed_and_mail_goes_on_when_there_
         await post.until_settled()
 
         async def is_read() -> bool:
-            return await post.store.read(lambda: quotas.get(way)) is not None
+            return await post.store.read(lambda: quotas.get(ACCOUNT_ID, way)) is not None
 
         await play.until(is_read)
         await post.mail(BROADCAST, [f"r{number}@example.net" for number in range(5)])
@@ -108,19 +108,19 @@ async def test_what_is_under_way_counts_when_a_quota_is_read(post: FaultBench) -
         due=post.clock.now_us() + 1_000_000,
     )
     await post.store.write(lambda: quotas.save(ACCOUNT_ID, way, 50, 20, 1.5))
-    await post.store.write(lambda: quotas.grant(way, 2))
-    kept = await post.store.read(lambda: quotas.get(way))
+    await post.store.write(lambda: quotas.grant(ACCOUNT_ID, way, 2))
+    kept = await post.store.read(lambda: quotas.get(ACCOUNT_ID, way))
     assert kept == VendorQuota(post.clock.now_us(), 50, 20, 3, 1.5)
     assert kept.left == 27
-    asked = await post.store.read(lambda: quotas.mark(way))
+    asked = await post.store.read(lambda: quotas.mark(ACCOUNT_ID, way))
     assert asked == quotas.Mark(granted=3, under_way=1)
-    await post.store.write(lambda: quotas.grant(way, 5))
+    await post.store.write(lambda: quotas.grant(ACCOUNT_ID, way, 5))
     await post.store.write(lambda: quotas.save(ACCOUNT_ID, way, 50, 22, 1.5, asked))
-    again = await post.store.read(lambda: quotas.get(way))
+    again = await post.store.read(lambda: quotas.get(ACCOUNT_ID, way))
     assert again is not None
     assert again.granted == 1 + 5
     await post.store.write(lambda: quotas.save(ACCOUNT_ID, way, None, 0, None))
-    unlimited = await post.store.read(lambda: quotas.get(way))
+    unlimited = await post.store.read(lambda: quotas.get(ACCOUNT_ID, way))
     assert unlimited is not None
     assert unlimited.left is None
 
@@ -131,7 +131,7 @@ async def test_what_was_granted_since_counts_on_while_the_vendor_cannot_be_asked
         way = await api_way_out(post, peer, "aws_ses", hourly_cap=100)
         await post.mail(BROADCAST, [f"r{number}@example.net" for number in range(6)])
         await post.until_settled()
-        before = await post.store.read(lambda: quotas.get(way))
+        before = await post.store.read(lambda: quotas.get(ACCOUNT_ID, way))
         assert before is not None
         assert before.left == 4
         ses.down = True
@@ -142,7 +142,7 @@ async def test_what_was_granted_since_counts_on_while_the_vendor_cannot_be_asked
             return ses.asked_while_down > 0 and not runner.way._quota._reading
 
         await play.until(was_asked)
-        after = await post.store.read(lambda: quotas.get(way))
+        after = await post.store.read(lambda: quotas.get(ACCOUNT_ID, way))
         assert after is not None
         assert after.left == 4
 
@@ -167,7 +167,7 @@ async def test_a_quota_that_cannot_be_stored_is_no_trouble_of_the_connection(
         await post.until_settled()
 
         async def is_read() -> bool:
-            return await post.store.read(lambda: quotas.get(way)) is not None
+            return await post.store.read(lambda: quotas.get(ACCOUNT_ID, way)) is not None
 
         await play.until(is_read)
         assert await post.value("SELECT COUNT(*) FROM events WHERE kind LIKE 'connection%'") == 0

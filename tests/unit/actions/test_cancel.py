@@ -42,7 +42,8 @@ def taken() -> Work[None]:
 def given_back() -> Work[None]:
     yield Sql("UPDATE deliveries SET state = 'ready'")
     yield Sql(
-        "INSERT INTO ready (lane_id, due, delivery_id) SELECT lane_id, due, delivery_id FROM deliveries"
+        "INSERT INTO ready (account_id, lane_id, due, delivery_id)"
+        " SELECT account_id, lane_id, due, delivery_id FROM deliveries"
     )
 
 

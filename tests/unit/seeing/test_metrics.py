@@ -51,7 +51,7 @@ async def fill(seen: Seen, waiting: int = 3) -> None:
         now_us = seen.clock.now_us()
         for number in range(waiting - 1):
             yield Sql(
-                "INSERT INTO ready (lane_id, due, delivery_id) VALUES (:lane, :due, :id)",
+                "INSERT INTO ready (account_id, lane_id, due, delivery_id) VALUES (1, :lane, :due, :id)",
                 {"lane": lane, "due": now_us + 1 + number, "id": 1000 + number},
             )
         yield Sql("INSERT INTO cap VALUES (1, :c, 40)", {"c": connection})
@@ -137,7 +137,7 @@ async def test_figures_of_the_database_are_kept_for_some_seconds(seen: Seen) -> 
 
 
 def _queue_one(seen: Seen) -> Work[None]:
-    yield Sql("INSERT INTO ready VALUES (1, :due, 5000)", {"due": seen.clock.now_us()})
+    yield Sql("INSERT INTO ready VALUES (1, 1, :due, 5000)", {"due": seen.clock.now_us()})
 
 
 async def test_labels_are_bounded_and_what_comes_after_is_added_up(seen: Seen) -> None:

@@ -39,7 +39,7 @@ def rows(connections: int, lanes: int) -> Work[None]:
         sender = f"shop{number}@{'example' * 9}.com"
         lane = yield from ensure(seed_rows.ACCOUNT, seed_rows.SERVER, Purpose.BROADCAST, "broadcast", sender)
         yield Sql(
-            "INSERT INTO ready VALUES (:lane, :due, :id)", {"lane": lane, "due": START_US, "id": number}
+            "INSERT INTO ready VALUES (1, :lane, :due, :id)", {"lane": lane, "due": START_US, "id": number}
         )
 
 

@@ -125,7 +125,7 @@ def upgrade() -> None:
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
         sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
         sa.Column("held", _INT, server_default="0", autoincrement=False, nullable=False),
-        sa.PrimaryKeyConstraint("connection_id", name=op.f("pk_cap")),
+        sa.PrimaryKeyConstraint("account_id", "connection_id", name=op.f("pk_cap")),
         postgresql_with={
             "autovacuum_vacuum_scale_factor": 0,
             "autovacuum_vacuum_threshold": 1000,
@@ -144,7 +144,7 @@ def upgrade() -> None:
         sa.Column("day", _INT, autoincrement=False, nullable=False),
         sa.Column("used", _INT, server_default="0", autoincrement=False, nullable=False),
         sa.Column("held", _INT, server_default="0", autoincrement=False, nullable=False),
-        sa.PrimaryKeyConstraint("connection_id", "day", name=op.f("pk_cap_day")),
+        sa.PrimaryKeyConstraint("account_id", "connection_id", "day", name=op.f("pk_cap_day")),
         postgresql_with={
             "autovacuum_vacuum_scale_factor": 0,
             "autovacuum_vacuum_threshold": 1000,
@@ -162,7 +162,7 @@ def upgrade() -> None:
         sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
         sa.Column("hour", _INT, autoincrement=False, nullable=False),
         sa.Column("transactional", _INT, server_default="0", autoincrement=False, nullable=False),
-        sa.PrimaryKeyConstraint("connection_id", "hour", name=op.f("pk_cap_hour")),
+        sa.PrimaryKeyConstraint("account_id", "connection_id", "hour", name=op.f("pk_cap_hour")),
         postgresql_with={
             "autovacuum_vacuum_scale_factor": 0,
             "autovacuum_vacuum_threshold": 1000,
@@ -180,7 +180,7 @@ def upgrade() -> None:
         sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
         sa.Column("due", _INT, autoincrement=False, nullable=False),
         sa.Column("n", _INT, autoincrement=False, nullable=False),
-        sa.PrimaryKeyConstraint("connection_id", "due", name=op.f("pk_cap_release")),
+        sa.PrimaryKeyConstraint("account_id", "connection_id", "due", name=op.f("pk_cap_release")),
         postgresql_with={
             "autovacuum_vacuum_scale_factor": 0,
             "autovacuum_vacuum_threshold": 1000,
@@ -598,10 +598,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "ready",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
         sa.Column("lane_id", _INT, autoincrement=False, nullable=False),
         sa.Column("due", _INT, autoincrement=False, nullable=False),
         sa.Column("delivery_id", _INT, autoincrement=False, nullable=False),
-        sa.PrimaryKeyConstraint("lane_id", "due", "delivery_id", name=op.f("pk_ready")),
+        sa.PrimaryKeyConstraint("account_id", "lane_id", "due", "delivery_id", name=op.f("pk_ready")),
         postgresql_with={
             "autovacuum_vacuum_scale_factor": 0,
             "autovacuum_vacuum_threshold": 1000,
@@ -751,7 +752,7 @@ def upgrade() -> None:
         sa.Column("due", _INT, autoincrement=False, nullable=False),
         sa.Column("delivery_id", _INT, autoincrement=False, nullable=False),
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
-        sa.PrimaryKeyConstraint("due", "delivery_id", name=op.f("pk_unknowns")),
+        sa.PrimaryKeyConstraint("due", "delivery_id", "account_id", name=op.f("pk_unknowns")),
         postgresql_with={
             "autovacuum_vacuum_scale_factor": 0,
             "autovacuum_vacuum_threshold": 1000,
@@ -772,7 +773,7 @@ def upgrade() -> None:
         sa.Column("used", _INT, autoincrement=False, nullable=False),
         sa.Column("granted", _INT, server_default="0", autoincrement=False, nullable=False),
         sa.Column("per_1000_s", _INT, nullable=True),
-        sa.PrimaryKeyConstraint("connection_id", name=op.f("pk_vendor_quotas")),
+        sa.PrimaryKeyConstraint("account_id", "connection_id", name=op.f("pk_vendor_quotas")),
         postgresql_with={
             "autovacuum_vacuum_scale_factor": 0,
             "autovacuum_vacuum_threshold": 1000,
