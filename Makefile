@@ -51,7 +51,8 @@ bench: .venv/test deps-bench ## all peers, costs inside, memory; about 15 minute
 	@$(TEST) -m bench.tracking
 	@$(TEST) -m bench.memory
 
-fuzz: .venv/test ## requests that nobody sane would make, at a running serve; ten minutes
+fuzz: .venv/test ## requests that nobody sane would make, at a running serve; some fifteen minutes
+	@$(TEST) -m drills.schemas
 	@$(TEST) -m drills.fuzz $(ARGS)
 
 lock: ## write the lock files anew (needs uv)

@@ -105,7 +105,8 @@ def _response(meaning: str, schema: str) -> Json:
     if not schema:
         return {"description": meaning}
     if "/" in schema:
-        return {"description": meaning, "content": {schema: {"schema": {"type": "string"}}}}
+        kind = "object" if schema == YAML else "string"
+        return {"description": meaning, "content": {schema: {"schema": {"type": kind}}}}
     content: Json = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
     if schema.endswith("[]"):
         items = {"$ref": f"#/components/schemas/{schema[:-2]}"}

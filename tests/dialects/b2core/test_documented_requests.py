@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.dialects.house import House
+from tests.support.curl import read_curl
 
 HEAD = "curl --location --request {method} 'https://host.name/api/v2/mail/providers{path}' \\\n"
 TOKEN = "--header 'Authorization: Bearer <token>'"
@@ -51,22 +51,10 @@ DELETE = HEAD.format(method="DELETE", path="/1") + TOKEN
 
 
 async def run(house: House, line: str, key: str | None = None) -> httpx.Response:
-    """What curl does with the line: data without a content type is declared to be a form."""
-    words = iter(shlex.split(line.replace("\\\n", "").replace("<token>", key or house.server_key)))
-    assert next(words) == "curl"
-    method, url, headers, content = "GET", "", {}, None
-    for word in words:
-        if word == "--request":
-            method = next(words)
-        elif word == "--header":
-            name, _, value = next(words).partition(": ")
-            headers[name] = value
-        elif word == "--data-raw":
-            content = next(words).encode()
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-        elif word != "--location":
-            url = word.replace("https://host.name", "http://post.example")
-    return await house.http.request(method, url, headers=headers, content=content)
+    """What curl does with the line, at our host."""
+    asked = read_curl(line.replace("<token>", key or house.server_key))
+    url = asked.url.replace("https://host.name", "http://post.example")
+    return await house.http.request(asked.method, url, headers=asked.headers, content=asked.content)
 
 
 def shown(made: dict[str, Any]) -> dict[str, object]:

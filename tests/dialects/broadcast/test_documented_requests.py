@@ -7,7 +7,6 @@ certificate for them, so that testing a connection really connects, secures and 
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import AsyncIterator
 
 import pytest
@@ -18,6 +17,7 @@ from postroom.transports.interface import AuthMethod, Outcome, SmtpTarget, Start
 from postroom.transports.smtp import SmtpTransport, probe
 from tests.dialects.broadcast.conftest import House
 from tests.support.certs import Certs
+from tests.support.curl import read_curl
 from tests.support.scripted_smtp import ScriptedServer
 
 HOST = "https://your-domain.com"
@@ -72,20 +72,9 @@ def curl(method: str, path: str, data: object = None) -> str:
 
 async def run(house: House, line: str) -> tuple[int, object]:
     """What curl would do with the line, to our host with our token."""
-    words = iter(shlex.split(line.replace(TOKEN, house.server_key).replace(HOST, "")))
-    assert next(words) == "curl"
-    method, path, headers, content = "GET", "", {}, None
-    for word in words:
-        if word == "-X":
-            method = next(words)
-        elif word == "-H":
-            name, _, value = next(words).partition(": ")
-            headers[name] = value
-        elif word == "-d":
-            content = next(words).encode()
-        else:
-            path = word.removeprefix("/api/v1")
-    answer = await house.call(method, path, headers=headers, content=content)
+    asked = read_curl(line.replace(TOKEN, house.server_key).replace(HOST, ""))
+    path = asked.url.removeprefix("/api/v1")
+    answer = await house.call(asked.method, path, headers=asked.headers, content=asked.content)
     return answer.status_code, answer.json()
 
 

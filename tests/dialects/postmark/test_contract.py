@@ -88,6 +88,43 @@ async def test_whatever_is_sent_the_answer_is_a_documented_one(house: House) -> 
                 assert set(said) == {"ErrorCode", "Message"}
 
 
+# Bodies that are wrong as such, whatever the call: (what is sent, the status of its refusal).
+WRONG: tuple[tuple[str, bytes], ...] = (
+    ("no JSON", b"{"),
+    ("text after it", b"{} {}"),
+    ("a number", b"17"),
+    ("a text", b'"x"'),
+    ("NaN", b'{"Name": NaN}'),
+    ("1e400", b'{"Name": 1e400}'),
+    ("one name twice", b'{"Name": "a", "Name": "b"}'),
+    ("one name twice but for its case", b'{"Name": "a", "name": "b"}'),
+    ("too deep", b'{"Metadata":' + b"[" * 100 + b"]" * 100 + b"}"),
+    ("far too deep", b"[" * 100_000),
+    ("too many values", b"[" + b"0," * 250_000 + b"0]"),
+    ("a mark in front", b"\xef\xbb\xbf{}"),
+    ("UTF-16", '{"Name": "a"}'.encode("utf-16")),
+    ("no UTF-8", b'{"Name": "\xff"}'),
+    ("half a character", b'{"Name": "\\ud800"}'),
+)
+
+
+async def test_w1_w2_json_that_is_wrong_as_such_is_refused_by_every_call(house: House) -> None:
+    """And what no call could take is too large for each."""
+    for op in OPERATIONS:
+        path = op.path.replace("{stream}", "broadcast")
+        path = re.sub(r"{\w+}", str(house.channel), path)
+        if not op.takes:
+            continue
+        for what, content in WRONG:
+            headers = headers_of(house, op)
+            answer = await house.http.request(op.method, path, headers=headers, content=content)
+            assert answer.status_code == 422, (op.method, op.path, what, answer.text)
+            assert answer.json()["ErrorCode"] in (402, 403), (op.method, op.path, what, answer.text)
+        huge = b'{"Name": "' + b"x" * (60 << 20) + b'"}' if op.holds_message else b" " * (2 << 20)
+        answer = await house.http.request(op.method, path, headers=headers, content=huge)
+        assert (answer.status_code, answer.json()["ErrorCode"]) == (413, 413), (op.method, op.path)
+
+
 def bodies_of(op: Op, names: list[str]) -> list[object]:
     """Each nasty value as the whole, in every field, and, a quarter of them, in each field alone."""
     if not op.takes:

@@ -2,55 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from postroom.actions import accounts, servers
 from postroom.actions.servers import ServerChanges
 from postroom.core.server import Owner
 from postroom.storage.interface import Rows, Sql, Work
 from tests.dialects.house import House
 from tests.dialects.postmark.conftest import ACCOUNT_TOKEN, SERVER_TOKEN, Postmark
+from tests.dialects.postmark.test_printed_calls import CREATE, EDIT
 from tests.support.context import ACTOR
 from tests.support.trail import Trail, secrets_in
 
-# The documentation's own bodies.
-CREATE: dict[str, Any] = {
-    "Name": "Staging Testing",
-    "Color": "red",
-    "SmtpApiActivated": True,
-    "RawEmailEnabled": False,
-    "DeliveryType": "Live",
-    "InboundHookUrl": "http://hooks.example.com/inbound",
-    "BounceHookUrl": "http://hooks.example.com/bounce",
-    "OpenHookUrl": "http://hooks.example.com/open",
-    "DeliveryHookUrl": "http://hooks.example.com/delivery",
-    "PostFirstOpenOnly": False,
-    "InboundDomain": "",
-    "InboundSpamThreshold": 5,
-    "TrackOpens": False,
-    "TrackLinks": "None",
-    "IncludeBounceContentInHook": True,
-    "ClickHookUrl": "http://hooks.example.com/click",
-    "EnableSmtpApiErrorHooks": False,
-}
-EDIT = {
-    "Name": "Production 2",
-    "Color": "blue",
-    "SmtpApiActivated": False,
-    "RawEmailEnabled": False,
-    "InboundHookUrl": "http://hooks.example.com/inbound",
-    "BounceHookUrl": "http://hooks.example.com/bounce",
-    "OpenHookUrl": "http://hooks.example.com/open",
-    "DeliveryHookUrl": "http://hooks.example.com/delivery",
-    "PostFirstOpenOnly": False,
-    "InboundDomain": "",
-    "InboundSpamThreshold": 0,
-    "TrackOpens": False,
-    "TrackLinks": "None",
-    "IncludeBounceContentInHook": True,
-    "ClickHookUrl": "http://hooks.example.com/click",
-    "EnableSmtpApiErrorHooks": False,
-}
 FIELDS = [
     *(
         "ID",
@@ -97,20 +58,6 @@ async def test_the_documented_bodies_make_and_change_a_server(postmark: Postmark
     assert await postmark.refused(601, "GET", f"/servers/{made['ID']}")
     assert await postmark.refused(601, "DELETE", f"/servers/{made['ID']}")
     assert await postmark.refused(10, "GET", "/server", token=token)
-
-
-async def test_the_documented_requests_as_curl_sends_them(postmark: Postmark) -> None:
-    headers = {"content-type": "application/x-www-form-urlencoded", "accept": "*/*"}
-    body = b'{\n  "Name": "Production",\n  "Color": "Purple"\n}'
-    made = await postmark.ok("POST", "/servers", content=body, headers=headers)
-    assert (made["Name"], made["Color"]) == ("Production", "purple")
-    changed = await postmark.ok(
-        "PUT", f"/servers/{made['ID']}", content=b'{\n  "Name": "Production 2",\n  "Color": "Blue"\n}'
-    )
-    assert (changed["Name"], changed["Color"]) == ("Production 2", "blue")
-    listed = await postmark.ok("GET", "/servers?count=50&offset=0")
-    assert listed["TotalCount"] == 3
-    assert listed["Servers"][2] == changed
 
 
 async def test_what_a_new_server_is_unless_it_is_told_otherwise(postmark: Postmark) -> None:
