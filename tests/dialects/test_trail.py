@@ -171,6 +171,14 @@ CASES: Mapping[tuple[str, str, str], Sequence[Step]] = {
         Step(MADE | {"Alias": "other"}, 422),
     ],
     ("postmark", "POST", "/templates/validate"): [Step(MADE, 200), Step({}, 422)],
+    ("postmark", "PUT", "/templates/push"): [
+        Step({"SourceServerID": 1, "DestinationServerID": 2}, 200),
+        Step(
+            {"SourceServerID": 1, "DestinationServerID": 2, "PerformChanges": True}, 200, ["template.create"]
+        ),
+        Step({"SourceServerID": 1, "DestinationServerID": 2, "PerformChanges": True}, 200),
+        Step({}, 422),
+    ],
     ("postmark", "PUT", "/templates/{id}"): [
         Step({"Name": "New"}, 200, ["template.update"]),
         Step({"Name": "New"}, 200),

@@ -6,6 +6,7 @@ from postroom.core.key import Scope
 from postroom.dialects.postmark import (
     bounces,
     outbound,
+    pushing,
     sending,
     servers,
     streams,
@@ -104,6 +105,8 @@ OPERATIONS: tuple[Op, ...] = (
        "TemplateRequest", errors=_BODY, holds_message=True),
     Op("POST", f"{_TEMPLATES}/validate", templates.validate, _TEMPLATES_READ, "Try a template",
        "TemplateVerdict", "TemplateExamination", errors=_BODY, holds_message=True, most_tokens=MOST_TOKENS),
+    Op("PUT", f"{_TEMPLATES}/push", pushing.push, _TEMPLATES_WRITE, "Push templates to another server",
+       "PushedTemplates", "TemplatePush", errors=_BODY, token=_ACCOUNT),
     Op("GET", _TEMPLATE, templates.show, _TEMPLATES_READ, "Show a template, by number or alias", "Template",
        errors=(422,)),
     Op("PUT", _TEMPLATE, templates.edit, _TEMPLATES_WRITE, "Change a template", "TemplateHead",

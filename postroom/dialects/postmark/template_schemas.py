@@ -56,6 +56,27 @@ SCHEMAS: Mapping[str, Json] = {
             "maxItems": 500,
         },
     ),
+    "TemplatePush": record(
+        ("SourceServerID", "DestinationServerID"),
+        SourceServerID={"type": "integer"},
+        DestinationServerID={"type": "integer"},
+        PerformChanges={"type": "boolean", "default": False, "description": "Else only said."},
+    ),
+    "PushedTemplates": record(
+        ("TotalCount", "Templates"),
+        TotalCount={"type": "integer"},
+        Templates={
+            "type": "array",
+            "items": record(
+                ("Action", "Alias", "Name", "TemplateType"),
+                Action=text(enum=["Create", "Edit"]),
+                TemplateId={"type": "integer", "description": "At the destination, once it is there."},
+                Alias=text(),
+                Name=text(),
+                TemplateType=_TYPE,
+            ),
+        },
+    ),
     "TemplateHead": record(tuple(_HEAD), **_HEAD),
     "Template": record(tuple(_WHOLE), **_WHOLE),
     "TemplateList": record(

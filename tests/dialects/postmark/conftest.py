@@ -25,7 +25,7 @@ class Postmark:
         self, method: str, path: str, body: object = None, *, token: str | None = None, **more: Any
     ) -> httpx.Response:
         """A request with the token its path wants unless told otherwise. more: as httpx takes it."""
-        account = path.lower().lstrip("/").startswith(("servers", "postmark/servers"))
+        account = path.lower().lstrip("/").startswith(("servers", "postmark/servers", "templates/push"))
         headers = {
             ACCOUNT_TOKEN if account else SERVER_TOKEN: self._usual(account) if token is None else token
         }

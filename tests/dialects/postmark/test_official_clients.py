@@ -13,7 +13,7 @@ from postmark.models.bounces import BounceType
 from postmark.models.servers import DeliveryType, ServerColor, TrackLinks
 from postmark.models.streams import MessageStreamType, UnsubscribeHandlingType
 from postmark.models.suppressions import SuppressionOrigin, SuppressionReason
-from postmark.models.templates import TemplateTypeFilter
+from postmark.models.templates import TemplateAction, TemplateTypeFilter
 from postmarker.core import PostmarkClient
 from postmarker.exceptions import ClientError
 
@@ -272,8 +272,17 @@ async def test_javascript_templates(house: House, url: str) -> None:
     ]
     key = house.server_key
     calls: list[dict[str, object]] = [{"server": key, "method": one, "args": args} for one, args in asked]
+    for source, destination in ((house.channel, house.other_channel), (98, 99), (house.channel, 99), (99, 1)):
+        push = {"SourceServerID": source, "DestinationServerID": destination, "PerformChanges": True}
+        calls.append({"account": house.account_key, "method": "pushTemplates", "args": [push]})
     told = await javascript(url, *calls)
-    assert [one["error"]["code"] for one in told if "error" in one] == [1131, 1101]
+    assert [one["error"]["code"] for one in told if "error" in one] == [1131, 1101, *[601] * 3]
+    assert [one["error"]["message"].partition(":")[0] for one in told[-3:]] == [
+        "The source and destination servers were not found.",
+        "The destination server was not found.",
+        "The source server was not found.",
+    ]
+    assert [one["Alias"] for one in told[-4]["ok"]["Templates"]] == ["frame"]
     assert "The layout content placeholder must be present" in told[10]["error"]["message"]
     answers = [one.get("ok") for one in told]
     assert answers[2]["TotalCount"] == 1
@@ -303,6 +312,17 @@ async def test_pythons_own_client_and_templates(house: House, url: str) -> None:
         assert (await server.outbound.send_with_template(FILLED)).success
         many = await server.outbound.send_batch_with_template([FILLED, {**FILLED, "TemplateAlias": "none"}])
         assert [one.error_code for one in many] == [0, 1101]
+        async with AccountClient(house.account_key, retries=0, base_url=url) as account:
+            push = {
+                "SourceServerID": str(house.channel),
+                "DestinationServerID": str(house.other_channel),
+                "PerformChanges": False,
+            }
+            pushed = await account.templates.push(push)
+        assert [(one.action, one.alias) for one in pushed.templates] == [
+            (TemplateAction.CREATE, "frame"),
+            (TemplateAction.CREATE, "welcome"),
+        ]
         assert "removed" in (await server.templates.delete("welcome")).message
 
 
