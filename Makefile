@@ -42,7 +42,8 @@ deps-bench: ## what the benchmark compares with: Postfix, Redis, Python peers (n
 bench-quick: .venv/test ## Postroom beside Postfix, under a minute: one JSON line per database
 	@$(TEST) -m bench.relay --quick
 
-bench: .venv/test deps-bench ## all peers, costs inside, memory; about 15 minutes on a machine with nothing else to do
+bench: .venv/test deps-bench ## all peers, costs inside, memory, kills; about 30 minutes on a machine with nothing else to do
+	@scripts/test-tools
 	@$(TEST) -m bench.relay $(ARGS)
 	@$(TEST) -m bench.accept
 	@$(TEST) -m bench.engine
@@ -50,6 +51,8 @@ bench: .venv/test deps-bench ## all peers, costs inside, memory; about 15 minute
 	@$(TEST) -m bench.dkim
 	@$(TEST) -m bench.tracking
 	@$(TEST) -m bench.memory
+	@$(TEST) -m bench.kills
+	@$(TEST) -m bench.fairness
 
 fuzz: .venv/test ## requests that nobody sane would make, at a running serve; some fifteen minutes
 	@$(TEST) -m drills.schemas

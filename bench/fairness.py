@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import statistics
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from typing import Any
 import httpx
 
 from bench.peers.interface import BODY, SENDER
+from bench.results import write
 from bench.scale import Multiplied
 from bench.sink import Sink, running_sink
 from postroom.cli.reach import call
@@ -300,8 +300,7 @@ def main() -> None:
             sys.stdout.write(f"{name}: {', '.join(f'{k} {v:g}' for k, v in results[name].items())}\n")
             sys.stdout.flush()
     if given.json:
-        told = {"queued": given.queued, "accounts": given.accounts, "courses": results}
-        given.json.write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+        write(given.json, {"queued": given.queued, "accounts": given.accounts, "courses": results})
 
 
 if __name__ == "__main__":

@@ -25,8 +25,10 @@ from pathlib import Path
 from bench.peers import postfix
 from bench.peers.celery_mail import Celery
 from bench.peers.interface import Fed, Load, Peer, Way
+from bench.peers.nodemailer import Nodemailer
 from bench.peers.post_office import PostOffice
 from bench.peers.postroom import Postroom, PostroomOnPostgres
+from bench.results import write
 from bench.sink import Sink, running_sink
 
 WARM_UP = 200
@@ -58,7 +60,7 @@ def peers(names: str) -> list[Peer]:
         ]
         found.append(PostroomOnPostgres("postroom, postgresql, 2 processes, batches", processes=2, way=BATCH))
     if names == "all":
-        found += [PostOffice(), Celery()]
+        found += [PostOffice(), Celery(), Nodemailer()]
     return found
 
 
@@ -154,9 +156,9 @@ def main() -> None:
     _report(results)
     if given.json:
         told = {name: {**one.medians(), "rounds": one.per_second} for name, one in results.items()}
-        given.json.write_text(
-            json.dumps({"databases": lines, "load": vars(load), "peers": told}, indent=2) + "\n", "utf-8"
-        )
+        base = best_postfix(results)
+        shares = {name: round(statistics.median(one.per_second) / base, 3) for name, one in results.items()}
+        write(given.json, {"load": vars(load), "ratios": shares, "databases": lines, "peers": told})
 
 
 def _report(results: dict[str, Result]) -> None:

@@ -23,6 +23,8 @@ app.conf.update(
     worker_prefetch_multiplier=50,
     broker_connection_retry_on_startup=True,
     worker_hijack_root_logger=False,
+    # What a dead worker held comes back after this; an hour as shipped.
+    broker_transport_options={"visibility_timeout": 20},
 )
 _session: smtplib.SMTP | None = None
 

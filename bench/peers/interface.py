@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from bench.sink import Sink
-
 BODY_BYTES = 10 * 1024
 SENDER = "bench@example.com"
 LINE = "All work and no play makes a dull post room, line after line.\n"
@@ -54,16 +52,34 @@ class Fed:
     facts: dict[str, float] = field(default_factory=dict)
 
 
+class NextHop(Protocol):
+    """Where mail goes: a server on a port of loopback."""
+
+    @property
+    def port(self) -> int:
+        """The port."""
+
+
 class Peer(Protocol):
     """One way to get mail from a program to the next hop. `folder` is its own, on a real disk."""
 
     name: str
 
-    async def start(self, folder: Path, sink: Sink) -> None:
+    async def start(self, folder: Path, sink: NextHop) -> None:
         """Set up and run, ready to be fed."""
 
     async def feed(self, load: Load) -> Fed:
-        """Hand over all messages; returns when the last is accepted."""
+        """Hand over all messages, each to an address of its own; returns when the last is accepted."""
 
     async def stop(self) -> None:
         """End everything that was started."""
+
+
+class Mortal(Peer, Protocol):
+    """One whose processes can die: what it accepted should leave all the same."""
+
+    async def kill(self) -> None:
+        """SIGKILL each of its processes."""
+
+    async def again(self) -> None:
+        """Start it on what the dead ones left."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from bench.peers.interface import Fed, Load
+from bench.peers.interface import Fed, Load, NextHop
 from bench.peers.programs import Program
-from bench.sink import Sink
 
 
 class PostOffice:
@@ -18,7 +17,7 @@ class PostOffice:
 
     name = "django-post_office"
 
-    async def start(self, folder: Path, sink: Sink) -> None:
+    async def start(self, folder: Path, sink: NextHop) -> None:
         """Make its database, and start what sends."""
         environ = {
             "BENCH_DATABASE": str(folder / "post_office.db"),
@@ -38,3 +37,11 @@ class PostOffice:
         """End what sends."""
         await asyncio.sleep(0)
         await self._program.stop()
+
+    async def kill(self) -> None:
+        """SIGKILL what sends."""
+        await self._program.kill()
+
+    async def again(self) -> None:
+        """Send what is left, as its cron job would."""
+        await self._program.begin("send")

@@ -7,8 +7,10 @@ import os
 import time
 from pathlib import Path
 
-from bench.peers.interface import SENDER, Fed, Load
-from bench.sink import Sink, free_port, listening, tool
+from bench.peers.interface import SENDER, Fed, Load, NextHop
+from bench.peers.programs import kill_all
+from bench.sink import free_port, listening, tool
+from tests.support.postgres_keeper import family
 
 _MAIN = """
 compatibility_level = 3.6
@@ -68,7 +70,7 @@ class Postfix:
         self.name, self._extra = name, extra
         self._port, self._config = 0, Path()
 
-    async def start(self, folder: Path, sink: Sink) -> None:
+    async def start(self, folder: Path, sink: NextHop) -> None:
         """Write its configuration and start it."""
         if os.geteuid() != 0:
             raise SystemExit("Postfix runs as root only, and so does its benchmark")
@@ -96,7 +98,7 @@ class Postfix:
             *("-m", str(load.messages)),
             *("-l", "10240"),
             *("-f", SENDER),
-            *("-t", "ann@example.net"),
+            *("-N", "-t", "ann@example.net"),
             f"127.0.0.1:{self._port}",
         )
         if await process.wait():
@@ -106,6 +108,18 @@ class Postfix:
     async def stop(self) -> None:
         """Stop it at once."""
         await self._postfix("abort")
+
+    async def kill(self) -> None:
+        """SIGKILL its master and every daemon, which are its children."""
+        master = int((self._config.parent / "queue" / "pid" / "master.pid").read_text())
+        kill_all(family(master))
+        while family(master)[1:] or Path(f"/proc/{master}").exists():
+            await asyncio.sleep(0.01)
+
+    async def again(self) -> None:
+        """Start it once more."""
+        await self._postfix("start")
+        await listening(self._port)
 
     async def _postfix(self, what: str) -> None:
         process = await asyncio.create_subprocess_exec(

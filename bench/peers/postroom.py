@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.peers.interface import PLAIN, SENDER, Fed, Load, Way
-from bench.sink import Sink, free_port, listening
+from bench.peers.interface import PLAIN, SENDER, Fed, Load, NextHop, Way
+from bench.peers.programs import killed
+from bench.sink import free_port, listening
 from tests.support.postgres import PostgresServer
 from tests.support.postgres_keeper import family
 
@@ -27,18 +28,12 @@ class Postroom:
         self._process: asyncio.subprocess.Process | None = None
         self._fed = 0
 
-    async def start(self, folder: Path, sink: Sink) -> None:
+    async def start(self, folder: Path, sink: NextHop) -> None:
         """Start `serve` on fresh data, with one connection to the sink."""
         self.data = folder / "data"
         self.url = f"http://127.0.0.1:{free_port()}"
-        smtp = f"127.0.0.1:{free_port()}"
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "postroom", "serve", "--data", str(self.data)),
-            *("--http", self.url.removeprefix("http://"), "--smtp", smtp, "--api-rate-per-minute", "0"),
-            *("--log-level", "warning", *self._flags),
-            stdout=asyncio.subprocess.DEVNULL,
-        )
-        await listening(int(self.url.rsplit(":", 1)[1]))
+        self._smtp = f"127.0.0.1:{free_port()}"
+        await self.again()
         made = await self.command("bootstrap", "--sender", SENDER)
         self.key = made["server_key"]
         await self.command(
@@ -78,6 +73,21 @@ class Postroom:
             for name, value in _counters(Path(f"/proc/{pid}")).items():
                 found[name] += value
         return found
+
+    async def again(self) -> None:
+        """Start `serve` on its data."""
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "postroom", "serve", "--data", str(self.data)),
+            *("--http", self.url.removeprefix("http://"), "--smtp", self._smtp, "--api-rate-per-minute", "0"),
+            *("--log-level", "warning", *self._flags),
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        await listening(int(self.url.rsplit(":", 1)[1]))
+
+    async def kill(self) -> None:
+        """SIGKILL every process of `serve`."""
+        assert self._process is not None
+        await killed(self._process)
 
     async def stop(self) -> None:
         """End `serve`."""
@@ -133,7 +143,7 @@ class PostroomOnPostgres(Postroom):
         self.server: PostgresServer | None = None
         self.database = ""
 
-    async def start(self, folder: Path, sink: Sink) -> None:
+    async def start(self, folder: Path, sink: NextHop) -> None:
         """Start a server, and `serve` on a fresh database of it."""
         self.server = await asyncio.to_thread(PostgresServer, _SERVER)
         self.database = self.server.of(await asyncio.to_thread(self.server.create))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from tests.support.postgres_keeper import family
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv" / "bench" / "bin" / "python"
@@ -42,6 +46,12 @@ class Program:
                 await process.wait()
         self._running = []
 
+    async def kill(self) -> None:
+        """SIGKILL what `begin` started, with all it started itself."""
+        for process in self._running:
+            await killed(process)
+        self._running = []
+
     async def _start(self, *arguments: str, quiet: bool = False) -> asyncio.subprocess.Process:
         if not PYTHON.exists():
             raise SystemExit("the peers' environment is missing: make deps-bench")
@@ -52,3 +62,17 @@ class Program:
             stdout=asyncio.subprocess.DEVNULL if quiet else asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL if quiet else None,
         )
+
+
+async def killed(process: asyncio.subprocess.Process) -> None:
+    """SIGKILL a process and its children."""
+    if process.returncode is None:
+        kill_all(family(process.pid))
+        await process.wait()
+
+
+def kill_all(pids: Iterable[int]) -> None:
+    """SIGKILL those of them that still run."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
