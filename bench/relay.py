@@ -73,7 +73,11 @@ class Result:
     p50_ms: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
     cpu_ms: list[float] = field(default_factory=list)
+    server_cpu_ms: list[float] = field(default_factory=list)
     written_bytes: list[float] = field(default_factory=list)
+    wal_bytes: list[float] = field(default_factory=list)
+    statements: list[float] = field(default_factory=list)
+    commits: list[float] = field(default_factory=list)
 
     def medians(self) -> dict[str, float]:
         """Of everything that was measured."""
@@ -116,8 +120,11 @@ def _note(peer: Peer, fed: Fed, load: Load, result: Result) -> None:
         result.p99_ms.append(fed.p99_ms)
     if isinstance(peer, Postroom):
         after = peer.counters()
-        result.cpu_ms.append((after["cpu_s"] - fed.facts["cpu_s"]) * 1000 / load.messages)
-        result.written_bytes.append((after["written_bytes"] - fed.facts["written_bytes"]) / load.messages)
+        for name, before in fed.facts.items():
+            into = f"{name.removesuffix('_s')}_ms" if name.endswith("cpu_s") else name
+            if into in vars(result):
+                scale = 1000 if into != name else 1
+                getattr(result, into).append((after[name] - before) * scale / load.messages)
 
 
 def best_postfix(results: dict[str, Result]) -> float:

@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from bench.peers.interface import PLAIN, SENDER, Fed, Load, NextHop, Way
 from bench.peers.programs import killed
@@ -16,6 +17,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.postgres_keeper import family
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+_COUNTED = ("statements", "commits")
 
 
 class Postroom:
@@ -66,13 +68,22 @@ class Postroom:
         return Fed(found["seconds"], found["p50_ms"], found["p99_ms"], before)
 
     def counters(self) -> dict[str, float]:
-        """CPU seconds, bytes written to disk, and resident megabytes of all of `serve` up to now."""
+        """CPU seconds, bytes written to disk, resident megabytes, statements and commits of all of `serve` up
+        to now."""
         assert self._process is not None
         found = {"cpu_s": 0.0, "written_bytes": 0.0, "resident_mb": 0.0}
         for pid in family(self._process.pid):
             for name, value in _counters(Path(f"/proc/{pid}")).items():
                 found[name] += value
-        return found
+        return found | self._told()
+
+    def _told(self) -> dict[str, float]:
+        """What `/metrics` counts over all processes."""
+        with urlopen(f"{self.url}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return {
+            name: float(line.rpartition(" ")[2]) for line in lines for name in _COUNTED if _is(line, name)
+        }
 
     async def again(self) -> None:
         """Start `serve` on its data."""
@@ -106,6 +117,10 @@ class Postroom:
         if process.returncode:
             raise SystemExit(f"postroom {arguments[0]} failed")
         return json.loads(told)
+
+
+def _is(line: str, name: str) -> bool:
+    return line.startswith((f"postroom_{name}_total ", f"postroom_{name}_total{{"))
 
 
 def _counters(place: Path) -> dict[str, float]:
@@ -152,8 +167,27 @@ class PostroomOnPostgres(Postroom):
             self._flags = (*self._flags, "--processes", str(self._processes))
         await super().start(folder, sink)
 
+    def counters(self) -> dict[str, float]:
+        """Besides: CPU seconds of the server, and bytes of write-ahead log."""
+        found = super().counters()
+        assert self.server is not None
+        written = self.server.execute("SELECT pg_current_wal_insert_lsn() - '0/0'")
+        return {**found, "server_cpu_s": cpu_s(self.server), "wal_bytes": float(written)}
+
     async def stop(self) -> None:
         """End both."""
         await super().stop()
         if self.server is not None:
             await asyncio.to_thread(self.server.close)
+
+
+def cpu_s(server: PostgresServer) -> float:
+    """CPU seconds of a server, those of sessions that ended included."""
+    ticks = 0
+    for pid in family(server.pid):
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended while we looked; its parent has it
+        ticks += sum(int(fields[at]) for at in ((11, 12, 13, 14) if pid == server.pid else (11, 12)))
+    return ticks / _TICKS

@@ -53,6 +53,9 @@ class Commits(Protocol):
     commit_s: Histogram
 
     @property
+    def statements(self) -> int: ...
+
+    @property
     def waiting_units(self) -> int: ...
 
     @property
@@ -161,6 +164,7 @@ class _Families:
         yield _family("postroom_hits_dropped_total", [((), tally.hits_dropped)])
         refused = self._sources.refused
         yield _family("postroom_dial_refused_total", [((one,), refused.get(one, 0)) for one in REFUSALS])
+        yield _family("postroom_statements_total", [((), commits.statements)])
         yield _family("postroom_commits_total", [((), commits.commits)])
         yield _family("postroom_failed_commits_total", [((), commits.failed_commits)])
         yield _family("postroom_commit_units_total", [((), commits.units)])

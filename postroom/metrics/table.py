@@ -162,6 +162,12 @@ METRICS: tuple[Metric, ...] = (
         ("reason",),
         "Dial-outs refused by the rules: host, port, ourselves, loopback, private, never.",
     ),
+    Metric(
+        "postroom_statements_total",
+        "counter",
+        (),
+        "Statements the database was given, one for many units counted once; on SQLite the writer's.",
+    ),
     Metric("postroom_commits_total", "counter", (), "Commits of the database."),
     Metric("postroom_failed_commits_total", "counter", (), "Commits that failed; their callers were told."),
     Metric("postroom_commit_units_total", "counter", (), "Units of work in those commits."),
