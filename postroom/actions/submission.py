@@ -31,8 +31,8 @@ class Submission:
 
     sender: None takes the server's default. stream: None takes the purpose's own. `options` is kept with
     the message for its way in (`origin`) to show again. `raw`: a complete message of the client's; then
-    text, html, headers and attachments stay empty. `arrival`: how a raw message came in, if its trace shall
-    say so. unsubscribe_link: whether it offers to unsubscribe; None:
+    text, html, headers and attachments stay empty. `arrival`: how a message came in by SMTP, which its trace
+    says. unsubscribe_link: whether it offers to unsubscribe; None:
     as its purpose has it, bulk mail does and transactional mail does not. track_opens and track_links say
     nothing of a raw message, which is never touched.
     """

@@ -55,7 +55,7 @@ def compose(
         return content.trace.encode("ascii") + composed
     if not is_message_id(message_id):
         raise Invalid("message_id", "is not a message id in angle brackets")
-    head = [header_line(name, value) for name, value in extra]
+    head = [content.trace, *(header_line(name, value) for name, value in extra)]
     head.append(f"Date: {date_header(date_us)}\r\n")
     head.append(address_line("From", (content.sender,)))
     head.append(address_line("To", content.to) if content.to else "")
@@ -99,7 +99,7 @@ def parts_size(content: Content) -> int:
     if content.raw is not None:
         line_ends = content.raw.count(b"\n") + content.raw.count(b"\r")
         return len(content.raw) + line_ends + len(content.trace) + 1200
-    size = 2000
+    size = 2000 + len(content.trace)
     for box in (content.sender, *content.to, *content.cc, *content.reply_to):
         size += 4 * len(box.address) + 2 * len(box.name.encode("utf-8", "replace")) + 120
     for name, value in (("Subject", content.subject), *content.headers):

@@ -49,8 +49,8 @@ class Content(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `raw`: a complete RFC 5322 message as a client submitted it; then the other fields but `sender`,
     `to`, `cc` and `subject` (kept for display) stay empty. `bcc` recipients never appear here.
-    `headers` are extra headers in order, names and values checked. `trace`: the field a raw message got
-    when it was handed in, whole, which goes on top of it. `html_links` and `text_links`: what `mail.links`
+    `headers` are extra headers in order, names and values checked. `trace`: the field a message got when
+    it was handed in whole, which goes on top of it. `html_links` and `text_links`: what `mail.links`
     found to track in `html` and `text`, in order.
     """
 

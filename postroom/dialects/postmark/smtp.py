@@ -1,7 +1,9 @@
 """Messages by SMTP as the product takes them: what their `X-PM-…` fields ask for, and what may not be sent.
 
 The same checks as of a message of the API hold, in their order, and what a message is kept with is the same,
-so that it is found and shown alike. The message itself stays as its client made it but for those fields.
+so that it is found and shown alike. The message itself stays as its client made it but for those fields,
+unless something is to be written into it, a link to unsubscribe or what tells of opens and clicks: then it is
+made anew of its parts (`mail.taken_apart`).
 
 A program that was made for the product is told yes at the end of its data, whatever is wrong with the
 message, and finds what was refused among its bounces, as an SMTP API error. That is so for tokens the API
@@ -21,24 +23,30 @@ from postroom.actions.context import Context
 from postroom.actions.sending_terms import SendingTerms, sending_terms
 from postroom.actions.submission import Submission
 from postroom.core.key import Key
-from postroom.core.message import DeliveryState
+from postroom.core.message import DeliveryState, Purpose
+from postroom.dialects.postmark.bodies import Bodies, with_unsubscribe_link
 from postroom.dialects.postmark.errors import ApiError
 from postroom.dialects.postmark.fields import Fields
 from postroom.dialects.postmark.mail_fields import (
     DEFAULT_STREAM,
     MOST_RECIPIENTS,
+    Tracking,
     kept_of,
     stream_of,
     tracking_of,
 )
 from postroom.dialects.postmark.mail_files import check_type
 from postroom.dialects.postmark.sending import refusal_of
+from postroom.dialects.postmark.server_fields import LINKS
 from postroom.dialects.postmark.smtp_fields import Asked, read_fields, without_message_id
 from postroom.errors import Denied, Invalid, Unavailable
 from postroom.ids import AccountId, ServerId
 from postroom.logs import logger
-from postroom.mail.address import write_mailbox
+from postroom.mail.address import address_key, write_mailbox
+from postroom.mail.content import Mailbox, TrackLinks
+from postroom.mail.headers import is_message_id
 from postroom.mail.parse import parse
+from postroom.mail.taken_apart import take_apart
 
 log = logger("dialects.postmark")
 _LARGE_BYTES = 256 << 10  # what is larger is read beside the event loop
@@ -121,15 +129,49 @@ def _wanted(
     if shown and len(_everybody(submission)) > MOST_RECIPIENTS:
         raise ApiError(300, text=f"A message may have {MOST_RECIPIENTS} recipients in To, Cc and Bcc.")
     tracking = tracking_of(fields, terms)
-    kept = {**submission.options, **kept_of(fields, tracking)}
-    files = [one.name for one in parse(asked.rest).attachments]
+    parsed = parse(asked.rest)
+    files = [one.name for one in parsed.attachments]
     if shown:
         for name in files:
             check_type(name)
-    if files:
-        kept["files"] = files
-    raw = asked.rest if asked.keeps_id or not shown else without_message_id(asked.rest)
-    return replace(submission, raw=raw, options=kept)
+    keeps_id = asked.keeps_id or not shown
+    placed = any("pm:unsubscribe" in (body or "") for body in (parsed.html, parsed.text))
+    written = placed or tracking.opens or tracking.links is not TrackLinks.NONE
+    if written or submission.purpose is not Purpose.TRANSACTIONAL:
+        made = _in_parts(submission, asked.rest, tracking, keeps_id=keeps_id)
+    else:
+        made = None
+    if made is None:  # nothing can be written into it, or nothing is to be
+        tracking = Tracking(opens=False, links_word=str(LINKS.default))
+        made = replace(submission, raw=asked.rest if keeps_id else without_message_id(asked.rest))
+    kept = {**submission.options, **kept_of(fields, tracking)}
+    return replace(made, options={**kept, "files": files} if files else kept)
+
+
+def _in_parts(submission: Submission, raw: bytes, tracking: Tracking, *, keeps_id: bool) -> Submission | None:
+    """The message as one of the API; None where that would not be the same message any more."""
+    apart = take_apart(raw)
+    everybody = {address_key(one): one for one in _everybody(submission)}
+    if apart is None or not everybody.keys() >= {address_key(one.address) for one in (*apart.to, *apart.cc)}:
+        return None  # who is shown and gets nothing would not be shown any more
+    visible = {address_key(one.address) for one in (*apart.to, *apart.cc)}
+    says, offers = with_unsubscribe_link(Bodies(submission.subject, apart.html, apart.text))
+    return replace(
+        submission,
+        raw=None,
+        to=apart.to,
+        cc=apart.cc,
+        bcc=[Mailbox(one) for key, one in everybody.items() if key not in visible],
+        reply_to=apart.reply_to,
+        html=says.html,
+        text=says.text,
+        headers=apart.headers,
+        attachments=apart.attachments,
+        message_id=apart.message_id if keeps_id and is_message_id(apart.message_id) else "",
+        unsubscribe_link=offers or None,
+        track_opens=tracking.opens,
+        track_links=tracking.links,
+    )
 
 
 def _fields(submission: Submission, asked: Asked) -> Fields:

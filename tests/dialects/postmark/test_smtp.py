@@ -17,6 +17,8 @@ from postroom.core.server import Owner
 from postroom.dialects.postmark.servers import RULES
 from postroom.dialects.postmark.smtp import PostmarkWay
 from postroom.ids import ServerId
+from postroom.mail.compose import compose
+from postroom.mail.content import Mailbox
 from postroom.storage.interface import Sql, Work
 from tests.inbound.submission.desk import Desk, Dialogue, Stored, dialogue, open_desk, plain
 from tests.inbound.submission.test_login import cram, login
@@ -93,10 +95,18 @@ async def test_the_fields_are_taken_and_go_no_further(shop: Shop) -> None:
         "opens": True,
         "links": "HtmlOnly",
     }
-    assert b"x-pm-" not in stored.raw.lower()
-    rest = REST.replace(b"Message-ID: <own@example.com>\r\n", b"")
-    assert stored.raw == SENDER + b"X-Mailer: kept\r\n" + rest
+    assert stored.content.headers == (("X-Mailer", "kept"),)
     assert stored.message.rfc_message_id == f"<{message.public_id}@example.com>"
+
+
+async def test_all_else_stays_byte_for_byte(shop: Shop) -> None:
+    async with dialogue(shop.desk.port) as client:
+        await client.log_in(shop.token)
+        assert (await sent(client, b"X-PM-Tag: x", b"X-Odd:  \tkept ", b"X-PM-Made-Up: 1"))[:3] == "250"
+    stored = await shop.last()
+    rest = REST.replace(b"Message-ID: <own@example.com>\r\n", b"")
+    assert stored.raw == SENDER + b"X-Odd:  \tkept \r\n" + rest
+    assert stored.message.rfc_message_id == f"<{stored.message.public_id}@example.com>"
 
 
 @pytest.mark.parametrize("value", [b"true", b"True", b"1"])
@@ -278,3 +288,62 @@ async def test_what_was_switched_off_takes_nothing_whatever_is_wrong(shop: Shop)
         await delete_server(shop.desk.ctx, ACTOR, owner, shop.server_id, RULES)
         assert (await client.send(STRANGER + REST, "ann@example.net"))[:3] == "550"
     assert await shop.desk.stored() == []
+
+
+HTML = b"""MIME-Version: 1.0\r
+Content-Type: text/html; charset=utf-8\r
+\r
+<p><a href="https://shop.example/">Shop</a> {{{ pm:unsubscribe }}}</p>\r
+"""
+TO = b"To: Ann <ann@example.net>\r\nCc: bob@example.net\r\nSubject: Hello\r\n"
+
+
+async def test_what_is_to_be_written_into_it_is(shop: Shop) -> None:
+    """Then it is a message as one of the API, with what tells of opens, clicks and how to leave in it."""
+    people = ("ann@example.net", "bob@example.net", "dora@example.net")
+    words = b"X-PM-TrackOpens: true\r\nX-PM-TrackLinks: HtmlOnly\r\nX-PM-KeepID: true\r\nX-Shop: yes\r\n"
+    own = b"Message-ID: <own@example.com>\r\n"
+    async with dialogue(shop.desk.port) as client:
+        await client.log_in(shop.token)
+        assert (await client.send(SENDER + words + own + TO + HTML, *people))[:3] == "250"
+    stored = await shop.last()
+    content = stored.content
+    assert content.raw is None
+    assert content.html is not None
+    assert "{{ unsubscribe_link }}" in content.html
+    assert (content.track_opens, len(content.html_links), content.unsubscribe_link) == (True, 1, True)
+    assert (content.to, content.cc) == (
+        (Mailbox("ann@example.net", "Ann"),),
+        (Mailbox("bob@example.net"),),
+    )
+    assert [(one.recipient, one.kind) for one in stored.deliveries] == [
+        ("ann@example.net", "to"),
+        ("bob@example.net", "cc"),
+        ("dora@example.net", "bcc"),
+    ]
+    assert content.headers == (("X-Shop", "yes"),)
+    assert stored.message.rfc_message_id == "<own@example.com>"
+    made = compose(content, message_id="<1@example.com>", date_us=0)
+    assert made.startswith(b"Received: by "), "mail that comes round is known again"
+    assert made.count(b"Received:") == 1
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [b"X-PM-Message-Stream: broadcast\r\n", b"X-PM-TrackOpens: 1\r\n", b"X-PM-TrackLinks: HtmlOnly\r\n"],
+)
+async def test_what_cannot_be_written_into_stays_whole_and_says_so(shop: Shop, asks: bytes) -> None:
+    """Because somebody is shown who gets nothing, or because it is not made of parts."""
+    async with dialogue(shop.desk.port) as client:
+        await client.log_in(shop.token)
+        await client.send(SENDER + asks + TO + HTML, "ann@example.net", "bob@example.net")
+        assert (await shop.last()).content.raw is None
+        signed = HTML.replace(b"text/html; charset=utf-8", b"multipart/signed; boundary=b")
+        for content, people in (
+            (TO + HTML, ["ann@example.net"]),
+            (TO + signed, ["ann@example.net", "bob@example.net"]),
+        ):
+            assert (await client.send(SENDER + asks + content, *people))[:3] == "250"
+            stored = await shop.last()
+            assert stored.raw == SENDER + content
+            assert {"opens", "links"}.isdisjoint(stored.message.options)
