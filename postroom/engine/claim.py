@@ -33,6 +33,9 @@ class Worker:
     epoch: int
 
 
+LOWEST = -(1 << 62)  # before anything was ever due
+
+
 @dataclass(frozen=True)
 class Pick:
     """So many of this lane at most, by this routing decision."""
@@ -43,6 +46,7 @@ class Pick:
     sender: str  # "": each mail goes out with its connection's own
     decision_id: DecisionId
     quota: int
+    floor_us: int = LOWEST  # begin with what is due then, as long as that is enough
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Claims:
     claimed: list[Claimed] = field(default_factory=list)
     ended: int = 0  # suppressed or cancelled instead of claimed
     next_due: dict[LaneId, int | None] = field(default_factory=dict)  # of lanes that ran short; None: empty
+    reached: dict[LaneId, tuple[int, bool]] = field(default_factory=dict)  # due of the last; from the lowest?
     cap: caps.CapState | None = None
     bodies: dict[int, bytes] = field(default_factory=dict)  # contents as stored, of what was not known
     moved: dict[LaneId, int] = field(default_factory=dict)  # to these lanes so many, for their From
@@ -210,8 +215,15 @@ class _Taker:
         if n <= 0:
             return
         wanted = {"account_id": self._account_id, "lane_id": pick.lane_id, "now": state.at_us, "n": n}
-        rows = yield Sql(hot.READY_OF_LANE, wanted, hot.LOCK_READY)
-        if len(rows) < n:
+        floor_us = pick.floor_us
+        rows = yield Sql(hot.READY_OF_LANE, {**wanted, "floor": floor_us}, hot.LOCK_READY)
+        if len(rows) < n and floor_us != LOWEST:
+            # That a lane has no more is only ever said of all of it; what was read is read once more.
+            floor_us = LOWEST
+            rows = yield Sql(hot.READY_OF_LANE, {**wanted, "floor": floor_us}, hot.LOCK_READY)
+        if len(rows) == n:
+            claims.reached[pick.lane_id] = rows[-1][8], floor_us == LOWEST
+        else:
             # What was read is deleted below; the next is what comes after it.
             due = yield from self._after(pick.lane_id)
             claims.next_due[pick.lane_id] = due

@@ -282,7 +282,8 @@ class Dispatcher:
             runner.route.hourly_cap is not None or runner.route.daily_cap is not None
         ):
             return None
-        if self.clock.steady_s() < self._claims_again_s:
+        began_s = self.clock.steady_s()
+        if began_s < self._claims_again_s:
             return None
         now_us = self.clock.now_us()
         most = max(wanted_bulk, 0)
@@ -295,7 +296,15 @@ class Dispatcher:
         if not picked:
             return None
         picks = [
-            Pick(lane.lane_id, lane.server_id, lane.purpose, lane.sender, DecisionId(s.decision_id), quota)
+            Pick(
+                lane.lane_id,
+                lane.server_id,
+                lane.purpose,
+                lane.sender,
+                DecisionId(s.decision_id),
+                quota,
+                s.floor.at(began_s),
+            )
             for s, quota in picked
             for lane in (s.lane,)
         ]
@@ -324,7 +333,7 @@ class Dispatcher:
             raise
         finally:
             term.claiming.discard(number)
-        self._account_for(claims, seen)
+        self._account_for(claims, seen, began_s)
         for lane_id, count in claims.moved.items():
             self._tasks.spawn(self.looking.learn_lane(lane_id, now_us, count))
         if claims.refusal is Refusal.WORKER_LOST:
@@ -350,9 +359,12 @@ class Dispatcher:
             if self._pausing.now.stop_claimed(one):  # paused after this claim's commit
                 attempt.withdraw()
 
-    def _account_for(self, claims: Claims, seen: dict[LaneId, int]) -> None:
+    def _account_for(self, claims: Claims, seen: dict[LaneId, int], began_s: float) -> None:
         for lane_id, due in claims.next_due.items():
             self._book.looked(self._book.lanes[lane_id], seen[lane_id], due)
+            self._book.lanes[lane_id].floor.drop()
+        for lane_id, (due_us, from_lowest) in claims.reached.items():
+            self._book.lanes[lane_id].floor.reached(due_us, began_s, from_lowest=from_lowest)
         # A lane is charged once for all of a claim: one by one, whoever comes later in it would be charged
         # for its waiting too.
         for lane_id, count in Counter(one.lane_id for one in claims.claimed).items():

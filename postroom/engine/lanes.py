@@ -12,11 +12,40 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from postroom.core.message import Purpose
+from postroom.engine.claim import LOWEST
 from postroom.engine.pauses import NO_PAUSES, Pauses
 from postroom.ids import AccountId, ConnectionId, LaneId, ServerId
 from postroom.storage.lanes import Lane
 
 MANY = 1 << 20  # a backlog nobody counted
+_FLOOR_S = 1.0
+
+
+@dataclass
+class Floor:
+    """Up to where a deep lane was taken from, so that the next look need not begin before that.
+
+    Rows that were taken stay in the table's way as long as somebody holds a snapshot. A look from the lowest
+    comes every second all the same, since what came back, or what others left, may lie before the floor.
+    """
+
+    due_us: int = LOWEST
+    until_s: float = 0.0
+
+    def at(self, now_s: float) -> int:
+        """Where a look at this moment may begin."""
+        return self.due_us if now_s < self.until_s else LOWEST
+
+    def reached(self, due_us: int, began_s: float, *, from_lowest: bool) -> None:
+        """A look that began then had as many as it asked for, the last one due at due_us."""
+        if from_lowest:
+            self.due_us, self.until_s = due_us, began_s + _FLOOR_S
+        elif began_s < self.until_s:
+            self.due_us = max(self.due_us, due_us)
+
+    def drop(self) -> None:
+        """Something may lie before it, or there was less than was asked for."""
+        self.due_us, self.until_s = LOWEST, 0.0
 
 
 @dataclass
@@ -36,6 +65,7 @@ class LaneState:
     waiting_told: bool = False
     paused: bool = False  # a person stopped its server or everything
     stale: bool = True  # its decision is to be made again
+    floor: Floor = field(default_factory=Floor)
 
     def has_work(self, now_us: int) -> bool:
         return self.next_due_us is not None and self.next_due_us <= now_us and not self.paused
@@ -53,6 +83,7 @@ class LaneState:
     def clock_set_back(self, by_us: int) -> None:
         """The wall clock was moved by `by_us`, which is negative: waits stay as long as they were."""
         self.stale = True
+        self.floor.drop()
         if self.next_due_us is not None:
             self.next_due_us += by_us
         if self.waiting_since_us is not None:
@@ -92,6 +123,8 @@ class LaneBook:
         state.backlog = min(state.backlog + count, MANY)
         if state.next_due_us is None or due_us < state.next_due_us:
             state.next_due_us = due_us
+        if due_us < state.floor.due_us:
+            state.floor.drop()
 
     def looked(self, state: LaneState, changes: int, next_due_us: int | None) -> None:
         """A claim ran short here and saw what comes next; `changes` as it was before the claim."""

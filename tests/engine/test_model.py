@@ -27,7 +27,7 @@ from postroom.clock import MICROS
 from postroom.core.event import EventKind
 from postroom.core.message import FINAL_STATES, Purpose
 from postroom.engine import caps, unknowns
-from postroom.engine.claim import Claimed, Pick, Refusal, Worker, claim
+from postroom.engine.claim import LOWEST, Claimed, Pick, Refusal, Worker, claim
 from postroom.engine.clock_guard import ClockGuard
 from postroom.engine.clock_steps import ClockSteps
 from postroom.engine.journal import LOST, Journal, discard, replay
@@ -157,13 +157,14 @@ class Engine(RuleBasedStateMachine):
         self.lanes[lane] = purpose
         self.messages.append(message)
 
-    @rule(wanted=st.integers(1, 2 * SESSIONS))
-    def claim(self, wanted: int) -> None:
+    @rule(wanted=st.integers(1, 2 * SESSIONS), floor_s=st.sampled_from([None, -600, -1, 0]))
+    def claim(self, wanted: int, floor_s: int | None = None) -> None:
+        floor_us = LOWEST if floor_s is None else self.clock.now_us() + floor_s * MICROS
         wanted = min(wanted, 2 * SESSIONS - len(self.open) - len(self.ended))
         if wanted <= 0 or self.guard.paused():
             return
         picks = [
-            Pick(lane, seed_rows.SERVER, purpose, "a@b", DecisionId(1), wanted)
+            Pick(lane, seed_rows.SERVER, purpose, "a@b", DecisionId(1), wanted, floor_us)
             for lane, purpose in sorted(
                 self.lanes.items(), key=lambda item: item[1] is not Purpose.TRANSACTIONAL
             )
