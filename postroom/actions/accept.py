@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from postroom.actions import rehearsal
 from postroom.actions.context import Context
 from postroom.actions.submission import Idempotency, Recipient, Submission, check_submission
 from postroom.clock import MICROS
 from postroom.core.message import DeliveryState, Form, Purpose
-from postroom.core.stream import StreamType
+from postroom.core.stream import StreamType, Unsubscribing
 from postroom.errors import Conflict, Denied, Invalid, NotFound, TooLarge
 from postroom.ids import DeliveryId, LaneId, MessageId, new_public_id
 from postroom.logs import logger
@@ -108,7 +109,9 @@ async def accept_message(ctx: Context, submission: Submission) -> Accepted:
     try:
         found = await _links(submission)
         accepted, lane = await ctx.store.write(
-            lambda: _store(ctx, submission, recipients, public_id, found), size_bytes=size, share=True
+            lambda: _store(ctx, submission, recipients, public_id, found),
+            size_bytes=size,
+            share=not submission.rehearsed,
         )
     finally:
         if running is not None:
@@ -163,7 +166,8 @@ def _store(
     key, domain = yield from _proven(submission, sender)
     captured = _is_captured(submission, server)
     trace = "" if submission.arrival is None else received_field(submission.arrival, public_id, at_us)
-    content = _content(submission, sender, trace, found)
+    own = server.unsubscribing is Unsubscribing.CUSTOM
+    content = _content(submission, sender, trace, found, own_unsubscribing=own)
     size_bytes = compose.parts_size(content)
     if size_bytes > ctx.limits.max_message_bytes:
         raise TooLarge(ctx.limits.max_message_bytes)
@@ -186,13 +190,16 @@ def _store(
         captured=captured,
         origin=submission.origin,
         options=submission.options,
-        deliveries=[_delivery(one, one.key in suppressed, captured) for one in recipients],
+        deliveries=[_delivery(one, one.key in suppressed, captured, submission) for one in recipients],
         targets=found.targets,
     )
     lane = yield from lanes.ensure(
         account_id, server_id, submission.purpose, stream, key, form=_form(content, recipients)
     )
     message_id, deliveries, stored_us = yield from messages.insert(message, lane)
+    if submission.rehearsed:
+        made = list(zip(deliveries, message.deliveries, strict=True))
+        yield from rehearsal.settle(account_id, server_id, made, submission.rehearsed, stored_us)
     named = submission.idempotency
     if named is not None:
         yield from idempotency.finish(account_id, named.key_id, named.name, message_id)
@@ -277,10 +284,13 @@ def _form(content: Content, recipients: Sequence[Recipient]) -> Form:
     return Form.PARTS if alone and content.raw is None else Form.BYTES
 
 
-def _delivery(recipient: Recipient, suppressed: bool, captured: bool) -> NewDelivery:
+def _delivery(recipient: Recipient, suppressed: bool, captured: bool, submission: Submission) -> NewDelivery:
     state, reason = DeliveryState.READY, ""
     if suppressed:
         state, reason = DeliveryState.SUPPRESSED, "the address is suppressed"
+    elif recipient.key in submission.rehearsed:
+        ending = submission.rehearsed[recipient.key]
+        return rehearsal.delivery(recipient.address, recipient.key, recipient.kind, ending)
     elif captured:
         state = DeliveryState.CAPTURED
     return NewDelivery(recipient.address, recipient.key, recipient.kind, state, reason)
@@ -306,7 +316,9 @@ def _rfc_message_id(submission: Submission, public_id: str, domain: str) -> str:
     return own or headers.new_message_id(UUID(public_id), domain)
 
 
-def _content(submission: Submission, sender: Mailbox, trace: str, found: Found) -> Content:
+def _content(
+    submission: Submission, sender: Mailbox, trace: str, found: Found, *, own_unsubscribing: bool
+) -> Content:
     return Content(
         sender=sender,
         to=tuple(submission.to),
@@ -325,4 +337,5 @@ def _content(submission: Submission, sender: Mailbox, trace: str, found: Found) 
         track_links=submission.track_links,
         html_links=found.html,
         text_links=found.text,
+        own_unsubscribing=own_unsubscribing,
     )

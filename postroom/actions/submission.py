@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from postroom.actions.context import Limits
+from postroom.core.bounce import BounceKind
 from postroom.core.message import Purpose
 from postroom.errors import Invalid
 from postroom.ids import AccountId, KeyId, ServerId
@@ -34,7 +35,8 @@ class Submission:
     text, html, headers and attachments stay empty. `arrival`: how a message came in by SMTP, which its trace
     says. unsubscribe_link: whether it offers to unsubscribe; None:
     as its purpose has it, bulk mail does and transactional mail does not. track_opens and track_links say
-    nothing of a raw message, which is never touched.
+    nothing of a raw message, which is never touched. rehearsed: recipients, by address for comparing,
+    whose mail ends at once and never leaves, as this bounce or, with None, as delivered.
     """
 
     account_id: AccountId
@@ -61,6 +63,7 @@ class Submission:
     key_id: KeyId | None = None
     message_id: str = ""
     refuse_suppressed: bool = False
+    rehearsed: Mapping[str, BounceKind | None] = field(default_factory=dict)
     options: Mapping[str, object] = field(default_factory=dict)
     idempotency: Idempotency | None = None
 

@@ -51,7 +51,8 @@ class Content(msgspec.Struct, frozen=True, omit_defaults=True):
     `to`, `cc` and `subject` (kept for display) stay empty. `bcc` recipients never appear here.
     `headers` are extra headers in order, names and values checked. `trace`: the field a message got when
     it was handed in whole, which goes on top of it. `html_links` and `text_links`: what `mail.links`
-    found to track in `html` and `text`, in order.
+    found to track in `html` and `text`, in order. `own_unsubscribing`: its sender offers to unsubscribe
+    by his own means.
     """
 
     sender: Mailbox
@@ -71,3 +72,4 @@ class Content(msgspec.Struct, frozen=True, omit_defaults=True):
     track_links: TrackLinks = TrackLinks.NONE
     html_links: tuple[Link, ...] = ()
     text_links: tuple[Link, ...] = ()
+    own_unsubscribing: bool = False

@@ -97,8 +97,11 @@ def offer_for(content: Content, offer: Offer, *, bulk: bool) -> Offer | None:
     """What this message gets of a connection's `offer`; None: nothing may be written into it.
 
     Bulk mail gets it all; with `unsubscribe_link` False its body stays as it is, and the header says it.
-    Any other mail gets it when it asks, with `unsubscribe_link` True.
+    Any other mail gets it when it asks, with `unsubscribe_link` True. Mail that has means of its own gets
+    nothing but the link, at the places its author left for it.
     """
+    if content.raw is None and content.own_unsubscribing:
+        return replace(offer, header=False, footer=False) if content.unsubscribe_link else None
     if content.raw is not None or not (bulk or content.unsubscribe_link):
         return None
     return replace(offer, footer=False) if content.unsubscribe_link is False else offer

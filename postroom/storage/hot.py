@@ -11,7 +11,7 @@ from postroom.storage.interface import CLOCK
 # What accepting a message depends on besides its sender and recipients, in one look.
 ACCEPTING = """
 SELECT s.default_sender, s.sandbox, s.smtp_enabled, s.had_connection + a.had_connection, t.type,
-       t.archived_at, c.transactional, c.broadcast, c.sequence
+       t.archived_at, t.unsubscribe, c.transactional, c.broadcast, c.sequence
 FROM servers s
 JOIN accounts a ON a.account_id = s.account_id
 LEFT JOIN streams t ON t.account_id = s.account_id AND t.server_id = s.server_id AND t.stream = :stream

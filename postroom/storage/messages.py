@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from postroom.core.event import EventKind
-from postroom.core.message import DeliveryState, Purpose
+from postroom.core.message import FINAL_STATES, DeliveryState, Purpose
 from postroom.ids import AccountId, ConnectionId, DeliveryId, KeyId, LaneId, MessageId, ServerId
 from postroom.mail.content import Content
 from postroom.storage import hot, labels, link_targets
@@ -144,6 +144,8 @@ _FIRST_EVENT = {
     DeliveryState.READY: EventKind.ACCEPTED,
     DeliveryState.CAPTURED: EventKind.CAPTURED,
     DeliveryState.SUPPRESSED: EventKind.SUPPRESSED,
+    DeliveryState.SENT: EventKind.SENT,
+    DeliveryState.BOUNCED: EventKind.BOUNCED,
 }
 
 
@@ -196,7 +198,7 @@ def insert(message: NewMessage, lane_id: LaneId) -> Work[tuple[MessageId, list[D
                 "address": one.address,
                 "kind": one.kind,
                 "state": one.state.value,
-                "settled_at": at_us if one.state is DeliveryState.SUPPRESSED else None,
+                "settled_at": at_us if one.state in FINAL_STATES else None,
                 "reason": one.reason,
             }
             for one in message.deliveries

@@ -29,6 +29,7 @@ from postroom.storage.tables import (
     hits,
     idempotency,
     identities,
+    inbound_rules,
     keys,
     messages,
     server_secrets,
@@ -43,7 +44,7 @@ _MESSAGES = 100
 
 # Tables whose rows belong to one server and to nothing else. Others with a server in them are walked below,
 # or stay: a test wants each to be named.
-OWN = (bounces, suppressions, templates, streams, server_secrets, identities, dkim_keys, keys)
+OWN = (bounces, suppressions, inbound_rules, templates, streams, server_secrets, identities, dkim_keys, keys)
 WALKED = (messages, deliveries, events, tables.labels)
 STAYS = ("servers", "connections", "lanes")
 

@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select, update
 
 from postroom.core.message import Purpose
 from postroom.core.server import Owner, Server
-from postroom.core.stream import BORN_WITH, Stream, StreamType
+from postroom.core.stream import BORN_WITH, Stream, StreamType, Unsubscribing
 from postroom.ids import AccountId, DeliveryId, ServerId
 from postroom.storage import generations, hot, streams
 from postroom.storage.interface import Sql, Work
@@ -173,6 +173,7 @@ class Accepting:
     smtp_enabled: bool
     stream_type: StreamType | None
     ever_had_connection: bool
+    unsubscribing: Unsubscribing | None
     purposes: frozenset[Purpose]
 
 
@@ -184,13 +185,14 @@ def accepting(account_id: AccountId, server_id: ServerId, stream: str) -> Work[A
     rows = yield Sql(hot.ACCEPTING, {"account_id": account_id, "server_id": server_id, "stream": stream})
     if not rows:
         return None
-    default_sender, sandbox, by_smtp, had, kind, archived_at, *flags = rows[0]
+    default_sender, sandbox, by_smtp, had, kind, archived_at, unsubscribing, *flags = rows[0]
     return Accepting(
         default_sender=default_sender,
         sandbox=bool(sandbox),
         smtp_enabled=bool(by_smtp),
         stream_type=None if kind is None or archived_at is not None else StreamType(kind),
         ever_had_connection=bool(had),
+        unsubscribing=None if unsubscribing is None else Unsubscribing(unsubscribing),
         purposes=frozenset(purpose for flag, purpose in zip(flags, _FLAGS, strict=True) if flag),
     )
 

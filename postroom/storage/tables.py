@@ -331,6 +331,19 @@ Index(
     postgresql_where=templates.c.deleted_at.is_(None),
 )
 
+# Whose mail a server takes none of.
+inbound_rules = Table(
+    "inbound_rules",
+    metadata,
+    _int("account_id"),
+    _id("rule_id"),
+    _int("server_id"),
+    _text("rule"),  # an address or a domain, in lower case, domain as A-label
+    _int("created_at"),
+    UniqueConstraint("account_id", "server_id", "rule"),
+    sqlite_autoincrement=True,
+)
+
 # --- ways out ------------------------------------------------------------------------------------------
 
 connections = Table(

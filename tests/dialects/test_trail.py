@@ -185,6 +185,19 @@ CASES: Mapping[tuple[str, str, str], Sequence[Step]] = {
         Step({}, 422),
     ],
     ("postmark", "DELETE", "/templates/{id}"): [Step(None, 200, ["template.delete"]), Step(None, 422)],
+    ("postmark", "PUT", "/bounces/{id}/activate"): [
+        Step(None, 200, ["suppression.remove"]),
+        Step(None, 200),
+    ],
+    ("postmark", "POST", "/triggers/inboundrules"): [
+        Step({"Rule": "spam@example.net"}, 200, ["inbound_rule.create"]),
+        Step({"Rule": "spam@example.net"}, 422),
+        Step({}, 422),
+    ],
+    ("postmark", "DELETE", "/triggers/inboundrules/{id}"): [
+        Step(None, 200, ["inbound_rule.delete"]),
+        Step(None, 422),
+    ],
     ("b2core", "DELETE", "/providers/{id}"): [Step(None, 204, ["connection.delete"]), Step(None, 404)],
 }
 
@@ -204,6 +217,12 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         )  # one may be switched off, not the last
         made = await built.call("POST", "/templates", MADE, headers={SERVER_TOKEN: built.server_key})
         assert made.status_code == 200
+        for path, body in (
+            ("/email", LETTER | {"To": "hardbounce@bounce-testing.postmarkapp.com"}),
+            ("/triggers/inboundrules", {"Rule": "bad.example"}),
+        ):
+            made = await built.call("POST", path, body, headers={SERVER_TOKEN: built.server_key})
+            assert made.status_code == 200, made.text
         await built.call("GET", BASES["broadcast"] + "/whoami", key=built.account_key)
         await built.ctx.keys.close()  # the first uses are written beside the requests
         yield built

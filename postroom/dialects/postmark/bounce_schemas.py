@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of bounces."""
+"""What the OpenAPI document says of bounces, and of rules for what comes in."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from postroom.dialects.postmark.bounce_types import KINDS
 from postroom.http.openapi import Json, record, text
 
 _COUNT: Json = {"type": "integer"}
+_RULE: Json = text("An address or a domain.")
 _FLAG: Json = {"type": "boolean"}
 _BOUNCE: Json = {
     "RecordType": text(enum=["Bounce"]),
@@ -37,6 +38,13 @@ SCHEMAS: Mapping[str, Json] = {
         TotalCount={**_COUNT, "description": "At most 10,000 are counted."},
         Bounces={"type": "array", "items": {"$ref": "#/components/schemas/Bounce"}},
     ),
+    "InboundRule": record(("ID", "Rule"), ID={"type": "integer"}, Rule=_RULE),
+    "InboundRuleList": record(
+        ("TotalCount", "InboundRules"),
+        TotalCount=_COUNT,
+        InboundRules={"type": "array", "items": {"$ref": "#/components/schemas/InboundRule"}},
+    ),
+    "InboundRuleRequest": record(("Rule",), Rule=_RULE),
     "BounceTags": {"type": "array", "items": text()},
     "Activated": record(
         ("Message", "Bounce"), Message=text(), Bounce={"$ref": "#/components/schemas/Bounce"}

@@ -42,7 +42,7 @@ class ApiError(PostroomError):
         return {"ErrorCode": self.code, "Message": str(self)}
 
 
-_KINDS = {"server": 601, "stream": 1226, "message": 701, "account": 422}
+_KINDS = {"inbound rule": 812, "server": 601, "stream": 1226, "message": 701, "account": 422}
 _ROUTING = {
     400: "This request cannot be read.",
     404: "There is no such call here.",

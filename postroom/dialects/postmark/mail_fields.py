@@ -15,6 +15,7 @@ from postroom.actions.submission import Submission
 from postroom.core.key import Key
 from postroom.core.message import Purpose
 from postroom.core.stream import StreamType
+from postroom.dialects.postmark.addresses_to_try import HEADERS, rehearsed_of
 from postroom.dialects.postmark.bodies import Bodies, with_unsubscribe_link
 from postroom.dialects.postmark.errors import ApiError
 from postroom.dialects.postmark.fields import Fields, fields_of
@@ -155,6 +156,7 @@ def envelope_of(sending: Sending, fields: Fields, stream: str, purpose: Purpose)
         stream=stream,
         key_id=sending.key.key_id,
         refuse_suppressed=True,
+        rehearsed=rehearsed_of((*to, *cc, *bcc), _bounce_type(fields)),
         options={**kept, "files": [one.name for one in files]} if files else kept,
     )
 
@@ -246,6 +248,15 @@ def _headers(fields: Fields) -> tuple[Sequence[tuple[str, str]], str]:
         elif not name.lower().startswith(_WORDS_TO_US):
             found.append((name, value))
     return found, message_id
+
+
+def _bounce_type(fields: Fields) -> str | None:
+    """What an address to try bounces with shall answer."""
+    for one in listed(fields, "Headers"):
+        header = fields_of(one, "Headers")
+        if (header.text("Name") or "").lower() in HEADERS:
+            return header.text("Value")
+    return None
 
 
 def _metadata_object(fields: Fields) -> Mapping[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from postroom.core.key import Scope
 from postroom.dialects.postmark import (
     bounces,
+    inbound_rules,
     outbound,
     pushing,
     sending,
@@ -29,6 +30,7 @@ _OUTBOUND = "/messages/outbound"
 _TEMPLATES, _TEMPLATE = "/templates", "/templates/{id}"
 _TEMPLATES_READ, _TEMPLATES_WRITE = Scope.TEMPLATES_READ, Scope.TEMPLATES_WRITE
 _BOUNCES, _BOUNCE = "/bounces", "/bounces/{id}"
+_RULES = "/triggers/inboundrules"
 _LIST_READ, _LIST_WRITE = Scope.SUBSCRIBERS_READ, Scope.SUBSCRIBERS_WRITE
 
 OPERATIONS: tuple[Op, ...] = (
@@ -65,6 +67,11 @@ OPERATIONS: tuple[Op, ...] = (
        errors=(400, 422)),
     Op("PUT", f"{_BOUNCE}/activate", bounces.activate, _LIST_WRITE, "Send to its address again", "Activated",
        errors=(400, *_BODY)),
+    Op("GET", _RULES, inbound_rules.index, _READ, "List whose mail is not taken", "InboundRuleList",
+       errors=(422,), query=_PAGE),
+    Op("POST", _RULES, inbound_rules.create, _WRITE, "Take no mail from an address or a domain",
+       "InboundRule", "InboundRuleRequest", errors=_BODY),
+    Op("DELETE", f"{_RULES}/{{id}}", inbound_rules.delete, _WRITE, "Take it again", "Done", errors=_BODY),
     Op("GET", _SERVERS, servers.index, _READ, "List the account's servers", "ServerList", errors=(422,),
        query={**_PAGE, "name": "Only servers with this in their name."}, token=_ACCOUNT),
     Op("POST", _SERVERS, servers.create, Scope.ALL, "Create a server", "Server", "ServerRequest",

@@ -24,6 +24,7 @@ from postroom.actions.sending_terms import SendingTerms, sending_terms
 from postroom.actions.submission import Submission
 from postroom.core.key import Key
 from postroom.core.message import DeliveryState, Purpose
+from postroom.dialects.postmark.addresses_to_try import rehearsed_of
 from postroom.dialects.postmark.bodies import Bodies, with_unsubscribe_link
 from postroom.dialects.postmark.errors import ApiError
 from postroom.dialects.postmark.fields import Fields
@@ -145,7 +146,9 @@ def _wanted(
         tracking = Tracking(opens=False, links_word=str(LINKS.default))
         made = replace(submission, raw=asked.rest if keeps_id else without_message_id(asked.rest))
     kept = {**submission.options, **kept_of(fields, tracking)}
-    return replace(made, options={**kept, "files": files} if files else kept)
+    people = (*submission.to, *submission.cc, *submission.bcc)
+    rehearsed = rehearsed_of(people, fields.text("BounceType"))
+    return replace(made, options={**kept, "files": files} if files else kept, rehearsed=rehearsed)
 
 
 def _in_parts(submission: Submission, raw: bytes, tracking: Tracking, *, keeps_id: bool) -> Submission | None:

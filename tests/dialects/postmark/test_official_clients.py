@@ -415,3 +415,28 @@ async def test_postmarker_looks_at_bounces(house: House, url: str) -> None:
         assert client.bounces.tags == []
 
     await asyncio.to_thread(work)
+
+
+@needs("node")
+async def test_inbound_rules_by_three_clients(house: House, url: str) -> None:
+    key = house.server_key
+    told = await javascript(
+        url,
+        {"server": key, "method": "createInboundRuleTrigger", "args": [{"Rule": "spam@example.net"}]},
+        {"server": key, "method": "getInboundRuleTriggers"},
+        {"server": key, "method": "deleteInboundRuleTrigger", "args": [{"$": [0, "ID"]}]},
+    )
+    made, listed, gone = (one["ok"] for one in told)
+    assert listed["InboundRules"] == [made]
+    assert "removed" in gone["Message"]
+    async with ServerClient(key, retries=0, base_url=url) as server:
+        rule = await server.inbound_rules.create("bad.example")
+        assert (await server.inbound_rules.list()).items == [rule]
+
+        def work() -> None:
+            client = PostmarkClient(key, root_api_url=url)
+            (only,) = client.triggers.inboundrules.all()
+            assert "removed" in only.delete()
+
+        await asyncio.to_thread(work)
+        assert (await server.inbound_rules.list()).total == 0

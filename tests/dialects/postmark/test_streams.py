@@ -7,14 +7,33 @@ from typing import Any
 import pytest
 
 from postroom.actions.accept import Submission, accept_message
+from postroom.actions.messages import show_message
 from postroom.core.message import Purpose
+from postroom.core.server import Owner
 from postroom.core.stream import PURPOSES, StreamType
 from postroom.errors import Invalid
 from postroom.mail.content import Mailbox
+from postroom.mail.unsubscribe import DEFAULT_OFFER, Offer, offer_for
 from tests.dialects.postmark.conftest import Postmark
 
 NEWS: dict[str, Any] = {"ID": "news", "Name": "News", "MessageStreamType": "Broadcasts"}
 DAY_S = 86_400
+
+
+async def test_with_custom_handling_nothing_is_added(postmark: Postmark) -> None:
+    handling = {"SubscriptionManagementConfiguration": {"UnsubscribeHandlingType": "Custom"}}
+    await postmark.ok(
+        "POST", "/message-streams", {"ID": "own", "Name": "O", "MessageStreamType": "Broadcasts", **handling}
+    )
+    mail = {"From": "hello@shop.example", "To": "ann@example.net", "HtmlBody": "<p>Hi", "TextBody": "Hi"}
+    house, offers = postmark.house, []
+    for stream, text in (("own", "Hi"), ("broadcast", "Hi"), ("own", "{{{ pm:unsubscribe }}}")):
+        sent = await postmark.ok("POST", "/email", {**mail, "MessageStream": stream, "TextBody": text})
+        owner = Owner(house.account, house.channel)
+        seen = await show_message(house.ctx, owner, sent["MessageID"], with_content=True)
+        assert seen.content is not None
+        offers.append(offer_for(seen.content, DEFAULT_OFFER, bulk=True))
+    assert offers == [None, DEFAULT_OFFER, Offer(header=False, footer=False)]
 
 
 async def test_a_server_has_three_streams(postmark: Postmark) -> None:

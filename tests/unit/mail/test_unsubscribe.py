@@ -53,6 +53,16 @@ def test_neither_when_the_connection_wants_neither() -> None:
     assert offering(HTML, URL, Offer(header=False, footer=False)) == HTML
 
 
+def test_mail_with_means_of_its_own_gets_nothing_but_the_link_where_its_author_wants_it() -> None:
+    own = msgspec.structs.replace(HTML, own_unsubscribing=True)
+    assert offer_for(own, Offer(), bulk=True) is None
+    asked = msgspec.structs.replace(own, unsubscribe_link=True, text="Out: {{ unsubscribe_link }}")
+    offer = offer_for(asked, Offer(), bulk=True)
+    assert offer == Offer(header=False, footer=False)
+    made = offering(asked, URL, offer)
+    assert (made.headers, made.html, made.text) == ((), HTML.html, f"Out: {URL}")
+
+
 def test_without_https_there_is_no_one_click() -> None:
     made = offering(HTML, "http://127.0.0.1:8080/u/abc", Offer())
     assert made.headers == (("List-Unsubscribe", "<http://127.0.0.1:8080/u/abc>"),)

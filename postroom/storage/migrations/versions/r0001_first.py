@@ -420,6 +420,19 @@ def upgrade() -> None:
         op.f("ix_identities_account_id_value"), "identities", ["account_id", "value"], unique=False
     )
     op.create_table(
+        "inbound_rules",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("rule_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("server_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("rule", sa.Text(), nullable=False),
+        sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("rule_id", name=op.f("pk_inbound_rules")),
+        sa.UniqueConstraint(
+            "account_id", "server_id", "rule", name=op.f("uq_inbound_rules_account_id_server_id_rule")
+        ),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
         "instance",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
