@@ -47,11 +47,12 @@ def call(live: Serve, token: str, path: str, body: object = None, *, header: str
 @pytest.fixture(scope="module")
 def keys(live: Serve) -> dict[str, Any]:
     """A server with a connection to the inbox, which every server of the account may use."""
-    made: dict[str, Any] = live.answer("bootstrap", "--sender", "Shop <shop@example.com>")
+    made: dict[str, Any] = live.ask("bootstrap", sender="Shop <shop@example.com>")
     inbox = re.search(r"inbox takes SMTP on (\S+):(\d+)", live.text)
     assert inbox is not None
-    live.answer("connection", "create", "--host", inbox[1], "--port", inbox[2], "--account", "1")
-    live.answer("identity", "trust", "example.com")
+    fields = {"label": "Inbox", "host": inbox[1], "port": int(inbox[2]), "for_transactional": True}
+    live.ask("connection.create", fields=fields, account=1)
+    live.ask("identity.trust", value="example.com")
     return made
 
 
@@ -152,6 +153,15 @@ def token(live: Serve, keys: dict[str, Any]) -> str:
     return text
 
 
+@pytest.fixture(scope="module")
+def template(live: Serve, token: str) -> str:
+    """A template's alias."""
+    bodies = {"Subject": "Hello {{name}}", "HtmlBody": "<p>{{name}}</p>"}
+    made = call(live, token, "/templates", {"Name": "Hello", "Alias": "hello", **bodies})
+    alias: str = made["Alias"]
+    return alias
+
+
 def smtp_address(live: Serve) -> tuple[str, int]:
     found = re.search(r"send by SMTP on (\S+):(\d+)", live.text)
     assert found is not None, live.text
@@ -159,7 +169,7 @@ def smtp_address(live: Serve) -> tuple[str, int]:
 
 
 @needs("node")
-def test_nodemailer_by_smtp_and_by_the_products_transport(live: Serve, token: str) -> None:
+def test_nodemailer_by_smtp_and_by_the_products_transport(live: Serve, token: str, template: str) -> None:
     """Unmodified, each with the product's own words; what arrives has none of them, and is found by them."""
     host, port = smtp_address(live)
     mail = {
@@ -187,10 +197,25 @@ def test_nodemailer_by_smtp_and_by_the_products_transport(live: Serve, token: st
             {"by": "smtp", "subject": "Kept", **mail, **kept},
             {"by": "postmark", "subject": "By API", "tag": "by-api", "metadata": {"order": "17"}, **mail},
             {"by": "postmark", **mail, "from": "zoe@stranger.example"},
+            {
+                "by": "postmark",
+                "from": "zoe@example.com",
+                "to": "ann@example.net",
+                "templateAlias": template,
+                "templateModel": {"name": "Ann & Bob"},
+            },
+            {"by": "smtp", "subject": "Told later", **mail, "from": "zoe@stranger.example"},
         ],
     }
-    by_smtp, by_keeping, by_api, wrong = run_node("mails.js", asked)
-    assert (by_smtp["response"][:3], by_keeping["response"][:3]) == ("250", "250")
+    by_smtp, by_keeping, by_api, wrong, by_template, told_later = run_node("mails.js", asked)
+    assert {one["response"][:3] for one in (by_smtp, by_keeping, told_later)} == {"250"}
+    assert by_template["accepted"][0]["Message"] == "OK"
+    (rendered,) = arrived(live, "Hello Ann & Bob")
+    assert rendered.get_content().strip() == "<p>Ann &amp; Bob</p>"
+    bounces = call(live, token, "/bounces?count=9&offset=0&type=SMTPApiError")["Bounces"]
+    assert {one["Email"] for one in bounces} == {"ann@example.net", "bob@example.net", "dora@example.net"}
+    assert {one["MessageID"] for one in bounces} == {told_later["response"].rpartition(" ")[2]}
+    assert "zoe@stranger.example" in bounces[0]["Details"]
     assert by_api["accepted"][0]["Message"] == "OK"
     assert "(zoe@stranger.example) is not a Sender Signature" in wrong["error"]
     for subject, tag in (("By SMTP", "by-smtp"), ("By API", "by-api")):
@@ -206,12 +231,14 @@ def test_nodemailer_by_smtp_and_by_the_products_transport(live: Serve, token: st
         assert [one["Email"] for one in message["To"]] == ["ann@example.net", "bob@example.net"]
         assert [one["Email"] for one in message["Bcc"]] == ["dora@example.net"]
         assert message["Attachments"] == ["logo.png", "a.dat"]
+        details = call(live, token, f"/messages/outbound/{message['MessageID']}/details")
+        assert (details["TextBody"].strip(), "cid:logo@example.com" in details["HtmlBody"]) == ("Hello", True)
     assert {one["Message-ID"] for one in arrived(live, "Kept", 3)} == {"<1@example.com>"}
     (own,) = {one["Message-ID"] for one in arrived(live, "By SMTP", 3)}
     assert own != by_smtp["messageId"]
 
 
-def test_anymail_sends_as_it_does_to_the_product(live: Serve, token: str) -> None:
+def test_anymail_sends_as_it_does_to_the_product(live: Serve, token: str, template: str) -> None:
     """Django's way to it: one mail, many by merging, and each recipient's status as it reads it."""
     anymail = anymail_backend(live.url, token)
     one = anymail.message("By anymail", "Hello", to=["Ann <ann@example.net>"], cc=["bob@example.net"])
@@ -226,12 +253,20 @@ def test_anymail_sends_as_it_does_to_the_product(live: Serve, token: str) -> Non
     many = anymail.message("Merged", "Hello", to=["ann@example.net", "bob@example.net"])
     many.merge_metadata = {"ann@example.net": {"order": "18"}, "bob@example.net": {"order": "19"}}
     assert many.send() == 1
+    each = anymail.message("", "", to=["ann@example.net", "bob@example.net"])
+    each.template_id = template
+    each.merge_data = {"ann@example.net": {"name": "Ann"}, "bob@example.net": {"name": "Bob"}}
+    each.merge_global_data = {"name": "nobody"}
+    assert each.send() == 1
+    assert {said.status for said in each.anymail_status.recipients.values()} == {"sent"}
     assert len({said.message_id for said in many.anymail_status.recipients.values()}) == 2
     refused = anymail.message("x", "y", to=["nobody@"], sender="zoe@stranger.example")
     with pytest.raises(anymail.Refused):
         refused.send()
 
     assert {mail["To"] for mail in arrived(live, "By anymail", 2)} == {"Ann <ann@example.net>"}
+    for name in ("Ann", "Bob"):
+        assert [mail["To"] for mail in arrived(live, f"Hello {name}")] == [f"{name.lower()}@example.net"]
     assert {mail["To"] for mail in arrived(live, "Merged", 2)} == {"ann@example.net", "bob@example.net"}
     (message,) = call(live, token, "/messages/outbound?count=9&offset=0&tag=by-anymail")["Messages"]
     assert (message["MessageID"], message["TrackOpens"]) == (one.anymail_status.message_id, True)
@@ -242,16 +277,16 @@ def test_anymail_sends_as_it_does_to_the_product(live: Serve, token: str) -> Non
 
 def test_it_stands_in_front_of_itself(live: Serve, keys: dict[str, Any]) -> None:
     """Mail by Broadcast's API leaves through a connection to Postmark's API, which is this very instance."""
-    account = str(live.answer("account", "create", "Front")["account_id"])
-    server = live.answer("server", "create", "Front", "--account", account, "--sender", "a@example.com")[
+    account = live.ask("account.create", name="Front")["account_id"]
+    server = live.ask("server.create", name="Front", account=account, default_sender="a@example.com")[
         "server_id"
     ]
-    key = live.answer("key", "create", "--account", account, "--server", str(server))["key"]
-    secret, option = f"postmark_api_token={keys['server_key']}", f"api_url={live.url}"
-    whose = ("--account", account, "--server", str(server))
-    way = ("--vendor", "postmark", "--method", "api", "--secret", secret, "--option", option)
-    made = live.answer("connection", "create", *way, *whose, "--transactional")
-    assert made["connection_id"] > 0
+    key = live.ask("key.create", label="front", account=account, server=server)["key"]
+    fields = {"label": "Itself", "vendor": "postmark", "delivery_method": "api", "for_transactional": True}
+    secrets, options = {"postmark_api_token": keys["server_key"]}, {"api_url": live.url}
+    live.ask(
+        "connection.create", fields=fields, secrets=secrets, options=options, account=account, server=server
+    )
     body = {"to": "ann@example.net", "subject": "Through itself", "body": "Hello"}
     status, told = ask(f"{live.url}/api/v1/transactionals", key, body)
     assert status == 201, told

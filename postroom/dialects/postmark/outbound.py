@@ -33,6 +33,7 @@ from postroom.http.calls import Answer
 from postroom.mail.address import address_key, parse_mailbox, parse_mailbox_list
 from postroom.mail.compose import compose
 from postroom.mail.content import Mailbox
+from postroom.mail.parse import parse
 
 _STATUSES = ("queued", "sent", "processed")
 _METADATA = "metadata_"
@@ -67,12 +68,13 @@ async def index(call: Call) -> Answer:
 async def details(call: Call) -> Answer:
     """One message with its bodies, its source and its events."""
     found = await _found(call)
-    seen, content = found.seen, found.seen.content
+    seen = found.seen
+    text, html = await _bodies(seen)
     return Answer(
         {
             **shown(seen, sandbox=found.sandbox),
-            "TextBody": "" if content is None else content.text or "",
-            "HtmlBody": "" if content is None else content.html or "",
+            "TextBody": text,
+            "HtmlBody": html,
             "Body": await _source(seen),
             "MessageEvents": _events(found),
         }
@@ -169,6 +171,17 @@ def _sender(given: object) -> str:
     box = parse_mailbox_list(given, "From", _MOST_ADDRESSES)[0]
     name = box.name.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{name}" <{box.address}>' if name else box.address
+
+
+async def _bodies(seen: Seen) -> tuple[str, str]:
+    """Its text and its HTML; of a message that its program composed what a reader would be shown."""
+    content = seen.content
+    if content is None:
+        return "", ""
+    if content.raw is None:
+        return content.text or "", content.html or ""
+    parsed = await asyncio.to_thread(parse, content.raw)
+    return parsed.text or "", parsed.html or ""
 
 
 async def _source(seen: Seen) -> str:
