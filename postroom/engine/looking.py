@@ -30,6 +30,7 @@ from postroom.storage.routes import Route
 
 log = logger("engine")
 _REREAD_EVERY_S = 30.0
+_UNKNOWNS_EVERY_S = 15.0  # of those that other processes settled; half of how long they wait, if that is less
 
 
 class Looker(Protocol):
@@ -69,6 +70,7 @@ class Looking:
         self._tasks = tasks
         self._trouble = Trouble(log)
         self._next_unknown_us: int | None = None
+        self._unknowns_s = float("-inf")  # when that was read
         self.reread_s = float("-inf")  # when everything was read, by the steady clock
 
     async def tick(self) -> None:
@@ -94,6 +96,8 @@ class Looking:
             runner.care()
         await self._look_at_lanes(now_us)
         leads = self._terms.membership.leads
+        if leads and self._engine.settings.leases is not None and self._unknowns_may_be_missed:
+            await self.look_at_unknowns()
         if self._next_unknown_us is not None and leads:
             self._evidence.look(self._tasks)
         if self._next_unknown_us is not None and self._next_unknown_us <= now_us and leads:
@@ -105,6 +109,12 @@ class Looking:
         if self._clock.steady_s() - self.reread_s >= _REREAD_EVERY_S:
             await self.reread()
         self._engine.pump()
+
+    @property
+    def _unknowns_may_be_missed(self) -> bool:
+        """One that leads ends those of all, and hears of its own only."""
+        every_s = min(_UNKNOWNS_EVERY_S, self._engine.settings.policy.unknown_wait_s / 2)
+        return self._clock.steady_s() - self._unknowns_s >= every_s
 
     async def _look_at_lanes(self, now_us: int) -> None:
         for state in list(self._book.lanes.values()):
@@ -125,6 +135,7 @@ class Looking:
 
     async def look_at_unknowns(self) -> None:
         """When the next unknown outcome ends. Raises PostroomError."""
+        self._unknowns_s = self._clock.steady_s()
         self._next_unknown_us = await self._store.read(unknowns.next_due)
 
     async def learn_lane(self, lane_id: LaneId, due_us: int, count: int) -> None:

@@ -139,6 +139,21 @@ async def test_a_lost_machines_mail_is_unknown_after_its_lease(many: Crowd, tmp_
         )
 
 
+async def test_what_is_unknown_to_one_is_sent_again_in_time_by_the_one_that_leads(
+    many: Crowd, tmp_path: Path
+) -> None:
+    """It hears of nothing, and reads everything anew only after half a minute."""
+    async with sink(tmp_path) as out:
+        leading, other = await many.join(), await many.join()
+        await many.connection(out.port)
+        await many.pass_time(1, leading, other)
+        assert leading.terms.membership.leads
+        await many.send(T, ["drop+dot+once@example.net"], other)
+        await many.until(lambda states: states == {"unknown": 1})
+        many.clock.advance(1)
+        await many.until(lambda states: states == {"sent": 1})
+
+
 async def test_one_that_hangs_sends_nothing_when_it_wakes_and_begins_anew(
     many: Crowd, tmp_path: Path
 ) -> None:
