@@ -47,6 +47,7 @@ GIVEN_BACK = Outcome(
 )
 _CROWDED_S = 1.0
 _CUT_S = 5.0  # for a session that was cut to say what became of its message
+_HEAR_OUT_S = 30.0  # for the reply to a final dot, when nothing more may go out
 
 
 class Runner:
@@ -297,7 +298,7 @@ class Runner:
             if self.troubles.backing_off or self.draining or self.off or attempt.stopped:
                 self._end(attempt, GIVEN_BACK)
                 continue
-            slot.busy_since_s = self._host.clock.steady_s()
+            slot.busy_since_s, slot.attempt = self._host.clock.steady_s(), attempt
             outcome = await try_on(self._host, self.way, slot, attempt)
             slot.slow, slot.busy_since_s = self.sessions.hangs(slot), None
             if slot.term.over and outcome.fault is Fault.CONNECTION:  # it was cut by us
@@ -444,10 +445,11 @@ class Runner:
             await self._host.judged(self, Verdict.FINE)
 
     def cut(self) -> None:
-        """The lease is over: nothing that was claimed goes out any more."""
+        """The lease is over: nothing that was claimed goes out any more. What is out is heard of yet: to know
+        that a message was taken saves sending it again."""
         self._give_back()
         self.sessions.close_idle()
-        self.sessions.abort()
+        self.sessions.abort(hear_out_s=_HEAR_OUT_S)
 
     def failed_now(self) -> None:
         """It was found failed."""

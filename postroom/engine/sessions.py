@@ -18,6 +18,7 @@ from postroom.engine.claim import Claimed
 from postroom.transports.interface import Session
 
 if TYPE_CHECKING:
+    from postroom.engine.attempt import Attempt
     from postroom.engine.term import Term
 
 PER_SESSION = 2
@@ -40,6 +41,7 @@ class Slot:
     stopping: bool = False
     busy_since_s: float | None = None
     slow: bool = False  # its last delivery took long
+    attempt: Attempt | None = None  # the last one it was given
 
 
 class Sessions:
@@ -143,7 +145,10 @@ class Sessions:
             if now_s - slot.idle_since_s >= older_than_s and slot.waiting and not slot.waiting.done():
                 slot.waiting.set_result(None)
 
-    def abort(self) -> None:
-        """Cut them all."""
+    def abort(self, *, hear_out_s: float = 0.0) -> None:
+        """Cut them all; those that wait for the reply to a final dot only after `hear_out_s`."""
         for slot in self.slots:
-            slot.session.abort()
+            if hear_out_s and slot.busy_since_s is not None and slot.attempt and slot.attempt.past_dot:
+                asyncio.get_running_loop().call_later(hear_out_s, slot.session.abort)
+            else:
+                slot.session.abort()

@@ -261,6 +261,20 @@ async def test_a_process_that_could_not_renew_cuts_its_sessions_and_begins_anew(
         await many.until(lambda _: only.open_sessions >= 0)
 
 
+async def test_what_is_past_its_dot_when_the_lease_ends_is_heard_out(many: Crowd, tmp_path: Path) -> None:
+    """Cut, it would be unknown, and be sent again."""
+    async with sink(tmp_path, delay_s=0.3) as out:
+        only = await many.join()
+        await many.connection(out.port)
+        await many.send(T, people(2))
+        await many.until(lambda _: out.accepted > 0)
+        many.clock.advance(LEASE_S)
+        await many.until(lambda _: not only.fenced)
+        assert await many.until_settled(flows=True) == {"sent": 2}
+        assert set(copies(read_log(out.options.log)).values()) == {1}
+        assert await many.rows("SELECT COUNT(*) FROM attempts WHERE result = 'unknown'") == [(0,)]
+
+
 async def test_one_leads_and_another_does_when_it_is_gone(many: Crowd, tmp_path: Path) -> None:
     first, second = await many.join(), await many.join()
     await many.pass_time(30, first, second)
