@@ -34,6 +34,8 @@ T = TypeVar("T")
 log = logger("storage")
 _AGAIN_S = 5
 _RECONNECT_S = 0.2
+_ONE_TRY_S = 1.0  # while it is known to be down
+_LATE_TRY_S = 4.0  # of who waited for others to commit
 _SHARERS = 2  # groups under way at once: while one commits the next one gathers
 
 # The server called it off because of others, or ended the session: the same again may well succeed.
@@ -47,6 +49,7 @@ _LOST = tuple(one for one in DRIVER_ERRORS if one is not asyncpg.PostgresError)
 class _Unit:
     work: Callable[[], Work[Any]]  # Any: units of all callers share one queue
     future: asyncio.Future[Any]
+    asked_s: float
 
 
 class _InDoubt(Exception):
@@ -154,14 +157,15 @@ class PostgresStore:
         if not task.cancelled():
             task.exception()  # a caller that went away is no unhandled error
 
-    async def _alone(self, work: Callable[[], Work[T]]) -> T:
+    async def _alone(self, work: Callable[[], Work[T]], asked_s: float | None = None) -> T:
         return await self._patiently(
-            lambda link: self._transaction(link, 1, lambda: link.run(work(), write=True)), "written"
+            lambda link: self._transaction(link, 1, lambda: link.run(work(), write=True)), "written", asked_s
         )
 
     def _shared(self, work: Callable[[], Work[T]]) -> asyncio.Future[T]:
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._sharing.append(_Unit(work, future))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._sharing.append(_Unit(work, future, loop.time()))
         if self._sharers < _SHARERS:
             self._sharers += 1
             self._spawn(self._share())
@@ -170,10 +174,21 @@ class PostgresStore:
     async def _share(self) -> None:
         try:
             while self._sharing:
-                most = min(len(self._sharing), self._group_max)
-                await self._together([self._sharing.popleft() for _ in range(most)])
+                await self._together(self._next_group())
         finally:
             self._sharers -= 1
+
+    def _next_group(self) -> list[_Unit]:
+        """Who comes next; those that waited out their patience behind others who met a trouble are told."""
+        group: list[_Unit] = []
+        now_s = asyncio.get_running_loop().time()
+        while self._sharing and len(group) < self._group_max:
+            unit = self._sharing.popleft()
+            if self._down_since_s is not None and now_s - unit.asked_s >= self._patience_s:
+                _answer(unit, Unavailable("the database cannot be used", retry_after_s=_AGAIN_S))
+            else:
+                group.append(unit)
+        return group
 
     async def _together(self, group: Sequence[_Unit]) -> None:
         if len(group) > 1:
@@ -183,6 +198,7 @@ class PostgresStore:
                         link, len(group), lambda: link.run_together([unit.work() for unit in group])
                     ),
                     "written",
+                    group[0].asked_s,
                 )
             except Unavailable as error:
                 for unit in group:
@@ -196,7 +212,7 @@ class PostgresStore:
                 return
         for unit in group:
             try:
-                value = await self._alone(unit.work)
+                value = await self._alone(unit.work, unit.asked_s)
             except Exception as error:
                 _answer(unit, error)
             else:
@@ -240,10 +256,17 @@ class PostgresStore:
 
     # --- patience --------------------------------------------------------------------------------------
 
-    async def _patiently(self, step: Callable[[Link], Coroutine[Any, Any, T]], what: str) -> T:
-        """Run this on a connection, again where that may help, until the caller's patience ends."""
+    async def _patiently(
+        self, step: Callable[[Link], Coroutine[Any, Any, T]], what: str, asked_s: float | None = None
+    ) -> T:
+        """Run this on a connection, again where that may help, until the caller's patience ends.
+
+        asked_s: since when it is used up; now, where nobody had to be waited for.
+        """
         loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + self._patience()
+        now_s, patience_s = loop.time(), self._patience()
+        least_s = min(_LATE_TRY_S if self._down_since_s is None else _ONE_TRY_S, patience_s)
+        deadline_s = max((now_s if asked_s is None else asked_s) + patience_s, now_s + least_s)
         tries = 0
         while True:
             try:
@@ -276,7 +299,7 @@ class PostgresStore:
         """Who comes while it is known to be down gets one try: a queue of waiting callers helps nobody."""
         if self._down_since_s is None or time.monotonic() - self._down_since_s < self._patience_s:
             return self._patience_s
-        return min(1.0, self._patience_s)
+        return min(_ONE_TRY_S, self._patience_s)
 
     def _failed(self, what: str, error: BaseException | None) -> None:
         if what == "written":

@@ -147,6 +147,26 @@ async def test_a_database_that_may_only_be_read_is_unavailable(
     assert await store.write(lambda: put(1)) == 1
 
 
+async def test_who_waits_for_others_to_commit_is_told_in_time_too(
+    server: PostgresServer, store: PostgresStore
+) -> None:
+    """Their patience counts from when they asked, not from when it is their turn."""
+    server.configure({"default_transaction_read_only": "on"})
+    server.reload()
+    try:
+        began_s = time.monotonic()
+        first = [asyncio.create_task(store.write(lambda n=n: put(n), share=True)) for n in range(2)]  # type: ignore[misc]
+        while store.run_again == 0:
+            await asyncio.sleep(0.01)
+        others = (store.write(lambda n=n: put(n), share=True) for n in range(2, 200))  # type: ignore[misc]
+        told = await asyncio.gather(*first, *others, return_exceptions=True)
+        assert {type(one) for one in told} == {Unavailable}
+        assert time.monotonic() - began_s < 2 * PATIENCE_S
+    finally:
+        server.configure({"default_transaction_read_only": "off"})
+        server.reload()
+
+
 async def test_a_commit_whose_answer_is_lost_is_not_run_again(
     server: PostgresServer, store: PostgresStore
 ) -> None:
