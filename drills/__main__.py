@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from drills import caps, kills, stops
+from drills import caps, kills, stops, troubles
 
 KINDS = {
     "kill": "SIGKILLs at random moments",
@@ -27,6 +27,7 @@ KINDS = {
     "smtp": "mail submitted by SMTP instead of HTTP, with SIGKILLs and without",
     "cluster": "PostgreSQL and several processes: kills of one, of all, of the database; caps; 16 without",
     "stop": "PostgreSQL: a process hangs for three leases at a chosen point of a delivery, and wakes",
+    "trouble": "PostgreSQL hangs for a minute, restarts, is gone, may only be read, has no connection left",
     "caps": "caps on a moved clock, with restarts",
 }
 
@@ -67,6 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hung = asyncio.run(stops.run(_fresh(folder / f"stop{number}"), stop))
         results.append({"line": hung.line(), **asdict(hung)})
         failed += _tell(hung.line(), hung.problems())
+    for number, trouble in enumerate(troubles.courses() if "trouble" in wanted else ()):
+        told = asyncio.run(troubles.run(_fresh(folder / f"trouble{number}"), trouble))
+        results.append({"line": told.line(), **asdict(told)})
+        failed += _tell(told.line(), told.problems())
     for number, plan in enumerate(caps.PLANS if "caps" in wanted else ()):
         result = asyncio.run(caps.run(_fresh(folder / f"caps{number}"), plan))
         results.append({"line": result.line(), **asdict(plan)})

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from drills.post import Post
@@ -40,9 +41,16 @@ class Target(StrEnum):
 class Cluster(Post):
     """`serve --processes N` and its database; `close` ends the server too."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str], processes: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str],
+        processes: int,
+        server: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """server: lines of its postgresql.conf, besides `DURABLE`."""
         super().__init__(folder, settings)
-        self.server = PostgresServer(DURABLE)
+        self.server = PostgresServer({**DURABLE, **server})
         self._name = self.server.create()
         self.flags = ("--database", self.server.of(self._name))
         if processes > 1:

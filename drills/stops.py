@@ -19,14 +19,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from drills.books import NOTHING, SETTLED_WITHIN_S, Books, Mail, books, settled
 from drills.cluster import Cluster
-from drills.feed import OneByOne, OverControlSocket, OverHttp, Told
-from drills.judge import WAITING
+from drills.feed import OverControlSocket, OverHttp, Told
 from drills.kills import LOGIN, SENDER
 from drills.post import Post
 from drills.stopping import SWITCH, Place
-from postroom.core.message import DeliveryState, Purpose
-from tests.support.sink import copies, read_log, sink_process
+from postroom.core.message import Purpose
+from tests.support.sink import sink_process
 
 LEASE_S = 3.0
 LEASES = 3
@@ -43,7 +43,6 @@ TEXT = "A body of several blocks, so that there is a middle.\n" * 3000
 REPLY_MS = 5.0
 _BATCH = 30
 _REACHED_S = 60.0
-_SETTLED_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,7 @@ class Verdict:
     """Of one course. copies: by place. awake: stops after which it took part again."""
 
     course: Course
-    accepted: int = 0
-    lost: int = 0
-    unverified: int = 0
+    books: Books = NOTHING
     unsettled: int = 0
     exit_codes: tuple[int, ...] = ()
     copies: Counter[Place] = field(default_factory=Counter)
@@ -84,8 +81,8 @@ class Verdict:
         """What must not be."""
         found = []
         for count, text in (
-            (self.lost, "accepted and lost"),
-            (self.unsettled, f"not settled within {_SETTLED_S:g} s"),
+            (self.books.lost, "accepted and lost"),
+            (self.unsettled, f"not settled within {SETTLED_WITHIN_S:g} s"),
             (sum(map(bool, self.exit_codes)), "processes ended badly"),
             (self.stops - self.taken_for_dead, "stops after which it was not taken for dead"),
         ):
@@ -96,15 +93,16 @@ class Verdict:
             if self.copies[place] > most:
                 found.append(f"{self.copies[place]} copies of stops {place}, where {most} may be")
         allowed = self.course.rounds * sum(place.leaves_open for place in Place)
-        if self.unverified > allowed:
-            found.append(f"{self.unverified} unverified")
+        if self.books.unverified > allowed:
+            found.append(f"{self.books.unverified} unverified")
         return found
 
     def line(self) -> str:
         """All numbers."""
         each = ", ".join(f"{place} {self.copies[place]}" for place in Place)
         return (
-            f"{self.course.name}: accepted {self.accepted}, lost {self.lost}, unverified {self.unverified},"
+            f"{self.course.name}: accepted {self.books.accepted}, lost {self.books.lost},"
+            f" unverified {self.books.unverified},"
             f" taken for dead {self.taken_for_dead} of {self.stops} times;"
             f" copies of stops {each}; {self.took_s:.0f} s in all"
         )
@@ -148,14 +146,17 @@ async def run(folder: Path, course: Course) -> Verdict:
         log = folder / "sink.log"
         with sink_process(log, "--delay-ms", str(REPLY_MS)) as sink:
             await post.start()
-            (folder / "stopped").mkdir()
-            stopped = Stopped(folder / "stopped", post, apart=course.apart)
-            await stopped.start()
             try:
-                await _Drive(post, stopped, log, verdict).run(sink.port)
+                (folder / "stopped").mkdir()
+                stopped = Stopped(folder / "stopped", post, apart=course.apart)
+                await stopped.start()
+                try:
+                    await _Drive(post, stopped, log, verdict).run(sink.port)
+                finally:
+                    os.kill(stopped.pid, signal.SIGCONT)
+                    verdict.exit_codes = (await stopped.stop(),)
             finally:
-                os.kill(stopped.pid, signal.SIGCONT)
-                verdict.exit_codes = (await stopped.stop(), await post.stop())
+                verdict.exit_codes += (await post.stop(),)
     finally:
         post.close()
     verdict.taken_for_dead = stopped.deaths()
@@ -169,7 +170,6 @@ class _Drive:
     def __init__(self, post: Cluster, stopped: Stopped, log: Path, verdict: Verdict) -> None:
         self._post, self._stopped, self._log, self._verdict = post, stopped, log, verdict
         self._told = Told()
-        self._sent = 0
         self._chance = random.Random(verdict.course.seed)
 
     async def run(self, port: int) -> None:
@@ -186,58 +186,36 @@ class _Drive:
         }
         await self._post.ask("connection.create", fields=fields, secrets=LOGIN, server=made["server_id"])
         if course.purpose is Purpose.TRANSACTIONAL:
-            self._feed: OneByOne = OverHttp(self._post, self._told, made["server_key"], TEXT)
+            self._mail = Mail(OverHttp(self._post, self._told, made["server_key"], TEXT))
         else:
-            self._feed = OverControlSocket(self._post, self._told, TEXT)
+            self._mail = Mail(OverControlSocket(self._post, self._told, TEXT))
         places = [place for place in Place for _ in range(course.rounds)]
         self._chance.shuffle(places)
         copied = 0
         for place in places:
             await self._one(place)
-            self._verdict.unsettled += await self._settle()
-            now = sum(count - 1 for count in copies(read_log(self._log)).values())
-            self._verdict.copies[place] += now - copied
-            copied = now
-        self._judge()
+            self._verdict.unsettled += await settled(self._post)
+            self._verdict.books = books(self._post, self._told, self._log)
+            self._verdict.copies[place] += self._verdict.books.copies - copied
+            copied = self._verdict.books.copies
 
     async def _one(self, place: Place) -> None:
         """Stop it there, let mail go on for three leases, and wake it."""
-        await self._send(self._chance.randrange(_BATCH))  # so that it stops at another one each time
+        await self._mail.send(self._chance.randrange(_BATCH))  # so that it stops at another one each time
         self._stopped.switch.with_suffix(".new").write_text(place)
         self._stopped.switch.with_suffix(".new").rename(self._stopped.switch)
         async with asyncio.timeout(_REACHED_S):
             while not self._stopped.is_stopped:
-                await self._send(_BATCH)
+                await self._mail.send(_BATCH)
         until_s = time.monotonic() + LEASES * LEASE_S * self._chance.uniform(1.0, 1.2)
         while time.monotonic() < until_s:
-            await self._send(3)
+            await self._mail.send(3)
             await asyncio.sleep(0.3)
         deaths = self._stopped.deaths()
         os.kill(self._stopped.pid, signal.SIGCONT)
         async with asyncio.timeout(_REACHED_S):
             while self._stopped.deaths() == deaths:
                 await asyncio.sleep(0.05)
-
-    async def _send(self, count: int) -> None:
-        first, self._sent = self._sent, self._sent + count
-        await asyncio.gather(*(self._feed.send(first + n) for n in range(count)))
-
-    async def _settle(self) -> int:
-        """What is left in `WAITING` when its time is over."""
-        until_s = time.monotonic() + _SETTLED_S
-        while left := sum(self._post.states()[state] for state in WAITING):
-            if time.monotonic() > until_s:
-                return left
-            await asyncio.sleep(0.05)
-        return 0
-
-    def _judge(self) -> None:
-        states = self._post.recipients()
-        at_sink = {record.recipient for record in read_log(self._log)}
-        unverified = {one for one, state in states.items() if state == DeliveryState.UNVERIFIED}
-        self._verdict.accepted = len(self._told.accepted)
-        self._verdict.unverified = len(unverified)
-        self._verdict.lost = len(self._told.accepted - at_sink - unverified)
 
 
 def courses(rounds: int, seed: int) -> Sequence[Course]:
