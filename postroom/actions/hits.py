@@ -17,7 +17,7 @@ from postroom.core.event import EventKind
 from postroom.errors import NotFound
 from postroom.ids import DeliveryId
 from postroom.storage import hits, hot, link_targets
-from postroom.storage.hits import Count, Whose
+from postroom.storage.hits import Count, Person, Whose
 from postroom.storage.interface import Sql, Work
 
 MOST_EVENTS = 50  # of one delivery's pixel, or of one of its links
@@ -78,11 +78,14 @@ def _counted(owner: Whose, link: int, alike: Sequence[Hit]) -> Work[list[dict[st
     people = sum(one.times for one in alike if not one.machine)
     machines = sum(one.times for one in alike if one.machine)
     last_us = max(one.at_us for one in alike)
+    person = next((one for one in alike if not one.machine), None)
+    told = None if person is None else Person(person.at_us, person.user_agent[:MOST_TEXT], person.in_text)
+    delivery = alike[0].delivery_id
     now_people, now_machines = yield from hits.add(
-        Count(owner.account_id, alike[0].delivery_id, link, last_us, people, machines)
+        Count(owner.account_id, owner.server_id, delivery, link, last_us, people, machines, told)
     )
     room = MOST_EVENTS - (now_people - people) - (now_machines - machines)
-    first = next((one for one in alike if not one.machine), None) if now_people == people else None
+    first = person if now_people == people else None
     return [
         {
             "account_id": owner.account_id,

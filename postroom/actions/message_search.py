@@ -13,7 +13,7 @@ from postroom.core.bounce import Bounce
 from postroom.core.server import Owner
 from postroom.errors import NotFound
 from postroom.ids import AccountId, ServerId
-from postroom.storage import bounce_search, message_search, messages, servers
+from postroom.storage import bounce_search, link_targets, message_search, messages, servers
 from postroom.storage.interface import Work
 from postroom.storage.labels import Label
 from postroom.storage.message_search import Search, StoredEvent
@@ -53,6 +53,7 @@ class History:
     events: Sequence[StoredEvent]
     sandbox: bool
     bounces: Sequence[Bounce] = ()
+    targets: Sequence[str] = ()  # of its tracked links
 
     def bounce_of(self, event: StoredEvent) -> Bounce | None:
         """The bounce that an event tells of, as long as it is kept."""
@@ -102,7 +103,8 @@ async def history(ctx: Context, owner: Owner, public_id: str) -> History:
         bounced = yield from bounce_search.of_message(
             message.account_id, message.server_id, message.public_id, _MOST_EVENTS
         )
+        targets = yield from link_targets.of_content(message.content_id)
         seen = replace(Seen(message, tuple(found)), content=content)
-        return History(seen, events, server is not None and server.sandbox, bounced)
+        return History(seen, events, server is not None and server.sandbox, bounced, targets)
 
     return await ctx.store.read(work)

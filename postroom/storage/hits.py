@@ -15,11 +15,16 @@ JOIN servers v ON v.account_id = d.account_id AND v.server_id = d.server_id AND 
 WHERE d.delivery_id = :delivery_id
 """
 _COUNT = """
-INSERT INTO hits (account_id, delivery_id, link, first_at, last_at, people, machines)
-VALUES (:account_id, :delivery_id, :link, :at, :at, :people, :machines)
+INSERT INTO hits (account_id, delivery_id, link, server_id, first_at, last_at, people, machines,
+                  person_at, user_agent, in_text)
+VALUES (:account_id, :delivery_id, :link, :server_id, :at, :at, :people, :machines,
+        :person_at, :user_agent, :in_text)
 ON CONFLICT (account_id, delivery_id, link)
 DO UPDATE SET last_at = excluded.last_at, people = hits.people + excluded.people,
-              machines = hits.machines + excluded.machines
+              machines = hits.machines + excluded.machines,
+              user_agent = CASE WHEN hits.person_at IS NULL THEN excluded.user_agent ELSE hits.user_agent END,
+              in_text = CASE WHEN hits.person_at IS NULL THEN excluded.in_text ELSE hits.in_text END,
+              person_at = COALESCE(hits.person_at, excluded.person_at)
 RETURNING people, machines
 """
 
@@ -34,15 +39,26 @@ class Whose:
 
 
 @dataclass(frozen=True)
+class Person:
+    """The first hit of a person among these. in_text: the link stood in the text part."""
+
+    at_us: int
+    user_agent: str
+    in_text: bool
+
+
+@dataclass(frozen=True)
 class Count:
     """So many hits more. link: 0 for the pixel, else the number of a target and one."""
 
     account_id: AccountId
+    server_id: ServerId
     delivery_id: DeliveryId
     link: int
     at_us: int
     people: int
     machines: int
+    person: Person | None = None
 
 
 def whose(deliveries: Sequence[DeliveryId]) -> Work[dict[DeliveryId, Whose]]:
@@ -53,10 +69,15 @@ def whose(deliveries: Sequence[DeliveryId]) -> Work[dict[DeliveryId, Whose]]:
 
 def add(count: Count) -> Work[tuple[int, int]]:
     """Returns how many there are now: by people, and by machines."""
+    person = count.person
     rows = yield Sql(
         _COUNT,
         {
+            "person_at": None if person is None else person.at_us,
+            "user_agent": "" if person is None else person.user_agent,
+            "in_text": int(person is not None and person.in_text),
             "account_id": count.account_id,
+            "server_id": count.server_id,
             "delivery_id": count.delivery_id,
             "link": count.link,
             "at": count.at_us,

@@ -45,7 +45,7 @@ _MESSAGES = 100
 # Tables whose rows belong to one server and to nothing else. Others with a server in them are walked below,
 # or stay: a test wants each to be named.
 OWN = (bounces, suppressions, inbound_rules, templates, streams, server_secrets, identities, dkim_keys, keys)
-WALKED = (messages, deliveries, events, tables.labels)
+WALKED = (messages, deliveries, hits, events, tables.labels)
 STAYS = ("servers", "connections", "lanes")
 
 

@@ -554,11 +554,25 @@ hits = Table(
     _int("account_id", key=True),
     _int("delivery_id", key=True),
     _int("link", key=True),  # 0: opened; else a target's number and one
+    _int("server_id"),
     _int("first_at"),
     _int("last_at"),
     _int("people"),
     _int("machines"),
+    _maybe_int("person_at"),  # the first person's, with the next two
+    _text("user_agent", ""),
+    _int("in_text", 0),  # whether the link stood in the text part
     postgresql_with=_COUNTERS,
+)
+Index(
+    "ix_hits_people",
+    hits.c.account_id,
+    hits.c.server_id,
+    hits.c.person_at,
+    hits.c.delivery_id,
+    hits.c.link,
+    sqlite_where=hits.c.person_at.is_not(None),
+    postgresql_where=hits.c.person_at.is_not(None),
 )
 
 lanes = Table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from postroom.core.key import Scope
 from postroom.dialects.postmark import (
     bounces,
+    hits,
     inbound_rules,
     outbound,
     pushing,
@@ -27,6 +28,10 @@ _STREAMS, _STREAM = "/message-streams", "/message-streams/{stream}"
 _LIST = f"{_STREAM}/suppressions"
 _SEND, _SEEN = Scope.TRANSACTIONALS_WRITE, Scope.TRANSACTIONALS_READ
 _OUTBOUND = "/messages/outbound"
+_HITS = {**_PAGE, "recipient": "Of this address.", "tag": "With this tag.",
+         **dict.fromkeys(hits.NOT_KNOWN, "Not known: finds nothing."), "platform": "Unknown, or none.",
+         "fromdate": "From this day or time on.", "todate": "Until this day or time.",
+         "messagestream": "On this stream; else on outbound."}  # fmt: skip
 _TEMPLATES, _TEMPLATE = "/templates", "/templates/{id}"
 _TEMPLATES_READ, _TEMPLATES_WRITE = Scope.TEMPLATES_READ, Scope.TEMPLATES_WRITE
 _BOUNCES, _BOUNCE = "/bounces", "/bounces/{id}"
@@ -49,6 +54,14 @@ OPERATIONS: tuple[Op, ...] = (
               "fromdate": "From this day or time on.", "todate": "Until this day or time.",
               "subject": "With this in its subject.", "messagestream": "On this stream; else on outbound.",
               "metadata_x": "With this value of the metadata x, for any name x."}),
+    Op("GET", f"{_OUTBOUND}/opens", hits.opens, _SEEN, "Search opens", "OpenList", errors=(422,),
+       query=_HITS),
+    Op("GET", f"{_OUTBOUND}/opens/{{id}}", hits.opens_of_message, _SEEN, "List a message's opens", "OpenList",
+       errors=(422,), query=_PAGE),
+    Op("GET", f"{_OUTBOUND}/clicks", hits.clicks, _SEEN, "Search clicks", "ClickList", errors=(422,),
+       query=_HITS),
+    Op("GET", f"{_OUTBOUND}/clicks/{{id}}", hits.clicks_of_message, _SEEN, "List a message's clicks",
+       "ClickList", errors=(422,), query=_PAGE),
     Op("GET", f"{_OUTBOUND}/{{id}}/details", outbound.details, _SEEN, "Show a message and its events",
        "MessageDetails", errors=(422,)),
     Op("GET", f"{_OUTBOUND}/{{id}}/dump", outbound.dump, _SEEN, "Show a message's source", "Dump",

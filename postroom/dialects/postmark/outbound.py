@@ -231,4 +231,6 @@ def _details(kind: str, event: StoredEvent, row: StoredDelivery, found: History)
     if kind == "Opened":
         return {"Summary": summary}
     where = "Text" if data.get("part") == "text" else "HTML"
-    return {"Summary": summary, "Link": "", "ClickLocation": where}
+    number = data.get("link", -1)
+    link = found.targets[number] if 0 <= number < len(found.targets) else ""
+    return {"Summary": summary, "Link": link, "ClickLocation": where}

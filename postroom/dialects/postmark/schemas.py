@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from postroom.dialects.postmark import bounce_schemas, sending_schemas, template_schemas
+from postroom.dialects.postmark import bounce_schemas, hit_schemas, sending_schemas, template_schemas
 from postroom.dialects.postmark.server_fields import COLOR, FLAGS, HOOKS, LINKS, THRESHOLD, Option
 from postroom.http.openapi import Json, record, text
 
@@ -61,6 +61,7 @@ def _list(item: str) -> Json:
 
 SCHEMAS: Mapping[str, Json] = {
     **bounce_schemas.SCHEMAS,
+    **hit_schemas.SCHEMAS,
     **sending_schemas.SCHEMAS,
     **template_schemas.SCHEMAS,
     "Error": record(

@@ -17,9 +17,10 @@ from postmark.models.templates import TemplateAction, TemplateTypeFilter
 from postmarker.core import PostmarkClient
 from postmarker.exceptions import ClientError
 
-from postroom.actions import api_errors
+from postroom.actions import api_errors, hits
 from postroom.actions.api_errors import ApiError
-from postroom.ids import BounceId
+from postroom.actions.hits import Hit
+from postroom.ids import BounceId, DeliveryId
 from tests.dialects.house import House
 from tests.support.http import running_app
 from tests.support.node import run_node
@@ -440,3 +441,32 @@ async def test_inbound_rules_by_three_clients(house: House, url: str) -> None:
 
         await asyncio.to_thread(work)
         assert (await server.inbound_rules.list()).total == 0
+
+
+@needs("node")
+async def test_opens_and_clicks_by_three_clients(house: House, url: str) -> None:
+    key, body = house.server_key, "<a href='https://shop.example/a'>a</a>"
+    async with ServerClient(key, retries=0, base_url=url) as server:
+        sent = await server.outbound.send(mail(HtmlBody=body, TrackOpens=True, TrackLinks="HtmlOnly"))
+        at_us = house.ctx.clock.now_us()
+        await hits.record(house.ctx, [Hit(DeliveryId(1), link, at_us, "Mail/1.0") for link in (None, 0)])
+        (opened,) = (await server.outbound.list_opens(tag="welcome")).items
+        (clicked,) = (await server.outbound.list_clicks(recipient="ann@example.net")).items
+        assert (opened.user_agent, opened.platform) == ("Mail/1.0", "Unknown")
+        assert (clicked.original_link, clicked.click_location) == ("https://shop.example/a", "HTML")
+    number = sent.message_id
+    told = await javascript(
+        url,
+        {"server": key, "method": "getMessageOpens", "args": [{"count": 10}]},
+        {"server": key, "method": "getMessageOpensForSingleMessage", "args": [number]},
+        {"server": key, "method": "getMessageClicks", "args": [{"platform": "Mobile"}]},
+        {"server": key, "method": "getMessageClicksForSingleMessage", "args": [number]},
+    )
+    assert [one["ok"]["TotalCount"] for one in told] == [1, 1, 0, 1]
+
+    def work() -> None:
+        client = PostmarkClient(key, root_api_url=url)
+        assert [one.Recipient for one in client.messages.outbound.opens.all()] == ["ann@example.net"]
+        assert client.messages.outbound.opens.get(number)["TotalCount"] == 1
+
+    await asyncio.to_thread(work)

@@ -377,10 +377,14 @@ def upgrade() -> None:
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
         sa.Column("delivery_id", _INT, autoincrement=False, nullable=False),
         sa.Column("link", _INT, autoincrement=False, nullable=False),
+        sa.Column("server_id", _INT, autoincrement=False, nullable=False),
         sa.Column("first_at", _INT, autoincrement=False, nullable=False),
         sa.Column("last_at", _INT, autoincrement=False, nullable=False),
         sa.Column("people", _INT, autoincrement=False, nullable=False),
         sa.Column("machines", _INT, autoincrement=False, nullable=False),
+        sa.Column("person_at", _INT, nullable=True),
+        sa.Column("user_agent", sa.Text(), server_default="", nullable=False),
+        sa.Column("in_text", _INT, server_default="0", autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("account_id", "delivery_id", "link", name=op.f("pk_hits")),
         postgresql_with={
             "autovacuum_vacuum_scale_factor": 0,
@@ -392,6 +396,14 @@ def upgrade() -> None:
             "autovacuum_vacuum_cost_delay": 0,
             "fillfactor": 50,
         },
+    )
+    op.create_index(
+        "ix_hits_people",
+        "hits",
+        ["account_id", "server_id", "person_at", "delivery_id", "link"],
+        unique=False,
+        sqlite_where=sa.text("person_at IS NOT NULL"),
+        postgresql_where=sa.text("person_at IS NOT NULL"),
     )
     op.create_table(
         "idempotency",
