@@ -24,10 +24,10 @@ _FILL = (
     + "SELECT CASE WHEN i % 100 = 3 THEN 3 WHEN i % 4 > 0 THEN 2 ELSE 1 END, i, 'p' || i,"
     " CASE WHEN i % 4 > 0 THEN 2 WHEN i % 7 = 0 THEN 12 ELSE 11 END,"
     " CASE WHEN i % 9 = 0 THEN 'outbound' ELSE 'broadcast' END, 'transactional',"
-    " 's' || i % 40 || '@example.com', 'subject', '<' || i || '>', i, 1, 'test', i FROM n",
+    " 's' || (i % 40) || '@example.com', 'subject', '<' || i || '>', i, 1, 'test', i FROM n",
     "INSERT INTO deliveries (account_id, delivery_id, server_id, message_id, lane_id, recipient, address,"
-    " kind, state, due) SELECT account_id, message_id, server_id, message_id, 1, 'r' || message_id % 900,"
-    " 'r' || message_id % 900, 'to', 'sent', 0 FROM messages",
+    " kind, state, due) SELECT account_id, message_id, server_id, message_id, 1, 'r' || (message_id % 900),"
+    " 'r' || (message_id % 900), 'to', 'sent', 0 FROM messages",
 )
 _LABELS = (
     "INSERT INTO labels (account_id, server_id, label, message_id)"
