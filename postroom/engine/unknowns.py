@@ -7,18 +7,18 @@ from postroom.engine.retry import Policy
 from postroom.engine.transitions import DeliveryFacts, after_unknown_wait
 from postroom.ids import LaneId
 from postroom.storage import hot, lanes
-from postroom.storage.interface import Sql, Work, now
+from postroom.storage.interface import TAKE, Sql, Work, now
 
-_DUE = """
+_DUE = f"""
 SELECT u.due, d.delivery_id, d.account_id, d.server_id, d.message_id, d.lane_id, d.tries, d.resends,
        d.crashes,
        d.state, m.created_at, m.purpose, a.connection_id, d.attempt_id
-FROM unknowns u
+FROM (SELECT due, delivery_id, account_id FROM unknowns WHERE due <= :now ORDER BY due LIMIT :n {TAKE}) u
 JOIN deliveries d ON d.account_id = u.account_id AND d.delivery_id = u.delivery_id
 JOIN messages m ON m.account_id = d.account_id AND m.message_id = d.message_id
 JOIN attempts a ON a.account_id = d.account_id AND a.attempt_id = d.attempt_id
-WHERE u.due <= :now ORDER BY u.due LIMIT :n
-"""
+ORDER BY u.due
+"""  # noqa: S608 - our own text
 
 
 def next_due() -> Work[int | None]:
@@ -33,7 +33,7 @@ def end_due(policy: Policy, limit: int = 200) -> Work[dict[LaneId, list[int]]]:
     What is sent again goes into a lane that prefers the connection it was unknown on.
     """
     at_us = yield from now()
-    rows = yield Sql(_DUE, {"now": at_us, "n": limit}, " FOR UPDATE OF u, d SKIP LOCKED")
+    rows = yield Sql(_DUE, {"now": at_us, "n": limit}, " FOR UPDATE OF d SKIP LOCKED")
     woken: dict[LaneId, list[int]] = {}
     for row in rows:
         due, delivery, account, server, message, lane_id, tries, resends, crashes = row[:9]

@@ -45,9 +45,9 @@ def tell(lane: Lane, reasons: Sequence[str]) -> Work[None]:
     """One event, on the first delivery that waits in the lane."""
     at_us = yield from now()
     rows = yield Sql(
-        "SELECT d.delivery_id, d.message_id FROM ready r"
-        " JOIN deliveries d ON d.account_id = r.account_id AND d.delivery_id = r.delivery_id"
-        " WHERE r.account_id = :account_id AND r.lane_id = :lane_id AND r.due <= :now ORDER BY r.due LIMIT 1",
+        "SELECT d.delivery_id, d.message_id FROM (SELECT account_id, delivery_id FROM ready"
+        " WHERE account_id = :account_id AND lane_id = :lane_id AND due <= :now ORDER BY due LIMIT 1) r"
+        " JOIN deliveries d ON d.account_id = r.account_id AND d.delivery_id = r.delivery_id",
         {"account_id": lane.account_id, "lane_id": lane.lane_id, "now": at_us},
     )
     if rows:

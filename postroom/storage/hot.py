@@ -6,7 +6,7 @@ All take `:name` parameters and RETURNING, which both databases know.
 
 from __future__ import annotations
 
-from postroom.storage.interface import CLOCK
+from postroom.storage.interface import CLOCK, TAKE
 
 # What accepting a message depends on besides its sender and recipients, in one look.
 ACCEPTING = """
@@ -25,9 +25,11 @@ WHERE s.account_id = :account_id AND s.server_id = :server_id AND s.deleted_at I
 
 # What a free session may take of one lane now, oldest first, with what composing and the last look at
 # suppressions need. What somebody else claims or changes at this moment is left to them.
+# The lane is cut off before it is joined: where there are many accounts, PostgreSQL expects few rows to meet
+# conditions on them in each table, and would join the whole lane and sort it.
 # floor: what is due before is passed over. On PostgreSQL a snapshot that somebody holds keeps each row that
 # was taken: a look from the beginning passes over them all, 9.4 ms for 60,000; from its end 0.1 ms.
-READY_OF_LANE = """
+READY_OF_LANE = f"""
 SELECT d.delivery_id, d.account_id, d.server_id, d.message_id, d.recipient, d.tries, d.resends, d.crashes,
        r.due, m.content_id, m.rfc_message_id, m.created_at, m.sender,
        EXISTS (SELECT 1 FROM suppressions s
@@ -35,15 +37,15 @@ SELECT d.delivery_id, d.account_id, d.server_id, d.message_id, d.recipient, d.tr
                  AND s.stream IN ('', m.stream) AND s.address = d.address),
        (SELECT v.deleted_at FROM servers v WHERE v.account_id = d.account_id AND v.server_id = d.server_id),
        m.from_mailbox, d.copies
-FROM ready r
+FROM (SELECT account_id, due, delivery_id FROM ready
+      WHERE account_id = :account_id AND lane_id = :lane_id AND due >= :floor AND due <= :now
+      ORDER BY due, delivery_id LIMIT :n {TAKE}) r
 JOIN deliveries d ON d.account_id = r.account_id AND d.delivery_id = r.delivery_id
 JOIN messages m ON m.account_id = d.account_id AND m.message_id = d.message_id
-WHERE r.account_id = :account_id AND r.lane_id = :lane_id AND r.due >= :floor AND r.due <= :now
 ORDER BY r.due, r.delivery_id
-LIMIT :n
-"""
+"""  # noqa: S608 - our own text
 
-LOCK_READY = " FOR UPDATE OF r, d SKIP LOCKED"
+LOCK_READY = " FOR UPDATE OF d SKIP LOCKED"
 
 FIX_SENDER = """
 UPDATE messages SET sender = :sender, from_mailbox = :mailbox

@@ -55,6 +55,10 @@ class Now:
 
 # Within the text of a statement with one set of parameters: the same clock, read where it stands there.
 CLOCK = "{clock}"
+# Within the text, at the end of a subquery: its rows are locked, and those that others hold are passed over.
+# Like `Sql.lock`, but for a part that is limited before it is joined.
+TAKE = "{take}"
+TAKING = "FOR UPDATE SKIP LOCKED"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from postroom.clock import Clock
 from postroom.errors import Unavailable
-from postroom.storage.interface import CLOCK, Compute, Now, Rows, Sql, Statement, Work
+from postroom.storage.interface import CLOCK, TAKE, TAKING, Compute, Now, Rows, Sql, Statement, Work
 from postroom.storage.postgres_batch import PARAMETER, Batch, batch, is_select, shape
 
 T = TypeVar("T")
@@ -248,6 +248,8 @@ class Link:
             params = statement.params
             if isinstance(params, Mapping):
                 text, names = numbered(statement.text + statement.lock if write else statement.text)
+                if TAKE in text:
+                    text = text.replace(TAKE, TAKING if write else "")
                 if CLOCK in text:
                     text = text.replace(CLOCK, _NOW if self._clock is None else str(self._clock.now_us()))
                 rows: Rows = await self.driver.fetch(text, *arguments(names, params))

@@ -101,10 +101,10 @@ def _ready(lane: Lane, sign: str, at_us: int, most: int) -> Work[int]:
 
 def _oldest(lane: Lane) -> Work[int | None]:
     rows = yield Sql(
-        "SELECT m.created_at FROM ready r"
+        "SELECT m.created_at FROM (SELECT account_id, delivery_id FROM ready"
+        " WHERE account_id = :account_id AND lane_id = :lane_id ORDER BY due, delivery_id LIMIT 1) r"
         " JOIN deliveries d ON d.account_id = r.account_id AND d.delivery_id = r.delivery_id"
-        " JOIN messages m ON m.account_id = d.account_id AND m.message_id = d.message_id"
-        " WHERE r.account_id = :account_id AND r.lane_id = :lane_id ORDER BY r.due, r.delivery_id LIMIT 1",
+        " JOIN messages m ON m.account_id = d.account_id AND m.message_id = d.message_id",
         {"account_id": lane.account_id, "lane_id": lane.lane_id},
     )
     return rows[0][0] if rows else None

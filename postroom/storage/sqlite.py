@@ -30,7 +30,7 @@ from sqlalchemy.pool import NullPool
 from postroom.clock import Clock
 from postroom.errors import Unavailable
 from postroom.logs import Trouble, logger
-from postroom.storage.interface import CLOCK, Compute, Now, Rows, Sql, Statement, Work
+from postroom.storage.interface import CLOCK, TAKE, Compute, Now, Rows, Sql, Statement, Work
 from postroom.tally import COMMIT_BOUNDS_S, Histogram
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class Database:
         if isinstance(statement, Sql):
             params = statement.params
             if isinstance(params, Mapping):
-                text = statement.text
+                text = statement.text.replace(TAKE, "")
                 if CLOCK in text:
                     text = text.replace(CLOCK, ":clock_us")
                     params = {**params, "clock_us": self._clock.now_us()}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from postroom.ids import AccountId, ServerId
-from postroom.storage import message_search
+from postroom.storage import hot, message_search
 from postroom.storage.interface import Sql, Work
 from postroom.storage.labels import Label
 from postroom.storage.message_search import Search
 from tests.support import seed_rows, stores
 from tests.support.clock import FakeClock
-from tests.support.stores import Kind, on_both
+from tests.support.stores import Kind, on_both, on_postgresql
 
 pytestmark = on_both
 
@@ -92,3 +93,38 @@ async def test_each_search_walks_its_index(tmp_path: Path) -> None:
             )
     finally:
         await store.close()
+
+
+@on_postgresql
+async def test_a_claim_reads_of_its_lane_what_it_takes(tmp_path: Path) -> None:
+    """However many accounts there are: what their number does to estimates once had a whole lane sorted."""
+
+    def fill() -> Work[None]:
+        yield Sql(
+            "INSERT INTO messages (account_id, message_id, public_id, server_id, stream, purpose, sender,"
+            " subject, rfc_message_id, content_id, size_bytes, origin, created_at)"
+            f" {_NUMBERS} SELECT i % 40 + 1, i, 'p' || i, i % 40 + 1, 'outbound', 'broadcast',"
+            " 's@example.com', '', '<' || i || '>', i, 1, 'test', i FROM n"
+        )
+        yield Sql(
+            "INSERT INTO deliveries (account_id, delivery_id, server_id, message_id, lane_id, recipient,"
+            " address, kind, state, due) SELECT account_id, message_id, server_id, message_id, server_id,"
+            " 'r', 'r', 'to', 'ready', message_id FROM messages"
+        )
+        yield Sql("INSERT INTO ready SELECT account_id, lane_id, due, delivery_id FROM deliveries")
+
+    def explain(n: int) -> Work[str]:
+        params = {"account_id": 7, "lane_id": 7, "floor": 0, "now": 10**15, "n": n}
+        rows = yield Sql(f"EXPLAIN (ANALYZE, COSTS OFF) {hot.READY_OF_LANE}", params, hot.LOCK_READY)
+        return "\n".join(row[0] for row in rows)
+
+    store = await stores.make_store(tmp_path, FakeClock(), fill)
+    await stores.analyse(tmp_path)
+    try:
+        plan = await store.write(lambda: explain(5))
+    finally:
+        await store.close()
+    assert "LockRows" in plan
+    assert "Sort" not in plan.split("LockRows")[-1].split("deliveries d")[0], plan
+    looked_up = re.findall(r"on (?:deliveries d|messages m) \(.*loops=(\d+)\)", plan)
+    assert looked_up == ["5", "5"], plan
