@@ -18,6 +18,7 @@ WorkerId = NewType("WorkerId", int)
 DecisionId = NewType("DecisionId", int)
 BounceId = NewType("BounceId", int)
 TemplateId = NewType("TemplateId", int)
+BulkId = NewType("BulkId", int)
 
 
 def new_public_id(at_us: int) -> str:

@@ -32,6 +32,7 @@ from postroom.control.desk import Desk
 from postroom.control.lock import COMMAND, SERVE, FolderLock
 from postroom.core.connection import Connection
 from postroom.core.server import Owner
+from postroom.engine.bulk_feed import BULKS, BulkFeed
 from postroom.engine.dispatcher import Dispatcher
 from postroom.engine.explain import explain
 from postroom.engine.housekeeping import Housekeeping, HousekeepingSettings
@@ -526,6 +527,15 @@ def http_application(
         Mount(tracking.TrackingPages(room.ctx, room.links, room.hits), tracking.PATHS, ""),
     ]
     return _http_app(room, [*api_mounts(room.ctx, spoken), *in_mail], missing, pages)
+
+
+def bulk_feed(room: PostRoom) -> BulkFeed:
+    """What makes accepted bulks into messages, in one process at a time."""
+    from postroom.dialects.postmark.bulk_reading import read_slice
+    from postroom.dialects.postmark.mail_fields import ORIGIN
+
+    turn = Turn(room.store, BULKS) if room.settings.database else None
+    return BulkFeed(room.ctx, {ORIGIN: read_slice}, turn)
 
 
 def operations_application(

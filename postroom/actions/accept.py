@@ -91,37 +91,58 @@ async def accept_message(ctx: Context, submission: Submission) -> Accepted:
     the same idempotent request is still running; AllSuppressed where that is asked for; TooLarge;
     Unavailable.
     """
-    began_us = ctx.clock.now_us()
-    recipients = check_submission(ctx.limits, submission)
-    public_id = new_public_id(began_us)
+    prepared = await prepare(ctx, submission)
     running = submission.idempotency
     if running is not None:
         marker = (running.key_id, running.name)
         if marker in ctx.running:
             raise Conflict("a request with this Idempotency-Key is still running")
         ctx.running.add(marker)
-    size = (
-        sum(len(one.data) for one in submission.attachments)
-        + len(submission.html or "")
-        + len(submission.text or "")
-        + len(submission.raw or b"")
-    )
     try:
-        found = await _links(submission)
         accepted, lane = await ctx.store.write(
-            lambda: _store(ctx, submission, recipients, public_id, found),
-            size_bytes=size,
+            lambda: storing(ctx, prepared),
+            size_bytes=prepared.size_bytes,
             share=not submission.rehearsed,
         )
     finally:
         if running is not None:
             ctx.running.discard(marker)
+    tell(ctx, prepared, accepted, lane)
+    return accepted
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A submission that passed what needs no database, and what was found out about it."""
+
+    submission: Submission
+    recipients: Sequence[Recipient]
+    public_id: str
+    found: Found
+    began_us: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Roughly, for the bound of the store's waiting room."""
+        given = self.submission
+        files = sum(len(one.data) for one in given.attachments)
+        return files + len(given.html or "") + len(given.text or "") + len(given.raw or b"")
+
+
+async def prepare(ctx: Context, submission: Submission) -> Prepared:
+    """Check what needs no database, and find its links. Raises Invalid."""
+    began_us = ctx.clock.now_us()
+    recipients = check_submission(ctx.limits, submission)
+    return Prepared(submission, recipients, new_public_id(began_us), await _links(submission), began_us)
+
+
+def tell(ctx: Context, prepared: Prepared, accepted: Accepted, lane: LaneId | None) -> None:
+    """Say that it is stored to whoever sends, counts and traces."""
     waiting = sum(state is DeliveryState.READY for _, _, state in accepted.deliveries)
     if waiting and lane is not None:
         ctx.hearer.wake([(lane, waiting)])
     if not accepted.replayed:
-        _tell(ctx, submission, accepted, began_us)
-    return accepted
+        _tell(ctx, prepared.submission, accepted, prepared.began_us)
 
 
 async def _links(submission: Submission) -> Found:
@@ -146,15 +167,24 @@ def _tell(ctx: Context, submission: Submission, accepted: Accepted, began_us: in
             log.exception("an accepted message could not be traced", message=accepted.message_id)
 
 
-def _store(
-    ctx: Context, submission: Submission, recipients: Sequence[Recipient], public_id: str, found: Found
-) -> Work[tuple[Accepted, LaneId | None]]:
-    """The unit of work: everything that needs the database, and the message itself."""
+@dataclass(frozen=True)
+class Admitted:
+    """What the database says of a message.
+
+    key: its From for comparing. domain: for its Message-ID. own_unsubscribing: its stream leaves that to it.
+    """
+
+    stream: str
+    sender: Mailbox
+    key: str
+    domain: str
+    captured: bool
+    own_unsubscribing: bool
+
+
+def admit(submission: Submission) -> Work[Admitted]:
+    """Whether its server, stream and From let it in. Raises what `accept_message` does."""
     account_id, server_id = submission.account_id, submission.server_id
-    at_us = yield from now()
-    before = yield from _accepted_before(ctx, submission, at_us)
-    if before is not None:
-        return before, None
     stream = submission.stream or DEFAULT_STREAM[submission.purpose]
     server = yield from servers.accepting(account_id, server_id, stream)
     if server is None:
@@ -165,9 +195,27 @@ def _store(
     sender = yield from _sender(submission, server)
     key, domain = yield from _proven(submission, sender)
     captured = _is_captured(submission, server)
-    trace = "" if submission.arrival is None else received_field(submission.arrival, public_id, at_us)
     own = server.unsubscribing is Unsubscribing.CUSTOM
-    content = _content(submission, sender, trace, found, own_unsubscribing=own)
+    return Admitted(stream, sender, key, domain, captured, own)
+
+
+def storing(ctx: Context, prepared: Prepared) -> Work[tuple[Accepted, LaneId | None]]:
+    """The unit of work: everything that needs the database, and the message itself.
+
+    It raises before it writes anything (but the name of an idempotent request).
+    """
+    submission, recipients, public_id = prepared.submission, prepared.recipients, prepared.public_id
+    found = prepared.found
+    account_id, server_id = submission.account_id, submission.server_id
+    at_us = yield from now()
+    before = yield from _accepted_before(ctx, submission, at_us)
+    if before is not None:
+        return before, None
+    admitted = yield from admit(submission)
+    stream, sender, key = admitted.stream, admitted.sender, admitted.key
+    captured, domain = admitted.captured, admitted.domain
+    trace = "" if submission.arrival is None else received_field(submission.arrival, public_id, at_us)
+    content = _content(submission, sender, trace, found, own_unsubscribing=admitted.own_unsubscribing)
     size_bytes = compose.parts_size(content)
     if size_bytes > ctx.limits.max_message_bytes:
         raise TooLarge(ctx.limits.max_message_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -114,4 +115,6 @@ class Context:
     traces: Traces | None = field(default=None, compare=False, repr=False)
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)
     resolver: Resolver = field(default_factory=NoResolver, compare=False, repr=False)
+    # Set when a bulk was accepted; whoever makes them into messages here waits for it.
+    bulk_came: asyncio.Event = field(default_factory=asyncio.Event, compare=False, repr=False)
     inliner: Inliner = field(default_factory=Inliner, compare=False, repr=False)

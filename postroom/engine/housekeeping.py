@@ -61,6 +61,7 @@ KINDS = (
     "cap_days",
     "notices",
     "templates",
+    "bulks",
     "contents",
     "events",
     "bounces",
@@ -68,7 +69,7 @@ KINDS = (
     "decisions",
     "deleted_servers",
 )
-_TOLD = ("templates", "contents", "events", "bounces", "attempts", "decisions", "deleted_servers")
+_TOLD = ("templates", "bulks", "contents", "events", "bounces", "attempts", "decisions", "deleted_servers")
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,7 @@ class Housekeeping:
             ("cap_days", retention.CAP_DAYS, day),
             ("notices", retention.NOTICES, event_us),
             ("templates", retention.TEMPLATES, content_us),
+            ("bulks", retention.BULKS, event_us),
         )
         for name, kind, oldest in plain:
             yield name, await self._drain(kind, oldest, dry)

@@ -87,6 +87,13 @@ REFUSED_SENDERS = Plain(
 LACKS = Plain("lacks", "connection_id, need", "until <= :oldest", "LENGTH(need) + LENGTH(text) + 24", "until")
 CAP_HOURS = Plain("cap_hour", "connection_id, hour", "hour < :oldest", "32", f"hour * {HOUR_US}")
 CAP_DAYS = Plain("cap_day", "connection_id, day", "day < :oldest", "40", f"day * {DAY_US}")
+BULKS = Plain(
+    "bulks",
+    "bulk_id",
+    "completed_at IS NOT NULL AND completed_at <= :oldest",
+    "COALESCE(LENGTH(subject), 0) + 160",
+    "completed_at",
+)
 TEMPLATES = Plain(
     "templates",
     "template_id",

@@ -6,6 +6,7 @@ every answer, also where nothing is routed, has the product's own shape. What di
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from postroom.transports.dial_rules import DialPrivate
 
 MOST_SETTINGS_BYTES = 1 << 20  # of a body that holds no message
 MOST_TOKENS = 10_000  # strings, brackets and commas of a body; only a list of texts comes near
+_LARGE_BYTES = 1 << 20
 MOST_TEXT_BYTES = 320  # of one listed text with its quotes and comma, on average
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
@@ -192,7 +194,7 @@ class _Desk(Generic[C]):
         prefix = str(scope.get(PREFIX_KEY, ""))
         # Any: arguments by name, of the product's own kind of Call
         more: dict[str, Any] = {
-            **self.surface.read(raw, operation.most_tokens or MOST_TOKENS + 2 * operation.most_texts),
+            **await self._read(raw, operation.most_tokens or MOST_TOKENS + 2 * operation.most_texts),
             **self.surface.more(raw_headers),
         }
         call = self.surface.call(
@@ -211,6 +213,12 @@ class _Desk(Generic[C]):
             **more,
         )
         return await operation.run(call)
+
+    async def _read(self, raw: bytes, most_tokens: int) -> Mapping[str, object]:
+        """What comes from a body; beside the event loop where that takes a while."""
+        if len(raw) < _LARGE_BYTES:
+            return self.surface.read(raw, most_tokens)
+        return await asyncio.to_thread(self.surface.read, raw, most_tokens)
 
     @property
     def _rate(self) -> int:

@@ -33,7 +33,7 @@ from postroom.serving.ready import Ready, ready_on
 from postroom.serving.seeing import Seeing
 from postroom.serving.submission import start_submission, submission_tls
 from postroom.serving.turns import Stop, Turn
-from postroom.wiring import PostRoom, http_application, open_post_room, operations_application
+from postroom.wiring import PostRoom, bulk_feed, http_application, open_post_room, operations_application
 
 log = logs.logger("serve")
 _COLLECT = (20_000, 20, 20)
@@ -224,6 +224,10 @@ class Serving:
             stack.push_async_callback(handle.stop)
             self._drains.append(handle.stop)
             handles.append(handle)
+        if listeners.get("http") is not None:
+            feed = bulk_feed(room)
+            feed.start()
+            stack.push_async_callback(feed.stop)
         return handles
 
     async def _begin_inbox(self, room: PostRoom, listeners: Listeners) -> Stop:

@@ -31,6 +31,8 @@ BYTES = 16 << 20
 COPY, MOVED = "copy", "moved"  # rows of `instance`: on the target while it is filled, on the source since
 _SIZES = {
     "contents": "LENGTH(body)",
+    "bulk_slices": "LENGTH(body)",
+    "bulks": "LENGTH(shared)",
     "templates": "COALESCE(LENGTH(html), 0) + COALESCE(LENGTH(text), 0)",
 }
 _OWN = (COPY, MOVED, FLOOR)

@@ -22,6 +22,8 @@ from postroom.storage.interface import Sql, Work, now
 from postroom.storage.tables import (
     attempts,
     bounces,
+    bulk_slices,
+    bulks,
     contents,
     deliveries,
     dkim_keys,
@@ -44,7 +46,19 @@ _MESSAGES = 100
 
 # Tables whose rows belong to one server and to nothing else. Others with a server in them are walked below,
 # or stay: a test wants each to be named.
-OWN = (bounces, suppressions, inbound_rules, templates, streams, server_secrets, identities, dkim_keys, keys)
+OWN = (
+    bounces,
+    suppressions,
+    inbound_rules,
+    templates,
+    bulk_slices,
+    bulks,
+    streams,
+    server_secrets,
+    identities,
+    dkim_keys,
+    keys,
+)
 WALKED = (messages, deliveries, hits, events, tables.labels)
 STAYS = ("servers", "connections", "lanes")
 

@@ -344,6 +344,47 @@ inbound_rules = Table(
     sqlite_autoincrement=True,
 )
 
+# One request to send a message to many. It is stored whole and made into messages slice by slice.
+bulks = Table(
+    "bulks",
+    metadata,
+    _int("account_id"),
+    _id("bulk_id"),
+    _int("server_id"),
+    _text("public_id"),  # UUID
+    _maybe_int("key_id"),
+    _text("origin"),  # which way in, and so which can read what is stored
+    _text("stream"),
+    _maybe_text("subject"),
+    _int("total"),
+    _int("released", 0),  # messages that were accepted
+    _int("failed", 0),  # and that could not be
+    _int("created_at"),
+    _maybe_int("completed_at"),
+    _bytes("shared"),  # what all its messages have; empty once it is completed
+    UniqueConstraint("public_id"),
+    sqlite_autoincrement=True,
+)
+Index(None, bulks.c.account_id, bulks.c.server_id, bulks.c.bulk_id)
+Index(
+    "ix_bulks_open",
+    bulks.c.bulk_id,
+    sqlite_where=bulks.c.completed_at.is_(None),
+    postgresql_where=bulks.c.completed_at.is_(None),
+)
+
+# Messages of it that are still to be made; whoever deletes a row makes them, in the same commit.
+bulk_slices = Table(
+    "bulk_slices",
+    metadata,
+    _int("account_id"),
+    _int("bulk_id", key=True),
+    _int("first", key=True),  # the number of its first message, from 0
+    _int("server_id"),
+    _int("count"),
+    _bytes("body"),
+)
+
 # --- ways out ------------------------------------------------------------------------------------------
 
 connections = Table(

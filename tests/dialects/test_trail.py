@@ -65,6 +65,7 @@ LATER = {"smtp_password": CANARIES["postmark_api_token"], "label": "New"}
 
 MADE = {"Name": "Made", "Alias": "made", "Subject": "Hello {{name}}", "TextBody": "Hi {{name}}"}
 LETTER = {"From": "Shop <hello@shop.example>", "To": "ann@example.net", "TextBody": "Hello"}
+LETTER_TO_MANY: dict[str, object] = {**LETTER, "Messages": [{"To": "ann@example.net"}]}
 FILLED = {"From": LETTER["From"], "To": "ann@example.net", "TemplateAlias": "made", "TemplateModel": {}}
 
 CASES: Mapping[tuple[str, str, str], Sequence[Step]] = {
@@ -123,6 +124,10 @@ CASES: Mapping[tuple[str, str, str], Sequence[Step]] = {
     # A message has its own history.
     ("postmark", "POST", "/email"): [Step(LETTER, 200), Step({}, 422)],
     ("postmark", "POST", "/email/batch"): [Step([LETTER, LETTER], 200), Step([{}], 200)],
+    ("postmark", "POST", "/email/bulk"): [
+        Step(LETTER_TO_MANY, 200),
+        Step({}, 422),
+    ],
     ("postmark", "POST", "/email/withtemplate"): [Step(FILLED, 200), Step({}, 422)],
     ("postmark", "POST", "/email/batchwithtemplates"): [
         Step({"Messages": [FILLED, {}]}, 200),
@@ -220,6 +225,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         for path, body in (
             ("/email", LETTER | {"To": "hardbounce@bounce-testing.postmarkapp.com"}),
             ("/triggers/inboundrules", {"Rule": "bad.example"}),
+            ("/email/bulk", LETTER_TO_MANY),
         ):
             made = await built.call("POST", path, body, headers={SERVER_TOKEN: built.server_key})
             assert made.status_code == 200, made.text
@@ -241,11 +247,14 @@ def tokens(house: House, name: tuple[str, str, str]) -> Mapping[str, str]:
     return {ACCOUNT_TOKEN: house.account_key} if of_account(name) else {SERVER_TOKEN: house.server_key}
 
 
-async def public_id(house: House) -> str:
-    """Of the house's first message."""
+async def public_id(house: House, path: str) -> str:
+    """Of the house's first message or bulk, where the path is about one; else nothing."""
+    table = {"messages": "messages", "email": "bulks"}.get(path.split("/")[1])
+    if table is None:
+        return ""
 
     def work() -> Work[str]:
-        rows = yield Sql("SELECT public_id FROM messages ORDER BY message_id LIMIT 1")
+        rows = yield Sql(f"SELECT public_id FROM {table} ORDER BY created_at LIMIT 1")
         found: str = rows[0][0]
         return found
 
@@ -285,7 +294,7 @@ async def test_a_change_writes_its_line_and_no_change_writes_none(
 async def test_a_get_writes_nothing(house: House, name: tuple[str, str, str]) -> None:
     """Nothing but that the key is used for the first time, which the house has behind it."""
     before = await lines(house.ctx)
-    number = await public_id(house) if "/messages/" in name[2] else "1"
+    number = await public_id(house, name[2]) or "1"
     path = BASES[name[0]] + name[2].replace("{id}", number).replace("{stream}", "broadcast")
     query = "?email=ann@example.net&count=10&offset=0"
     answer = await house.call("GET", path + query, headers=tokens(house, name))

@@ -6,7 +6,7 @@ this far are told by the table below, so that none goes without an answer. The c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from postroom.dialects.postmark.codes import CODES
 from postroom.errors import (
@@ -40,6 +40,21 @@ class ApiError(PostroomError):
     def body(self) -> dict[str, object]:
         """As an answer, or an item of one, has it."""
         return {"ErrorCode": self.code, "Message": str(self)}
+
+
+class Errors(ApiError):
+    """Several at once, each with the name of the field it is about."""
+
+    def __init__(self, errors: Sequence[tuple[str, ApiError]]) -> None:
+        self.errors = tuple(errors)
+        super().__init__(11)
+
+    def body(self) -> dict[str, object]:
+        """With all of them by field."""
+        named: dict[str, list[object]] = {}
+        for field, error in self.errors:
+            named.setdefault(field, []).append(error.body())
+        return {**super().body(), "Errors": named}
 
 
 _KINDS = {"inbound rule": 812, "server": 601, "stream": 1226, "message": 701, "account": 422}

@@ -24,7 +24,7 @@ from postroom.dialects.postmark.server_fields import LINKS, OPTIONS, TRACK_LINKS
 from postroom.errors import Invalid
 from postroom.ids import ServerId
 from postroom.mail.address import parse_mailbox_list
-from postroom.mail.content import Mailbox, TrackLinks
+from postroom.mail.content import Attachment, Mailbox, TrackLinks
 
 ORIGIN = "postmark"
 DEFAULT_STREAM = "outbound"
@@ -127,6 +127,19 @@ def saying(envelope: Submission, says: Bodies) -> Submission:
 
 def envelope_of(sending: Sending, fields: Fields, stream: str, purpose: Purpose) -> Submission:
     """All of the message but what it says. Raises ApiError(300, 411)."""
+    return with_files(addressed(sending, fields, stream, purpose), attachments(fields))
+
+
+def with_files(envelope: Submission, files: Sequence[Attachment]) -> Submission:
+    """With these attached."""
+    if not files:
+        return envelope
+    named = {**envelope.options, "files": [one.name for one in files]}
+    return replace(envelope, attachments=files, options=named)
+
+
+def addressed(sending: Sending, fields: Fields, stream: str, purpose: Purpose) -> Submission:
+    """All of the message but what it says and what is attached. Raises ApiError(300)."""
     sender = _sender(fields)
     to, cc, bcc = (_people(fields, name) for name in ("To", "Cc", "Bcc"))
     count = len(to) + len(cc) + len(bcc)
@@ -137,7 +150,6 @@ def envelope_of(sending: Sending, fields: Fields, stream: str, purpose: Purpose)
     tracking = tracking_of(fields, sending.terms)
     headers, message_id = _headers(fields)
     kept = kept_of(fields, tracking)
-    files = attachments(fields)
     return Submission(
         account_id=sending.key.account_id,
         server_id=sending.server_id,
@@ -150,14 +162,13 @@ def envelope_of(sending: Sending, fields: Fields, stream: str, purpose: Purpose)
         reply_to=_people(fields, "ReplyTo"),
         headers=headers,
         message_id=message_id,
-        attachments=files,
         track_opens=tracking.opens,
         track_links=tracking.links,
         stream=stream,
         key_id=sending.key.key_id,
         refuse_suppressed=True,
         rehearsed=rehearsed_of((*to, *cc, *bcc), _bounce_type(fields)),
-        options={**kept, "files": [one.name for one in files]} if files else kept,
+        options=kept,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from postroom.core.key import Scope
 from postroom.dialects.postmark import (
     bounces,
+    bulk,
     hits,
     inbound_rules,
     outbound,
@@ -27,6 +28,8 @@ _SERVERS, _SERVER = "/servers", "/servers/{id}"
 _STREAMS, _STREAM = "/message-streams", "/message-streams/{stream}"
 _LIST = f"{_STREAM}/suppressions"
 _SEND, _SEEN = Scope.TRANSACTIONALS_WRITE, Scope.TRANSACTIONALS_READ
+_BULK = "/email/bulk"
+MOST_BULK_TOKENS = 1_000_000
 _OUTBOUND = "/messages/outbound"
 _HITS = {**_PAGE, "recipient": "Of this address.", "tag": "With this tag.",
          **dict.fromkeys(hits.NOT_KNOWN, "Not known: finds nothing."), "platform": "Unknown, or none.",
@@ -48,6 +51,12 @@ OPERATIONS: tuple[Op, ...] = (
     Op("POST", "/email/batchwithtemplates", templated.batch_with_templates, _SEND,
        "Send up to 500 messages made from templates", "SentBatch", "TemplateBatch", errors=_BODY,
        holds_message=True, most_tokens=MOST_TOKENS, testable=True),
+    Op("POST", _BULK, bulk.create, Scope.BROADCASTS_WRITE, "Send a message to many", "BulkSent",
+       "BulkRequest", errors=_BODY, holds_message=True, most_tokens=MOST_BULK_TOKENS, testable=True),
+    Op("GET", _BULK, bulk.index, Scope.BROADCASTS_READ, "List bulks, newest first", "BulkList", errors=(422,),
+       query={"count": "Rows to return, 1 to 500.", "PaginationKey": "That of the page before."}),
+    Op("GET", f"{_BULK}/{{id}}", bulk.show, Scope.BROADCASTS_READ, "Show how far a bulk got", "Bulk",
+       errors=(404, 422)),
     Op("GET", _OUTBOUND, outbound.index, _SEEN, "Search messages", "MessageList", errors=(422,),
        query={**_PAGE, "recipient": "Sent to this address.", "fromemail": "From this address.",
               "tag": "With this tag.", "status": "queued, sent or processed.",

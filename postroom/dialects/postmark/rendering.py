@@ -74,6 +74,17 @@ def check_model(model: Mapping[str, object]) -> None:
         raise ApiError(1122, text=f"'TemplateModel' must not hold the name '{taken[0]}': it is reserved.")
 
 
+async def check_usable(usable: Usable) -> None:
+    """Raises ApiError(1122) where it is no template."""
+    try:
+        await _letter(usable)
+    except PartInvalid as error:
+        problem = error.problem
+        place = f" (line {problem.line}, character {problem.character})" if problem.line else ""
+        text = f"'{NAMES[error.part]}' is not a valid template{place}: {problem.message}"
+        raise ApiError(1122, text=text) from None
+
+
 async def _letter(usable: Usable) -> Letter:
     layout = usable.layout or Sources()
 

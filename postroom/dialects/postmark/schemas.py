@@ -68,6 +68,7 @@ SCHEMAS: Mapping[str, Json] = {
         ("ErrorCode", "Message"),
         ErrorCode={"type": "integer", "description": "One of the product's codes; 0: no error."},
         Message=text(),
+        Errors={"type": "object", "description": "With ErrorCode 11: all of them, by field."},
     ),
     "Done": record(("ErrorCode", "Message"), ErrorCode={"type": "integer", "const": 0}, Message=text()),
     "Server": record(tuple(_SERVER), **_SERVER),

@@ -46,6 +46,16 @@ TEMPLATE: Json = {
     "TemplateAlias": text(),
     "InlineCss": {"type": "boolean", "default": True},
 }
+_TO = ("To", "Cc", "Bcc")
+_BULK: Json = {
+    "Id": text("A UUID."),
+    "SubmittedAt": text(format="date-time"),
+    "Status": text(enum=["Accepted", "Processing", "Completed"]),
+    "TotalMessages": {"type": "integer"},
+    "PercentageCompleted": {"type": "integer"},
+    "ReleasedCount": {"type": "integer", "description": "Messages that were accepted."},
+    "FailedCount": {"type": "integer", "description": "Messages that could not be, such as suppressed ones."},
+}
 SCHEMAS: Mapping[str, Json] = {
     "TemplateEmail": record(("From", "TemplateModel"), **ENVELOPE, **TEMPLATE, TemplateModel=_MODEL),
     "TemplateBatch": record(
@@ -76,6 +86,26 @@ SCHEMAS: Mapping[str, Json] = {
                 TemplateType=_TYPE,
             ),
         },
+    ),
+    "BulkRequest": record(
+        ("From", "Messages"),
+        **{name: one for name, one in ENVELOPE.items() if name not in _TO},
+        **TEMPLATE,
+        **_SOURCES,
+        Messages={
+            "type": "array",
+            "minItems": 1,
+            "items": record(
+                **{name: ENVELOPE[name] for name in (*_TO, "Metadata", "Headers")}, TemplateModel=_MODEL
+            ),
+        },
+    ),
+    "Bulk": record(tuple(_BULK), **_BULK, Subject=text("As it was sent, before it is filled.")),
+    "BulkSent": record((*_BULK, "ID"), **_BULK, ID=text("The same as Id."), Subject=text()),
+    "BulkList": record(
+        ("Requests",),
+        Requests={"type": "array", "items": {"$ref": "#/components/schemas/Bulk"}},
+        PaginationKey=text("For the next page; not on the last one."),
     ),
     "TemplateHead": record(tuple(_HEAD), **_HEAD),
     "Template": record(tuple(_WHOLE), **_WHOLE),

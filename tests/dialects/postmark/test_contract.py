@@ -60,7 +60,8 @@ async def test_every_route_in_any_case_with_any_slash_and_below_the_prefix(house
         spellings = (path, path + "/?", path.upper(), path.title() + "//?x=1", f"/postmark{path}/")
         for one in (*spellings, f"/PostMark{path}"):
             answer = await house.http.request(op.method, one, headers=headers_of(house, op))
-            assert answer.status_code in (200, 422), (one, answer.text)
+            missing = 404 if op.path == "/email/bulk/{id}" else 422
+            assert answer.status_code in (200, missing), (one, answer.text)
 
 
 async def test_whatever_is_sent_the_answer_is_a_documented_one(house: House) -> None:
@@ -85,7 +86,8 @@ async def test_whatever_is_sent_the_answer_is_a_documented_one(house: House) -> 
                 said = answer.json()
                 assert said["ErrorCode"] in CODES, said
                 assert said["Message"]
-                assert set(said) == {"ErrorCode", "Message"}
+                several = {"Errors"} if said["ErrorCode"] == 11 else set()
+                assert set(said) == {"ErrorCode", "Message", *several}
 
 
 # Bodies that are wrong as such, whatever the call: (what is sent, the status of its refusal).

@@ -10,6 +10,7 @@ import pytest
 from postmark import AccountClient, ServerClient
 from postmark.exceptions import PostmarkAPIException
 from postmark.models.bounces import BounceType
+from postmark.models.outbound.enums import BulkJobStatus
 from postmark.models.servers import DeliveryType, ServerColor, TrackLinks
 from postmark.models.streams import MessageStreamType, UnsubscribeHandlingType
 from postmark.models.suppressions import SuppressionOrigin, SuppressionReason
@@ -20,6 +21,9 @@ from postmarker.exceptions import ClientError
 from postroom.actions import api_errors, hits
 from postroom.actions.api_errors import ApiError
 from postroom.actions.hits import Hit
+from postroom.dialects.postmark.bulk_reading import read_slice
+from postroom.dialects.postmark.mail_fields import ORIGIN
+from postroom.engine.bulk_feed import BulkFeed
 from postroom.ids import BounceId, DeliveryId
 from tests.dialects.house import House
 from tests.support.http import running_app
@@ -325,6 +329,32 @@ async def test_pythons_own_client_and_templates(house: House, url: str) -> None:
             (TemplateAction.CREATE, "welcome"),
         ]
         assert "removed" in (await server.templates.delete("welcome")).message
+
+
+BULK: dict[str, object] = {
+    "From": "hello@shop.example",
+    "Subject": "News",
+    "TextBody": "Hi {{name}}",
+    "Messages": [{"To": "ann@example.net", "TemplateModel": {"name": "Ann"}}],
+}
+
+
+@needs("node")
+async def test_official_clients_send_bulks(house: House, url: str) -> None:
+    key = house.server_key
+    told = await javascript(
+        url,
+        {"server": key, "method": "sendBulkEmail", "args": [BULK]},
+        {"server": key, "method": "getBulkEmailStatus", "args": [{"$": [0, "Id"]}]},
+        {"server": key, "method": "getBulkEmailStatus", "args": ["nothing"]},
+    )
+    assert told[0]["ok"]["Status"] == told[1]["ok"]["Status"] == "Accepted"
+    assert told[2]["error"]["code"] == 12
+    await BulkFeed(house.ctx, {ORIGIN: read_slice}).run_once()
+    async with ServerClient(key, retries=0, base_url=url) as server:
+        done = await server.outbound.get_bulk_status(told[0]["ok"]["Id"])
+        assert (done.status, done.percentage_completed) == (BulkJobStatus.COMPLETED, 100)
+        assert (await server.outbound.send_bulk(BULK)).status is BulkJobStatus.ACCEPTED
 
 
 async def test_postmarker_and_templates(house: House, url: str) -> None:

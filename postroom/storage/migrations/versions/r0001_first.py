@@ -121,6 +121,50 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_table(
+        "bulk_slices",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("bulk_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("first", _INT, autoincrement=False, nullable=False),
+        sa.Column("server_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("count", _INT, autoincrement=False, nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("bulk_id", "first", name=op.f("pk_bulk_slices")),
+    )
+    op.create_table(
+        "bulks",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("bulk_id", _INT, autoincrement=True, nullable=False),
+        sa.Column("server_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("public_id", sa.Text(), nullable=False),
+        sa.Column("key_id", _INT, nullable=True),
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=True),
+        sa.Column("total", _INT, autoincrement=False, nullable=False),
+        sa.Column("released", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("failed", _INT, server_default="0", autoincrement=False, nullable=False),
+        sa.Column("created_at", _INT, autoincrement=False, nullable=False),
+        sa.Column("completed_at", _INT, nullable=True),
+        sa.Column("shared", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("bulk_id", name=op.f("pk_bulks")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_bulks_public_id")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        op.f("ix_bulks_account_id_server_id_bulk_id"),
+        "bulks",
+        ["account_id", "server_id", "bulk_id"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_bulks_open",
+        "bulks",
+        ["bulk_id"],
+        unique=False,
+        sqlite_where=sa.text("completed_at IS NULL"),
+        postgresql_where=sa.text("completed_at IS NULL"),
+    )
+    op.create_table(
         "cap",
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
         sa.Column("connection_id", _INT, autoincrement=False, nullable=False),
