@@ -7,7 +7,8 @@ keys, the audit log.
 
 Nothing that belongs to a delivery which is not final is touched, however old: what waits, is held or was
 captured can still be sent, so its content stays, and what happened to it can still be explained. Of a server
-that was deleted everything goes (`storage.purge`).
+that was deleted everything goes (`storage.purge`), and of a stream that was archived for 45 days
+(`storage.stream_purge`).
 
 What is past its time is decided in `engine.retention`, and for whole days, where PostgreSQL keeps them apart,
 in `engine.retention_days`.
@@ -20,6 +21,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from postroom.actions.streams import UNARCHIVABLE_US
 from postroom.clock import MICROS, Clock, to_iso
 from postroom.core.actor import HOUSEKEEPING, Actor
 from postroom.core.identity import EVERYBODY
@@ -29,7 +31,7 @@ from postroom.engine.retention import SLICE, Past, Plain, Window
 from postroom.engine.turn import Turn
 from postroom.errors import PostroomError, Unavailable
 from postroom.logs import logger
-from postroom.storage import audit, clock_steps, days, purge
+from postroom.storage import audit, clock_steps, days, purge, stream_purge
 from postroom.storage.interface import Store, Work, now
 
 KEEP_COUNTERS_DAYS = 8  # the caps look back seven
@@ -38,6 +40,7 @@ KEEP_COUNTERS_DAYS = 8  # the caps look back seven
 _DECISION_MARGIN_US = HOUR_US
 
 _SERVERS_AT_ONCE = 100
+_STREAMS_AT_ONCE = 100
 
 log = logger("housekeeping")
 
@@ -68,8 +71,19 @@ KINDS = (
     "attempts",
     "decisions",
     "deleted_servers",
+    "archived_streams",
 )
-_TOLD = ("templates", "bulks", "contents", "events", "bounces", "attempts", "decisions", "deleted_servers")
+_TOLD = (
+    "templates",
+    "bulks",
+    "contents",
+    "events",
+    "bounces",
+    "attempts",
+    "decisions",
+    "deleted_servers",
+    "archived_streams",
+)
 
 
 @dataclass(frozen=True)
@@ -188,6 +202,8 @@ class Housekeeping:
             await self._walk(lambda after: retention.old_decisions(after, replaced_us, named), dry),
         )
         yield "deleted_servers", await self._purge(dry)
+        archived_us = clock_steps.reach_back(steps, now_us - UNARCHIVABLE_US)
+        yield "archived_streams", await self._purge_streams(archived_us, dry)
 
     async def _purge(self, dry: bool) -> Past:
         """What deleted servers left; one of which something is on its way waits for the next run."""
@@ -198,6 +214,23 @@ class Housekeeping:
                 continue
             while True:
                 purged = await self._store.write(partial(purge.purge_slice, account_id, server_id))
+                total += purged.rows
+                if purged.done or purged.blocked:
+                    break
+                await asyncio.sleep(self._settings.pause_s)
+        return Past(total)
+
+    async def _purge_streams(self, archived_us: int, dry: bool) -> Past:
+        """What streams hold that were archived by then; one of which something is on its way waits."""
+        total = 0
+        due = await self._store.read(lambda: stream_purge.due(archived_us, _STREAMS_AT_ONCE))
+        for key in due:
+            if dry:
+                total += await self._store.read(partial(stream_purge.left, key))
+                continue
+            purge_slice = partial(stream_purge.purge_slice, key, archived_us, HOUSEKEEPING)
+            while True:
+                purged = await self._store.write(purge_slice)
                 total += purged.rows
                 if purged.done or purged.blocked:
                     break

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Select, delete, func, select
 
 from postroom.core.message import DeliveryState
-from postroom.ids import AccountId, ServerId
+from postroom.ids import AccountId, MessageId, ServerId
 from postroom.storage import labels, queue, servers, tables
 from postroom.storage.interface import Sql, Work, now
 from postroom.storage.tables import (
@@ -110,7 +111,7 @@ def purge_slice(account_id: AccountId, server_id: ServerId) -> Work[Purged]:
         return Purged(rows)
     if (yield from servers.claimed(account_id, server_id)):
         return Purged(blocked=True)
-    rows = yield from _mail(account_id, server_id)
+    rows = yield from mail_slice(account_id, server_id)
     rows = rows or (yield from _own(account_id, server_id))
     if rows:
         return Purged(rows)
@@ -122,14 +123,27 @@ def purge_slice(account_id: AccountId, server_id: ServerId) -> Work[Purged]:
     return Purged(done=True)
 
 
-def _mail(account_id: AccountId, server_id: ServerId) -> Work[int]:
-    """Deliveries, then events, then the messages themselves: the first slice there is any of."""
-    found = yield (
-        select(messages.c.message_id, messages.c.content_id, messages.c.stream, messages.c.options)
-        .where(messages.c.account_id == account_id, messages.c.server_id == server_id)
-        .order_by(messages.c.message_id)
-        .limit(_MESSAGES)
+def next_messages(
+    account_id: AccountId, server_id: ServerId, stream: str | None = None
+) -> Work[list[MessageId]]:
+    """The messages that `mail_slice` works on next."""
+    rows = yield _oldest(account_id, server_id, stream)
+    return [MessageId(row[0]) for row in rows]
+
+
+def _oldest(account_id: AccountId, server_id: ServerId, stream: str | None) -> Select[Any]:
+    found = select(messages.c.message_id, messages.c.content_id, messages.c.stream, messages.c.options).where(
+        messages.c.account_id == account_id, messages.c.server_id == server_id
     )
+    if stream is not None:
+        found = found.where(messages.c.stream == stream)
+    return found.order_by(messages.c.message_id).limit(_MESSAGES)
+
+
+def mail_slice(account_id: AccountId, server_id: ServerId, stream: str | None = None) -> Work[int]:
+    """Deliveries, then events, then the messages themselves, of a server or of one stream: the first slice
+    there is any of."""
+    found = yield _oldest(account_id, server_id, stream)
     if not found:
         return 0
     numbers = [row[0] for row in found]
@@ -160,9 +174,9 @@ def _mail(account_id: AccountId, server_id: ServerId) -> Work[int]:
     yield delete(contents).where(
         contents.c.account_id == account_id, contents.c.content_id.in_([row[1] for row in found])
     )
-    for message_id, _, stream, options in found:
+    for message_id, _, on_stream, options in found:
         if found_by := labels.of(json.loads(options)):
-            yield from labels.remove(account_id, server_id, stream, message_id, found_by)
+            yield from labels.remove(account_id, server_id, on_stream, message_id, found_by)
     yield delete(messages).where(messages.c.account_id == account_id, messages.c.message_id.in_(numbers))
     return len(found)
 

@@ -615,6 +615,7 @@ async def test_a_dry_run_says_what_a_run_then_does_and_changes_nothing(house: Ho
     assert {name: past.rows for name, past in told.kinds.items()} == {
         **dict.fromkeys(KINDS, 1),
         "deleted_servers": 0,
+        "archived_streams": 0,
         "events": 2,
         "attempts": 4,
     } | {"decisions": told.kinds["decisions"].rows}
