@@ -111,9 +111,9 @@ async def list_bulks(
     return await ctx.store.read(work)
 
 
-async def open_bulks(ctx: Context, limit: int) -> list[Bulk]:
-    """Those of all accounts that still have messages to make, oldest first."""
-    return await ctx.store.read(lambda: bulks.open_ones(limit))
+async def open_bulks(ctx: Context, *, after: int = 0, limit: int = 50) -> list[Bulk]:
+    """Those of all accounts that still have messages to make, oldest first. after: a bulk's number."""
+    return await ctx.store.read(lambda: bulks.open_ones(after, limit))
 
 
 async def next_slice(ctx: Context, bulk: Bulk) -> tuple[bytes, BulkSlice] | None:

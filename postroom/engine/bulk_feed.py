@@ -20,7 +20,6 @@ from postroom.logs import logger
 
 log = logger("bulks")
 BULKS = "bulks"  # the name of the turn
-_AT_ONCE = 50
 _LOOK_S = 2.0
 _PAUSE_S = 0.01  # after each round, so that others' writes come first
 
@@ -55,16 +54,24 @@ class BulkFeed:
     async def run_once(self) -> int:
         """Make all that can be made now; how many slices that were. Raises Unavailable."""
         slices, put_off = 0, set[int]()
-        while True:
-            found = [one for one in await bulks.open_bulks(self._ctx, _AT_ONCE) if one.bulk_id not in put_off]
-            if not found:
-                return slices
+        while made := await self._round(put_off):
+            slices += made
+            await asyncio.sleep(_PAUSE_S)
+        return slices
+
+    async def _round(self, put_off: set[int]) -> int:
+        """A slice of each that is open, but for those put off, which it adds to; how many slices."""
+        made = last = 0
+        while found := await bulks.open_bulks(self._ctx, after=last):
             for bulk in found:
+                last = bulk.bulk_id
+                if bulk.bulk_id in put_off:
+                    continue
                 if await self._step(bulk):
-                    slices += 1
+                    made += 1
                 else:
                     put_off.add(bulk.bulk_id)
-            await asyncio.sleep(_PAUSE_S)
+        return made
 
     async def _step(self, bulk: Bulk) -> bool:
         """Make the next slice of one; False: not now."""

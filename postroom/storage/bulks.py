@@ -80,11 +80,12 @@ def list_of(
     return [_bulk(row) for row in rows]
 
 
-def open_ones(limit: int) -> Work[list[Bulk]]:
-    """Those that are not made into messages yet, of every account, oldest first."""
+def open_ones(after: int, limit: int) -> Work[list[Bulk]]:
+    """Those that are not made into messages yet, of every account, oldest first, after this one."""
     rows = yield Sql(
-        f"SELECT {_COLUMNS} FROM bulks WHERE completed_at IS NULL ORDER BY bulk_id LIMIT :limit",  # noqa: S608
-        {"limit": limit},
+        f"SELECT {_COLUMNS} FROM bulks WHERE completed_at IS NULL AND bulk_id > :after"  # noqa: S608
+        " ORDER BY bulk_id LIMIT :limit",
+        {"after": after, "limit": limit},
     )
     return [_bulk(row) for row in rows]
 

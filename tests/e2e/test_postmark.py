@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import email
 import email.policy
 import json
 import re
+import signal
+import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,11 +19,12 @@ from typing import Any
 
 import pytest
 
+from postroom.folder import DATABASE_NAME
 from postroom.inbound.inbox_folder import list_mails, read_mail
 from tests.e2e.conftest import ask
 from tests.support.anymail import anymail_backend
 from tests.support.node import run_node
-from tests.support.serve import Serve, serving, wait_for
+from tests.support.serve import Serve, serving, start_serve, wait_for
 from tests.support.tools import needs
 
 
@@ -50,7 +54,8 @@ def keys(live: Serve) -> dict[str, Any]:
     made: dict[str, Any] = live.ask("bootstrap", sender="Shop <shop@example.com>")
     inbox = re.search(r"inbox takes SMTP on (\S+):(\d+)", live.text)
     assert inbox is not None
-    fields = {"label": "Inbox", "host": inbox[1], "port": int(inbox[2]), "for_transactional": True}
+    fields = {"label": "Inbox", "host": inbox[1], "port": int(inbox[2])}
+    fields |= {"for_transactional": True, "for_broadcast": True}
     live.ask("connection.create", fields=fields, account=1)
     live.ask("identity.trust", value="example.com")
     return made
@@ -130,6 +135,48 @@ def test_a_batch_arrives_each_once(live: Serve, keys: dict[str, Any]) -> None:
     assert [one["Message"] for one in told] == ["OK"] * 30
     mails = arrived(live, "Many", 30)
     assert sorted(mail["To"] for mail in mails) == sorted(one["To"] for one in many)
+
+
+def test_a_bulk_arrives_each_once_and_filled(live: Serve, keys: dict[str, Any]) -> None:
+    people = [{"To": f"b{n}@example.net", "TemplateModel": {"n": n}} for n in range(60)]
+    bulk = {"From": "shop@example.com", "Subject": "Bulk", "TextBody": "Number {{n}}", "Messages": people}
+    told = call(live, keys["server_key"], "/email/bulk", bulk)
+    mails = arrived(live, "Bulk", 60)
+    assert sorted((mail["To"], text_of(mail).splitlines()[0]) for mail in mails) == sorted(
+        (f"b{n}@example.net", f"Number {n}") for n in range(60)
+    )
+    assert call(live, keys["server_key"], f"/email/bulk/{told['Id']}")["Status"] == "Completed"
+
+
+def text_of(mail: EmailMessage) -> str:
+    """What its plain text says."""
+    part = mail.get_body(("plain",))
+    assert part is not None
+    found: str = part.get_content()
+    return found
+
+
+def test_a_kill_in_the_middle_of_a_bulk_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    """Nothing may leave that post room, so what it accepted is all there to be counted. The kill comes when
+    one of sixteen slices is made, and so, on all but the strangest of days, before the last."""
+    people = [{"To": f"b{n}@example.net"} for n in range(800)]
+    bulk = {"From": "shop@example.com", "Subject": "Bulk", "TextBody": "x", "Messages": people}
+    serve = start_serve(tmp_path / "data", smtp=None)
+    try:
+        key = serve.ask("bootstrap", sender="shop@example.com")["server_key"]
+        path = f"/email/bulk/{call(serve, key, '/email/bulk', bulk)['Id']}"
+        wait_for(lambda: call(serve, key, path)["ReleasedCount"] > 0, "the bulk to begin")
+    finally:
+        serve.stop(signal.SIGKILL)
+    with serving(tmp_path / "data", smtp=None) as again:
+        wait_for(lambda: call(again, key, path)["Status"] == "Completed", "its end", 60.0)
+    assert sorted(accepted(again.data)) == sorted(one["To"] for one in people)
+
+
+def accepted(data: Path) -> list[str]:
+    """To whom there are deliveries."""
+    with contextlib.closing(sqlite3.connect(data / DATABASE_NAME)) as database:
+        return [row[0] for row in database.execute("SELECT recipient FROM deliveries")]
 
 
 def test_sandboxed_mail_goes_nowhere(live: Serve, keys: dict[str, Any]) -> None:

@@ -92,7 +92,7 @@ async def test_a_bulk_from_its_sending_to_its_end(postmark: Postmark) -> None:
     del told["ID"]
     path = f"{BULK}/{told['Id'].upper()}/"
     assert await postmark.ok("GET", path) == told
-    (bulk,) = await bulks.open_bulks(house.ctx, 10)
+    (bulk,) = await bulks.open_bulks(house.ctx)
     await one_slice(house.ctx, bulk)
     assert await postmark.ok("GET", path) == told | {
         "Status": "Processing",
@@ -259,7 +259,7 @@ async def test_a_bulk_waits_for_a_connection_that_may_carry_it(postmark: Postmar
     made = await house.call("POST", "/api/v1/email_servers", for_others)
     assert made.status_code == 201, made.text
     assert await feed_of(house.ctx).run_once() == 0
-    assert [one.done for one in await bulks.open_bulks(house.ctx, 10)] == [0]
+    assert [one.done for one in await bulks.open_bulks(house.ctx)] == [0]
     answer = await postmark.call("POST", BULK, sent)
     assert (answer.status_code, answer.json()["ErrorCode"]) == (422, 405)
     path = f"/api/v1/email_servers/{made.json()['id']}"
@@ -267,6 +267,21 @@ async def test_a_bulk_waits_for_a_connection_that_may_carry_it(postmark: Postmar
     assert changed.status_code == 200, changed.text
     assert await feed_of(house.ctx).run_once() == 1
     assert await recipients(house.ctx) == ["p0@example.net", "p1@example.net"]
+
+
+async def test_those_that_wait_are_in_nobodys_way(postmark: Postmark) -> None:
+    """However many they are: each round looks at all that are open."""
+    ctx = postmark.house.ctx
+    for _ in range(53):
+        await postmark.ok("POST", BULK, {**NEWS, "Messages": people(1)})
+    able = {one.bulk_id for one in await bulks.open_bulks(ctx, after=51)}
+
+    async def read(ctx: Context, bulk: Bulk, shared: bytes, part: BulkSlice) -> list[Any]:
+        if bulk.bulk_id not in able:
+            raise PutOff("not now")
+        return await read_slice(ctx, bulk, shared, part)
+
+    assert await BulkFeed(ctx, {ORIGIN: read}).run_once() == len(able) == 2
 
 
 async def test_trouble_of_ours_fails_no_message(postmark: Postmark) -> None:
@@ -283,7 +298,7 @@ async def test_trouble_of_ours_fails_no_message(postmark: Postmark) -> None:
         await BulkFeed(ctx, {ORIGIN: no_room}).run_once()
     assert await BulkFeed(ctx, {ORIGIN: broken}).run_once() == 0
     assert await BulkFeed(ctx, {}).run_once() == 0
-    assert [one.done for one in await bulks.open_bulks(ctx, 10)] == [0]
+    assert [one.done for one in await bulks.open_bulks(ctx)] == [0]
     await postmark.ok("POST", BULK, {**NEWS, "Messages": people(1, 7)})
     await servers.delete_server(ctx, ACTOR, Owner(house.account), house.channel)
     assert await asked(ctx, "SELECT COUNT(*) FROM bulks") == [(0,)]
@@ -303,7 +318,7 @@ async def test_killed_between_any_two_steps_nothing_is_lost_or_twice(on_store: H
     ctx, postmark = on_store.ctx, Postmark(on_store)
     for place in range(3):
         await postmark.ok("POST", BULK, {**NEWS, "Messages": people(60, place * 60)})
-    first, second, _ = await bulks.open_bulks(ctx, 10)
+    first, second, _ = await bulks.open_bulks(ctx)
     # Ended before its commit, behind all its messages: the unit is undone as a whole.
     found = await bulks.next_slice(ctx, first)
     assert found is not None
@@ -330,7 +345,7 @@ async def test_killed_between_any_two_steps_nothing_is_lost_or_twice(on_store: H
     await asyncio.gather(*(feed_of(ctx).run_once() for _ in range(3)))
     everybody = await recipients(ctx)
     assert sorted(everybody) == sorted(f"p{number}@example.net" for number in range(180))
-    assert await bulks.open_bulks(ctx, 10) == []
+    assert await bulks.open_bulks(ctx) == []
     rows = await asked(ctx, "SELECT released, failed FROM bulks")
     assert [tuple(row) for row in rows] == [(60, 0)] * 3
 
@@ -362,7 +377,7 @@ async def test_large_slices_are_cut(postmark: Postmark) -> None:
 async def test_a_deleted_server_between_two_slices(postmark: Postmark) -> None:
     ctx = postmark.house.ctx
     await postmark.ok("POST", BULK, {**NEWS, "Messages": people(60)})
-    (bulk,) = await bulks.open_bulks(ctx, 10)
+    (bulk,) = await bulks.open_bulks(ctx)
     found = await bulks.next_slice(ctx, bulk)
     assert found is not None
     shared, part = found
