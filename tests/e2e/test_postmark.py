@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import email
@@ -18,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from postmark import ServerClient
+from postmark.models.bounces import BounceType
+from postmarker.core import PostmarkClient
 
 from postroom.folder import DATABASE_NAME
 from postroom.inbound.inbox_folder import list_mails, read_mail
@@ -320,6 +324,56 @@ def test_anymail_sends_as_it_does_to_the_product(live: Serve, token: str, templa
     assert (message["Metadata"], message["Attachments"]) == ({"order": "17"}, ["a.dat"])
     listed = call(live, token, "/messages/outbound?count=9&offset=0&metadata_order=19")
     assert [row["Recipients"] for row in listed["Messages"]] == [["bob@example.net"]]
+
+
+@needs("node")
+def test_the_products_own_clients_from_a_new_server_to_the_mail(live: Serve, keys: dict[str, Any]) -> None:
+    """Each of three, unmodified: a server, its token, a template, mail that arrives, what became of it."""
+    account = keys["account_key"]
+    mail = {
+        "From": "zoe@example.com",
+        "To": "ann@example.net",
+        "Subject": "By JavaScript",
+        "TextBody": "Hello",
+    }
+    server = {"server": {"$": [0, "ApiTokens", 0]}}
+    model = {"Alias": "hi", "Name": "Hi", "Subject": "Hi {{name}}", "TextBody": "Hello"}
+    filled = {"TemplateAlias": "hi", "TemplateModel": {"name": "there"}}
+    tried = {**mail, "To": "HardBounce@bounce-testing.postmarkapp.com"}
+    calls: list[dict[str, object]] = [
+        {"account": account, "method": "createServer", "args": [{"Name": "JavaScript"}]},
+        {**server, "method": "sendEmail", "args": [mail]},
+        {**server, "method": "createTemplate", "args": [model]},
+        {
+            **server,
+            "method": "sendEmailWithTemplate",
+            "args": [{**filled, "From": mail["From"], "To": mail["To"]}],
+        },
+        {**server, "method": "sendEmail", "args": [tried]},
+        {**server, "method": "getBounces", "args": [{"count": 10}]},
+        {**server, "method": "getOutboundMessages", "args": [{"count": 10}]},
+        {**server, "method": "getDeliveryStatistics"},
+    ]
+    told = run_node("postmark.js", {"host": live.url.removeprefix("http://"), "calls": calls})
+    assert [one for one in told if "error" in one] == []
+    assert [one["Type"] for one in told[5]["ok"]["Bounces"]] == ["HardBounce"]
+    assert told[6]["ok"]["TotalCount"] == 3
+    assert told[7]["ok"]["InactiveMails"] == 1
+    token = told[0]["ok"]["ApiTokens"][0]
+
+    async def by_python() -> None:
+        async with ServerClient(token, retries=0, base_url=live.url) as client:
+            sent = await client.outbound.send({**mail, "Subject": "By Python"})
+            assert (await client.outbound.get(sent.message_id)).subject == "By Python"
+            assert [one.type for one in (await client.bounces.list()).items] == [BounceType.HARD_BOUNCE]
+
+    asyncio.run(by_python())
+    client = PostmarkClient(token, account, root_api_url=live.url)
+    client.emails.send(**{**mail, "Subject": "By postmarker"})
+    assert client.messages.outbound.all(count=10, subject="By postmarker")[0].Subject == "By postmarker"
+    for subject in ("By JavaScript", "Hi there", "By Python", "By postmarker"):
+        (one,) = arrived(live, subject)
+        assert (one["To"], one.get_content().strip()) == ("ann@example.net", "Hello")
 
 
 def test_it_stands_in_front_of_itself(live: Serve, keys: dict[str, Any]) -> None:
