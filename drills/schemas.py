@@ -114,12 +114,26 @@ def _told(error: BaseException) -> str:
     return "; ".join(str(one)[:1000] for one in whole) + "\n" + "\n".join(getattr(error, "__notes__", ()))
 
 
-def known_of(server_id: int, message: str) -> Known:
-    """Something that is there for each parameter of a path: a stream, the server, a message that was sent."""
+def known_of(url: str, headers: Mapping[str, str], server_id: int, sender: str) -> Known:
+    """Something that is there for each parameter of a path; of most it is made just now."""
+
+    def ask(path: str, body: Mapping[str, object] | None = None) -> Any:  # Any: JSON
+        content = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(urllib.request.Request(url + path, content, dict(headers))) as response:
+            return json.loads(response.read())
+
+    mail = {"From": sender, "To": "ann@example.net", "Subject": "x", "TextBody": "y"}
+    ids = {
+        "/messages": ask("/email", mail)["MessageID"],
+        "/templates": ask("/templates", {"Name": "x", "Subject": "x", "TextBody": "y"})["TemplateId"],
+        "/triggers": ask("/triggers/inboundrules", {"Rule": "known.example"})["ID"],
+    }
+    ask("/email", {**mail, "To": "HardBounce@bounce-testing.postmarkapp.com"})
+    ids["/bounces"] = ask("/bounces?count=1&offset=0")["Bounces"][0]["ID"]
 
     def known(path: str) -> dict[str, str]:
-        number = message if path.startswith("/messages") else str(server_id)
-        every = {"stream": "broadcast", "id": number}
+        number = next((one for start, one in ids.items() if path.startswith(start)), server_id)
+        every = {"stream": "broadcast", **dict.fromkeys(("id", "message", "template", "bulk"), str(number))}
         return {name: value for name, value in every.items() if f"{{{name}}}" in path}
 
     return known
@@ -130,14 +144,6 @@ def document_of(url: str, token: str) -> Any:  # Any: YAML
     request = urllib.request.Request(url + DOCUMENT, headers={"X-Postmark-Server-Token": token})
     with urllib.request.urlopen(request, timeout=30) as response:
         return yaml.safe_load(response.read())
-
-
-def sent_message(url: str, headers: Mapping[str, str], sender: str) -> str:
-    """The number of a message that was sent just now."""
-    mail = {"From": sender, "To": "ann@example.net", "Subject": "x", "TextBody": "y"}
-    request = urllib.request.Request(url + "/email", json.dumps(mail).encode(), dict(headers))
-    with urllib.request.urlopen(request, timeout=30) as response:
-        return str(json.loads(response.read())["MessageID"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -161,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             document_of(serve.url, made["server_key"]),
             serve.url,
             headers,
-            known_of(1, sent_message(serve.url, headers, SENDER)),
+            known_of(serve.url, headers, 1, SENDER),
             examples=given_ones.examples,
             random_seed=given_ones.seed,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -58,6 +59,11 @@ class House:
         if body is not None:
             return await self.http.request(method, path, headers=said, json=body)
         return await self.http.request(method, path, headers=said, content=content)
+
+
+def filled(path: str, number: object, stream: str) -> str:
+    """A call's path with a stream where one belongs, and with `number` for everything else it names."""
+    return re.sub(r"{(\w+)}", lambda found: stream if found[1] == "stream" else str(number), path)
 
 
 @asynccontextmanager

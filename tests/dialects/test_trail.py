@@ -22,7 +22,7 @@ from tests.dialects.b2core.conftest import BASE as B2CORE
 from tests.dialects.b2core.conftest import GOOD as PROVIDER
 from tests.dialects.broadcast.conftest import GOOD as EMAIL_SERVER
 from tests.dialects.broadcast.conftest import MAIL
-from tests.dialects.house import House, build_house
+from tests.dialects.house import House, build_house, filled
 from tests.dialects.postmark.conftest import ACCOUNT_TOKEN, SERVER_TOKEN
 from tests.support.context import REFUSED_LOGIN
 from tests.support.trail import CANARIES, Trail, lines, secrets_in
@@ -184,12 +184,12 @@ CASES: Mapping[tuple[str, str, str], Sequence[Step]] = {
         Step({"SourceServerID": 1, "DestinationServerID": 2, "PerformChanges": True}, 200),
         Step({}, 422),
     ],
-    ("postmark", "PUT", "/templates/{id}"): [
+    ("postmark", "PUT", "/templates/{template}"): [
         Step({"Name": "New"}, 200, ["template.update"]),
         Step({"Name": "New"}, 200),
         Step({}, 422),
     ],
-    ("postmark", "DELETE", "/templates/{id}"): [Step(None, 200, ["template.delete"]), Step(None, 422)],
+    ("postmark", "DELETE", "/templates/{template}"): [Step(None, 200, ["template.delete"]), Step(None, 422)],
     ("postmark", "PUT", "/bounces/{id}/activate"): [
         Step(None, 200, ["suppression.remove"]),
         Step(None, 200),
@@ -271,7 +271,7 @@ async def test_a_change_writes_its_line_and_no_change_writes_none(
     house: House, name: tuple[str, str, str]
 ) -> None:
     dialect, method, path = name
-    path = BASES[dialect] + path.replace("{id}", "1").replace("{stream}", "broadcast")
+    path = BASES[dialect] + filled(path, 1, "broadcast")
     works = house.harness.prober.outcome
     trail = Trail(house.ctx)
     await trail.new()
@@ -295,7 +295,7 @@ async def test_a_get_writes_nothing(house: House, name: tuple[str, str, str]) ->
     """Nothing but that the key is used for the first time, which the house has behind it."""
     before = await lines(house.ctx)
     number = await public_id(house, name[2]) or "1"
-    path = BASES[name[0]] + name[2].replace("{id}", number).replace("{stream}", "broadcast")
+    path = BASES[name[0]] + filled(name[2], number, "broadcast")
     query = "?email=ann@example.net&count=10&offset=0"
     answer = await house.call("GET", path + query, headers=tokens(house, name))
     assert answer.status_code < 300, answer.text

@@ -72,7 +72,7 @@ async def create(call: Call) -> Answer:
 async def show(call: Call) -> Answer:
     """How far one got."""
     try:
-        bulk = await get_bulk(call.ctx, call.owner, call.server_id, call.params["id"])
+        bulk = await get_bulk(call.ctx, call.owner, call.server_id, call.params["bulk"])
     except NotFound:
         raise ApiError(12) from None
     return Answer(_told(bulk))

@@ -74,7 +74,7 @@ async def _of_message(call: Call, *, clicks: bool) -> HitPage:
     count, offset = call.page(700, most_in_all=MOST_FOUND)
     try:
         return await hit_search.of_message(
-            call.ctx, call.owner, call.params["id"].lower(), clicks=clicks, count=count, offset=offset
+            call.ctx, call.owner, call.params["message"].lower(), clicks=clicks, count=count, offset=offset
         )
     except NotFound:
         raise ApiError(701, text="This message was not found.") from None

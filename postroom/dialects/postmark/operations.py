@@ -35,7 +35,7 @@ _HITS = {**_PAGE, "recipient": "Of this address.", "tag": "With this tag.",
          **dict.fromkeys(hits.NOT_KNOWN, "Not known: finds nothing."), "platform": "Unknown, or none.",
          "fromdate": "From this day or time on.", "todate": "Until this day or time.",
          "messagestream": "On this stream; else on outbound."}  # fmt: skip
-_TEMPLATES, _TEMPLATE = "/templates", "/templates/{id}"
+_TEMPLATES, _TEMPLATE = "/templates", "/templates/{template}"
 _TEMPLATES_READ, _TEMPLATES_WRITE = Scope.TEMPLATES_READ, Scope.TEMPLATES_WRITE
 _BOUNCES, _BOUNCE = "/bounces", "/bounces/{id}"
 _RULES = "/triggers/inboundrules"
@@ -55,7 +55,7 @@ OPERATIONS: tuple[Op, ...] = (
        "BulkRequest", errors=_BODY, holds_message=True, most_tokens=MOST_BULK_TOKENS, testable=True),
     Op("GET", _BULK, bulk.index, Scope.BROADCASTS_READ, "List bulks, newest first", "BulkList", errors=(422,),
        query={"count": "Rows to return, 1 to 500.", "PaginationKey": "That of the page before."}),
-    Op("GET", f"{_BULK}/{{id}}", bulk.show, Scope.BROADCASTS_READ, "Show how far a bulk got", "Bulk",
+    Op("GET", f"{_BULK}/{{bulk}}", bulk.show, Scope.BROADCASTS_READ, "Show how far a bulk got", "Bulk",
        errors=(404, 422)),
     Op("GET", _OUTBOUND, outbound.index, _SEEN, "Search messages", "MessageList", errors=(422,),
        query={**_PAGE, "recipient": "Sent to this address.", "fromemail": "From this address.",
@@ -65,15 +65,15 @@ OPERATIONS: tuple[Op, ...] = (
               "metadata_x": "With this value of the metadata x, for any name x."}),
     Op("GET", f"{_OUTBOUND}/opens", hits.opens, _SEEN, "Search opens", "OpenList", errors=(422,),
        query=_HITS),
-    Op("GET", f"{_OUTBOUND}/opens/{{id}}", hits.opens_of_message, _SEEN, "List a message's opens", "OpenList",
-       errors=(422,), query=_PAGE),
+    Op("GET", f"{_OUTBOUND}/opens/{{message}}", hits.opens_of_message, _SEEN, "List a message's opens",
+       "OpenList", errors=(422,), query=_PAGE),
     Op("GET", f"{_OUTBOUND}/clicks", hits.clicks, _SEEN, "Search clicks", "ClickList", errors=(422,),
        query=_HITS),
-    Op("GET", f"{_OUTBOUND}/clicks/{{id}}", hits.clicks_of_message, _SEEN, "List a message's clicks",
+    Op("GET", f"{_OUTBOUND}/clicks/{{message}}", hits.clicks_of_message, _SEEN, "List a message's clicks",
        "ClickList", errors=(422,), query=_PAGE),
-    Op("GET", f"{_OUTBOUND}/{{id}}/details", outbound.details, _SEEN, "Show a message and its events",
+    Op("GET", f"{_OUTBOUND}/{{message}}/details", outbound.details, _SEEN, "Show a message and its events",
        "MessageDetails", errors=(422,)),
-    Op("GET", f"{_OUTBOUND}/{{id}}/dump", outbound.dump, _SEEN, "Show a message's source", "Dump",
+    Op("GET", f"{_OUTBOUND}/{{message}}/dump", outbound.dump, _SEEN, "Show a message's source", "Dump",
        errors=(422,)),
     Op("GET", "/deliverystats", bounces.stats, _SEEN, "Count bounces by type", "DeliveryStats",
        errors=(422,)),

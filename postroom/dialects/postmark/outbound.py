@@ -110,7 +110,7 @@ def shown(seen: Seen, *, sandbox: bool) -> dict[str, object]:
 
 async def _found(call: Call) -> History:
     try:
-        return await history(call.ctx, call.owner, call.params["id"].lower())
+        return await history(call.ctx, call.owner, call.params["message"].lower())
     except NotFound:
         raise ApiError(701, text="This message was not found.") from None
 

@@ -115,7 +115,7 @@ def _fields(call: Call) -> Fields:
 
 
 def _which(call: Call) -> Wanted:
-    return wanted(call.params["id"])
+    return wanted(call.params["template"])
 
 
 async def _or_refused(done: Awaitable[T], which: Wanted = "") -> T:

@@ -16,7 +16,7 @@ from postroom.dialects.postmark.codes import CODES
 from postroom.dialects.postmark.errors import ROWS, ApiError, told
 from postroom.dialects.postmark.operations import OPERATIONS
 from postroom.http.asgi import ASGIApp
-from tests.dialects.house import House
+from tests.dialects.house import House, filled
 from tests.dialects.postmark.conftest import ACCOUNT_TOKEN, SERVER_TOKEN, Postmark
 from tests.support.http import application
 
@@ -56,11 +56,11 @@ async def test_the_document_describes_every_call(house: House) -> None:
 async def test_every_route_in_any_case_with_any_slash_and_below_the_prefix(house: House) -> None:
     """Nothing of a path's spelling makes it another path: it is refused for what it lacks, or is answered."""
     for op in OPERATIONS:
-        path = op.path.replace("{id}", "99").replace("{stream}", "nothing")
+        path = filled(op.path, 99, "nothing")
         spellings = (path, path + "/?", path.upper(), path.title() + "//?x=1", f"/postmark{path}/")
         for one in (*spellings, f"/PostMark{path}"):
             answer = await house.http.request(op.method, one, headers=headers_of(house, op))
-            missing = 404 if op.path == "/email/bulk/{id}" else 422
+            missing = 404 if op.path == "/email/bulk/{bulk}" else 422
             assert answer.status_code in (200, missing), (one, answer.text)
 
 
@@ -68,7 +68,7 @@ async def test_whatever_is_sent_the_answer_is_a_documented_one(house: House) -> 
     document = await document_of(house)
     for op in sorted(OPERATIONS, key=lambda one: one.method == "DELETE"):  # that takes the server away
         described = document["paths"][op.path][op.method.lower()]
-        path = op.path.replace("{id}", str(house.other_channel)).replace("{stream}", "broadcast")
+        path = filled(op.path, house.other_channel, "broadcast")
         queries = [
             "",
             *(f"{name}={value}" for name in op.query for value in ("", "-1", "x", "All", "2026-1-1")),
@@ -113,8 +113,7 @@ WRONG: tuple[tuple[str, bytes], ...] = (
 async def test_w1_w2_json_that_is_wrong_as_such_is_refused_by_every_call(house: House) -> None:
     """And what no call could take is too large for each."""
     for op in OPERATIONS:
-        path = op.path.replace("{stream}", "broadcast")
-        path = re.sub(r"{\w+}", str(house.channel), path)
+        path = filled(op.path, house.channel, "broadcast")
         if not op.takes:
             continue
         for what, content in WRONG:

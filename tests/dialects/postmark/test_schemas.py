@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from drills.schemas import document_of, judge, known_of, sent_message
+from drills.schemas import document_of, judge, known_of
 from postroom.actions.accounts import AccountChanges, update_account
 from tests.dialects.house import House
 from tests.dialects.postmark.conftest import ACCOUNT_TOKEN, SERVER_TOKEN
@@ -22,7 +22,7 @@ async def test_no_answer_is_another_than_the_document_has(house: House) -> None:
     async with running_app(house.ctx) as url:
 
         def work() -> None:
-            known = known_of(house.channel, sent_message(url, headers, "hello@shop.example"))
+            known = known_of(url, headers, house.channel, "hello@shop.example")
             judged = judge(document_of(url, house.server_key), url, headers, known, examples=EXAMPLES)
             assert judged.problems == []
             assert judged.seen[200] > 10, judged.seen
