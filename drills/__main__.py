@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from drills import caps, kills, stops, troubles
+from drills import apart, caps, kills, stops, troubles
 
 KINDS = {
     "kill": "SIGKILLs at random moments",
@@ -28,6 +28,7 @@ KINDS = {
     "cluster": "PostgreSQL and several processes: kills of one, of all, of the database; caps; 16 without",
     "stop": "PostgreSQL: a process hangs for three leases at a chosen point of a delivery, and wakes",
     "trouble": "PostgreSQL hangs for a minute, restarts, is gone, may only be read, has no connection left",
+    "apart": "PostgreSQL: two machines as network namespaces, one cut off and healed (root)",
     "caps": "caps on a moved clock, with restarts",
 }
 
@@ -72,6 +73,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = asyncio.run(troubles.run(_fresh(folder / f"trouble{number}"), trouble))
         results.append({"line": told.line(), **asdict(told)})
         failed += _tell(told.line(), told.problems())
+    for number, cut in enumerate(apart.courses(given.rounds, given.seed) if "apart" in wanted else ()):
+        try:
+            healed = asyncio.run(apart.run(_fresh(folder / f"apart{number}"), cut))
+        except apart.Missing as missing:
+            print(f"The drill called apart cannot be run here: {missing}", file=sys.stderr)
+            if given.kinds == ["apart"]:
+                return 2
+            break
+        results.append({"line": healed.line(), **asdict(healed)})
+        failed += _tell(healed.line(), healed.problems())
     for number, plan in enumerate(caps.PLANS if "caps" in wanted else ()):
         result = asyncio.run(caps.run(_fresh(folder / f"caps{number}"), plan))
         results.append({"line": result.line(), **asdict(plan)})
@@ -104,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=_kinds())
     parser.add_argument("--messages", type=int, default=10_000, help="of each purpose in the kill drill")
     parser.add_argument("--kills", type=int, default=50, help="for each purpose")
-    parser.add_argument("--rounds", type=int, default=2, help="stops at each point in the drill of stops")
+    parser.add_argument("--rounds", type=int, default=2, help="stops at each point, and cuts")
     parser.add_argument("--seed", type=int, default=1, help="of the moments")
     parser.add_argument("--folder", type=Path, help="where data and logs are kept; else a temporary one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers here")

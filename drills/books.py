@@ -29,6 +29,10 @@ class Mail:
     def __init__(self, feed: OneByOne) -> None:
         self._feed, self._sent = feed, 0
 
+    def begin_at(self, number: int) -> None:
+        """Its messages are numbered from here on, apart from those of another feed."""
+        self._sent = number
+
     async def send(self, count: int) -> None:
         """So many more, at once; returns when each has its yes."""
         first, self._sent = self._sent, self._sent + count

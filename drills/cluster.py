@@ -47,10 +47,11 @@ class Cluster(Post):
         settings: Mapping[str, str],
         processes: int,
         server: Mapping[str, str] = MappingProxyType({}),
+        listen: str = "",
     ) -> None:
-        """server: lines of its postgresql.conf, besides `DURABLE`."""
+        """server: lines of its postgresql.conf, besides `DURABLE`. listen: an address of its."""
         super().__init__(folder, settings)
-        self.server = PostgresServer({**DURABLE, **server})
+        self.server = PostgresServer({**DURABLE, **server}, listen=listen)
         self._name = self.server.create()
         self.flags = ("--database", self.server.of(self._name))
         if processes > 1:

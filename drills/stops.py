@@ -40,7 +40,7 @@ SETTINGS = {
     "lease_margin": "0.5s",
 }
 TEXT = "A body of several blocks, so that there is a middle.\n" * 3000
-REPLY_MS = 5.0
+REPLY_MS = 15.0
 _BATCH = 30
 _REACHED_S = 60.0
 
