@@ -48,7 +48,7 @@ CALLS = {
     "fromemail": f"{_OUTBOUND}&fromemail=s3@example.com",
     "tag": f"{_OUTBOUND}&tag=tag3",
     "metadata": f"{_OUTBOUND}&metadata_order=100",
-    "tag and recipient": f"{_OUTBOUND}&tag=tag3&recipient=r3@example.net",
+    "tag and recipient": f"{_OUTBOUND}&tag=tag7&recipient=r7@example.net",
     "status sent": f"{_OUTBOUND}&status=sent",
     "todate": f"{_OUTBOUND}&todate=2026-01-05",
     "subject": f"{_OUTBOUND}&subject=number 7",
@@ -84,7 +84,8 @@ class Room:
 
 
 def _fill(messages: int) -> Work[None]:
-    """All but the first message, as many rows in each of the tables that a search looks at."""
+    """All but the first message: in each table that a search looks at. 20 are to each person."""
+    people = messages // 20
     yield Sql(
         "INSERT INTO messages (account_id, message_id, public_id, server_id, stream, purpose, sender,"
         " subject, rfc_message_id, content_id, size_bytes, origin, options, created_at)"
@@ -97,14 +98,15 @@ def _fill(messages: int) -> Work[None]:
     )
     yield Sql(
         "INSERT INTO deliveries (account_id, delivery_id, server_id, message_id, lane_id, recipient, address,"
-        " kind, state, due, settled_at) SELECT 1, message_id, 1, message_id, 1,"
-        " 'r' || (message_id % 1000) || '@example.net', 'r' || (message_id % 1000) || '@example.net', 'to',"
-        " 'sent', created_at, created_at FROM messages WHERE message_id > 1"
+        " kind, state, due, settled_at) SELECT 1, message_id, 1, message_id, 1, 'r',"
+        f" 'r' || (message_id % {people}) || '@example.net', 'to', 'sent', created_at, created_at"
+        " FROM messages WHERE message_id > 1"
     )
     for tag in range(10):
         label = Label(f"tag{tag}").on("outbound" if tag else "broadcast")
         yield Sql(f"INSERT INTO labels {_OF} 10 = {tag}", {"label": label})
-    yield Sql(f"INSERT INTO labels {_OF} 100 = 7", {"label": Label("100", "order").on("outbound")})
+    order = Label("100", "order").on("outbound")
+    yield Sql(f"INSERT INTO labels {_OF} {people} = 7", {"label": order})
 
 
 @asynccontextmanager
