@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import statistics
 import sys
@@ -159,6 +160,8 @@ async def measure(messages: int, calls: int, folder: Path, of: Sequence[str]) ->
         room(folder / "small", SMALL, of[0]) as small,
         room(folder / "large", messages, of[1]) as large,
     ):
+        gc.collect()
+        gc.freeze()  # as `serve` does
         for name in (*CALLS, *LISTS):
             took: tuple[list[float], list[float]] = ([], [])
             for number in range(calls + 5):

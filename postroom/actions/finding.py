@@ -18,10 +18,14 @@ MOST_LOOKED = 50_000
 
 @dataclass(frozen=True)
 class Found:
-    """Messages that fit, newest first. last: the oldest that was looked at; None: there is nothing older."""
+    """Messages that fit, newest first. last: the oldest that was looked at; None: there is nothing older.
+
+    total: how many there are, as far as it was counted.
+    """
 
     numbers: Sequence[MessageId]
     last: MessageId | None
+    total: int
 
 
 async def find(
@@ -31,26 +35,32 @@ async def find(
     search: Search,
     *,
     enough: int,
-    enough_of_index: int | None = None,
+    more: int = 0,
+    count_to: int = 0,
     before: int | None = None,
 ) -> Found:
     """At least `enough` of the newest older than `before`, where there are; or what MOST_LOOKED brought.
 
-    enough_of_index: so many where an index knows everything that is asked, and each costs next to nothing.
+    How many there are is counted up to `count_to` where an index knows everything that is asked, and each
+    costs next to nothing; else `more` beyond enough are looked for.
     """
 
-    def begin() -> Work[tuple[Walk, int, Slice]]:
+    def begin() -> Work[tuple[Walk, Slice, int]]:
         at = before
         if search.until_us is not None and server_id is not None:
             place = yield from message_search.place_of(account_id, server_id, search.until_us)
             at = place if at is None or (place is not None and place < at) else at
         walk = yield from message_search.plan(account_id, server_id, search)
-        most = (enough_of_index or enough) if walk.whole else FIRST_SLICE
-        return walk, most, (yield from message_search.look(walk, search, at, most))
+        looked = yield from message_search.look(walk, search, at, enough if walk.whole else FIRST_SLICE)
+        if not (walk.whole and count_to and looked.last is not None):
+            return walk, looked, len(looked.found)
+        return walk, looked, (yield from message_search.total(walk, at, count_to))
 
-    walk, seen, looked = await ctx.store.read(begin)
-    numbers = list(looked.found)
-    while not walk.whole and looked.last is not None and len(numbers) < enough and seen < MOST_LOOKED:
+    walk, looked, total = await ctx.store.read(begin)
+    if walk.whole:
+        return Found(looked.found, looked.last, total)
+    numbers, seen = list(looked.found), FIRST_SLICE
+    while looked.last is not None and len(numbers) < enough + more and seen < MOST_LOOKED:
         older_than = looked.last
 
         def go_on(older_than: int = older_than) -> Work[Slice]:
@@ -59,4 +69,4 @@ async def find(
         looked = await ctx.store.read(go_on)
         numbers += looked.found
         seen += SLICE
-    return Found(numbers, looked.last)
+    return Found(numbers, looked.last, len(numbers))

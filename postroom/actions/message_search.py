@@ -77,8 +77,9 @@ async def search(
         account_id,
         server_id,
         wanted,
-        enough=min(MOST_FOUND, offset + count + _MORE),
-        enough_of_index=MOST_FOUND,
+        enough=offset + count,
+        more=_MORE,
+        count_to=MOST_FOUND,
     )
     numbers = found.numbers[:MOST_FOUND]
 
@@ -86,7 +87,7 @@ async def search(
         listed = yield from message_search.get_many(account_id, numbers[offset : offset + count])
         return (yield from with_deliveries(account_id, listed))
 
-    return Page(len(numbers), await ctx.store.read(page), sandbox)
+    return Page(min(found.total, MOST_FOUND), await ctx.store.read(page), sandbox)
 
 
 async def history(ctx: Context, owner: Owner, public_id: str) -> History:

@@ -68,8 +68,10 @@ class Walk:
     @property
     def rows(self) -> str:
         """The query for the next :most of its messages before :before, newest first: of the index alone."""
+        # A message may be to one address twice.
+        one = "DISTINCT " if self.table == "deliveries" else ""
         return (
-            f"SELECT x.message_id FROM {self.table} AS x WHERE {self.where} AND x.message_id < :before"
+            f"SELECT {one}x.message_id FROM {self.table} AS x WHERE {self.where} AND x.message_id < :before"
             " ORDER BY x.message_id DESC LIMIT :most"
         )
 
@@ -93,6 +95,15 @@ def plan(account_id: AccountId, server_id: ServerId | None, search: Search) -> W
         rows = yield Sql(f"SELECT COUNT(*) FROM ({walk.rows}) c", params)
         counts.append(rows[0][0])
     return ways[counts.index(min(counts))]
+
+
+def total(walk: Walk, before: int | None, most: int) -> Work[int]:
+    """How many messages a whole walk has that are older than `before`, counted up to `most`."""
+    assert walk.whole
+    params = {**walk.params, "before": _NEWEST if before is None else before, "most": most}
+    rows = yield Sql(f"SELECT COUNT(*) FROM ({walk.rows}) c", params)
+    count: int = rows[0][0]
+    return count
 
 
 def look(walk: Walk, search: Search, before: int | None, most: int) -> Work[Slice]:
