@@ -8,6 +8,7 @@ from pathlib import Path
 
 from postroom.control.operations import run
 from postroom.serving.seeing import Seeing
+from postroom.wiring import bulk_feed
 from tests.processes.conftest import House
 from tests.support.postgres import PLAIN, PostgresServer
 
@@ -26,6 +27,9 @@ async def test_an_idle_process_makes_few_statements(tmp_path: Path) -> None:
             seeing = Seeing(room)
             await seeing.start()
             stack.push_async_callback(seeing.stop)
+            feed = bulk_feed(room)
+            feed.start()
+            stack.push_async_callback(feed.stop)
             room.desk.housekeeping.start()
             stack.push_async_callback(room.desk.housekeeping.stop)
             async with asyncio.timeout(30):

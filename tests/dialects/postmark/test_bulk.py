@@ -25,7 +25,7 @@ from postroom.ids import ServerId
 from postroom.storage.interface import Rows, Sql, Work
 from tests.dialects.broadcast.conftest import GOOD
 from tests.dialects.house import House, build_house
-from tests.dialects.postmark.conftest import Postmark
+from tests.dialects.postmark.conftest import SERVER_TOKEN, Postmark
 from tests.dialects.postmark.test_sending import stored
 from tests.dialects.postmark.test_templates import LAYOUT, WELCOME
 from tests.support.context import ACTOR
@@ -241,6 +241,29 @@ async def test_a_bulk_with_anything_wrong_is_refused_whole(postmark: Postmark) -
         "Messages[3]": [{"ErrorCode": 300, "Message": "Zero recipients specified."}],
     }
     assert await asked(postmark.house.ctx, "SELECT COUNT(*) FROM bulks") == [(0,)]
+
+
+async def test_w1_w17_models_of_a_bulk_as_hostile_as_json_may_be(postmark: Postmark) -> None:
+    """Numbers of any length, depth, a million small values: taken as they are, or refused; never 500."""
+    headers = {SERVER_TOKEN: postmark.house.server_key}
+
+    async def sent(model: str, count: int = 1) -> tuple[int, int]:
+        one = f'{{"To": "ann@example.net", "TemplateModel": {model}}}'
+        body = f'{{"From": "{FROM}", "TextBody": "{{{{n}}}}", "Messages": [{", ".join([one] * count)}]}}'
+        answer = await postmark.house.http.post(BULK, content=body, headers=headers)
+        return answer.status_code, answer.json().get("ErrorCode", 0)
+
+    for digits, codes in ((30, [0]), (4300, [0, 402]), (5000, [0, 402]), (400_000, [402])):
+        status, code = await sent(f'{{"n": {"9" * digits}}}')
+        assert status == (422 if code else 200)
+        assert code in codes, digits
+    assert await sent('{"n": 1e400}') == (422, 402)
+    assert await sent('{"n": ' * 70 + "1" + "}" * 70) == (422, 402)
+    # The application of these tests takes 1 MiB.
+    assert await sent(f'{{"n": [{"1," * 600_000}1]}}') == (413, 413)
+    assert (await sent(f'{{"n": [{"1," * 400_000}1]}}'))[0] == 200
+    await feed_of(postmark.house.ctx).run_once()
+    assert await bulks.open_bulks(postmark.house.ctx) == []
 
 
 async def test_the_test_token_has_a_bulk_checked(postmark: Postmark) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from postroom.mail.content import Content
@@ -205,6 +206,15 @@ async def test_t1_t2_t3_hostile_models_are_bounded_and_stay_values(postmark: Pos
     for _ in range(66):
         deep = {"a": deep}
     await postmark.refused(402, "POST", ONE, {**mail, "TemplateModel": deep})
+
+
+async def test_w17_numbers_of_any_length(postmark: Postmark) -> None:
+    await postmark.ok("POST", "/templates", WELCOME)
+    headers = {SERVER_TOKEN: postmark.house.server_key}
+    for digits, codes in ((1000, {0}), (4300, {300, 402}), (4301, {402, 1122}), (400_000, {402, 1122})):
+        mail = json.dumps(MAIL | {"TemplateModel": {"name": "it"}}).replace('"it"', "9" * digits)
+        answer = await postmark.house.http.post(ONE, content=mail, headers=headers)
+        assert answer.json()["ErrorCode"] in codes, (digits, answer.text)
 
 
 async def test_t2_a_batch_has_one_allowance(postmark: Postmark) -> None:
