@@ -311,6 +311,11 @@ def test_anymail_sends_as_it_does_to_the_product(live: Serve, token: str, templa
     assert each.send() == 1
     assert {said.status for said in each.anymail_status.recipients.values()} == {"sent"}
     assert len({said.message_id for said in many.anymail_status.recipients.values()}) == 2
+    bulk = anymail_backend(live.url, token, use_bulk_api=True)
+    all_at_once = bulk.message("In bulk", "Hello {{name}}", to=["ann@example.net", "bob@example.net"])
+    all_at_once.merge_data = {"ann@example.net": {"name": "Ann"}, "bob@example.net": {"name": "Bob"}}
+    assert all_at_once.send() == 1
+    assert {said.status for said in all_at_once.anymail_status.recipients.values()} == {"queued"}
     refused = anymail.message("x", "y", to=["nobody@"], sender="zoe@stranger.example")
     with pytest.raises(anymail.Refused):
         refused.send()
@@ -319,6 +324,12 @@ def test_anymail_sends_as_it_does_to_the_product(live: Serve, token: str, templa
     for name in ("Ann", "Bob"):
         assert [mail["To"] for mail in arrived(live, f"Hello {name}")] == [f"{name.lower()}@example.net"]
     assert {mail["To"] for mail in arrived(live, "Merged", 2)} == {"ann@example.net", "bob@example.net"}
+    bulk_mail = arrived(live, "In bulk", 2)
+    assert all("List-Unsubscribe" in mail for mail in bulk_mail), "it is on a stream of broadcasts"
+    assert {mail["To"]: mail.get_content().splitlines()[0] for mail in bulk_mail} == {
+        "ann@example.net": "Hello Ann",
+        "bob@example.net": "Hello Bob",
+    }
     (message,) = call(live, token, "/messages/outbound?count=9&offset=0&tag=by-anymail")["Messages"]
     assert (message["MessageID"], message["TrackOpens"]) == (one.anymail_status.message_id, True)
     assert (message["Metadata"], message["Attachments"]) == ({"order": "17"}, ["a.dat"])

@@ -22,8 +22,8 @@ class Anymail:
         return self.kind(subject, body, sender, list(to), connection=self.connection, **more)
 
 
-def anymail_backend(url: str, token: str) -> Anymail:
-    """Messages go to `url` with this server token."""
+def anymail_backend(url: str, token: str, *, use_bulk_api: bool = False) -> Anymail:
+    """Messages go to `url` with this server token; use_bulk_api: those to several as one bulk."""
     from django.conf import settings  # only here: it takes a while, and few tests need it
 
     if not settings.configured:
@@ -33,6 +33,6 @@ def anymail_backend(url: str, token: str) -> Anymail:
     from django.core.mail import get_connection
 
     connection = get_connection(
-        "anymail.backends.postmark.EmailBackend", server_token=token, api_url=url, fail_silently=False
+        "anymail.backends.postmark.EmailBackend", server_token=token, api_url=url, use_bulk_api=use_bulk_api
     )
     return Anymail(connection, AnymailMessage, AnymailError)
