@@ -31,7 +31,6 @@ from drills.post import Post
 from postroom.core.message import Purpose
 from postroom.engine.journal import replay
 from postroom.ids import AttemptId, WorkerId
-from postroom.transports.interface import Result
 from tests.support.sink import sink_process
 
 LEASE_S = 8.0
@@ -67,7 +66,7 @@ class Course:
 
 @dataclass
 class Verdict:
-    """Of one course. open: transactions past their dot and without a reply, over all cuts."""
+    """Of one course. open: transactions past their dot of which the database did not hear."""
 
     course: Course
     books: Books = NOTHING
@@ -248,7 +247,7 @@ class _Drive:
         """Cut it off in the midst of mail, let the other go on, and heal it."""
         flowing = [asyncio.create_task(mail.send(_BATCH)) for mail in mails]
         await asyncio.sleep(self._chance.uniform(0.1, 0.5))
-        while not (_open_of(self._other) or all(one.done() for one in flowing)):
+        while not (_Dots.of(self._other).unanswered or all(one.done() for one in flowing)):
             await asyncio.sleep(0.005)
         self._net.cut("b")
         try:
@@ -258,24 +257,41 @@ class _Drive:
                 await mails[0].send(3)
                 await asyncio.sleep(0.3)
             self._verdict.sent_meanwhile += self._log.read_bytes().count(b"\n") - before
-            self._open |= _open_of(self._other)
+            self._open |= self._untold()
         finally:
             self._net.heal("b")
         await asyncio.gather(*flowing)
         await mails[-1].send(1)  # it takes mail again
 
+    def _untold(self) -> set[AttemptId]:
+        """What it had sent, or may have, and could not tell the database any more."""
+        rows = self._here.rows(_UNTOLD)
+        return _Dots.of(self._other).all & {row[0] for row in rows}
 
-def _open_of(post: Post) -> set[AttemptId]:
-    """Attempts with a final dot whose reply was not read, as a process whose lease is over has them."""
-    with tempfile.TemporaryDirectory(prefix="drill-") as place:
-        for path in post.journals.glob("*.journal"):  # copied, since its owner has it locked
-            shutil.copy(path, place)
-        found: set[AttemptId] = set()
-        for worker, epoch in {tuple(map(int, path.stem.split("-")[:2])) for path in Path(place).iterdir()}:
-            told = replay(Path(place), post.instance, WorkerId(worker), epoch)
-            known = {one for one, outcome in told.outcomes.items() if outcome.result is not Result.UNKNOWN}
-            found |= told.dots - known
-    return found
+
+_UNTOLD = "SELECT attempt_id FROM attempts WHERE result IS NULL OR (result = 'unknown' AND fault = 'ours')"
+
+
+@dataclass(frozen=True)
+class _Dots:
+    """Attempts with a final dot, and those of them whose reply was not read, by the journals of a process."""
+
+    all: set[AttemptId]
+    unanswered: set[AttemptId]
+
+    @classmethod
+    def of(cls, post: Post) -> _Dots:
+        """As they are now; its present records may be torn, which counts as absent."""
+        found, unanswered = set[AttemptId](), set[AttemptId]()
+        with tempfile.TemporaryDirectory(prefix="drill-") as place:
+            for path in post.journals.glob("*.journal"):  # copied, since its owner has it locked
+                shutil.copy(path, place)
+            lives = {tuple(map(int, path.stem.split("-")[:2])) for path in Path(place).iterdir()}
+            for worker, epoch in lives:
+                told = replay(Path(place), post.instance, WorkerId(worker), epoch)
+                found |= told.dots
+                unanswered |= told.dots - told.outcomes.keys()
+        return cls(found, unanswered)
 
 
 def courses(cuts: int, seed: int) -> Sequence[Course]:

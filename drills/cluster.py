@@ -105,7 +105,7 @@ class Cluster(Post):
                 found |= told.dots - told.outcomes.keys()
         return found
 
-    def _rows(self, text: str) -> Sequence[Any]:  # Any: rows of whatever was asked
+    def rows(self, text: str) -> Sequence[Any]:  # Any: rows of whatever was asked
         found = self.server.execute(f"SELECT json_agg(row_to_json(q)) FROM ({text}) q", self._name)
         return [tuple(row.values()) for row in json.loads(found or "null") or []]
 

@@ -80,7 +80,7 @@ class Post:
         self.url, self.smtp = told.get("url") or "", (host, int(port))
         self.pid = told.get("pid") or process.pid
         if not self.instance:
-            self.instance = self._rows("SELECT value FROM instance WHERE name = 'id'")[0][0]
+            self.instance = self.rows("SELECT value FROM instance WHERE name = 'id'")[0][0]
         self.up.set()
 
     async def kill(self) -> None:
@@ -143,15 +143,15 @@ class Post:
 
     def states(self) -> Counter[str]:
         """How many deliveries are in each state."""
-        return Counter(dict(self._rows("SELECT state, COUNT(*) FROM deliveries GROUP BY state")))
+        return Counter(dict(self.rows("SELECT state, COUNT(*) FROM deliveries GROUP BY state")))
 
     def recipients(self) -> dict[str, str]:
         """The state of the delivery to each recipient."""
-        return dict(self._rows("SELECT recipient, state FROM deliveries"))
+        return dict(self.rows("SELECT recipient, state FROM deliveries"))
 
     def claimed_by_the_dead(self) -> int:
         """Deliveries that a former epoch still holds."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT COUNT(*) FROM deliveries WHERE state = 'claimed'"
             " AND epoch < (SELECT MAX(epoch) FROM workers)"
         )
@@ -160,7 +160,7 @@ class Post:
 
     def paused(self) -> int:
         """How many pauses are in force."""
-        found: int = self._rows("SELECT COUNT(*) FROM pauses")[0][0]
+        found: int = self.rows("SELECT COUNT(*) FROM pauses")[0][0]
         return found
 
     def failed_connections(self) -> int:
@@ -170,11 +170,11 @@ class Post:
 
     def room_taken(self) -> int:
         """What the hourly caps count as used now."""
-        rows = self._rows("SELECT COALESCE(SUM(held), 0) FROM cap")
+        rows = self.rows("SELECT COALESCE(SUM(held), 0) FROM cap")
         found: int = rows[0][0]
         return found
 
-    def _rows(self, text: str) -> Sequence[Any]:  # Any: rows of whatever was asked
+    def rows(self, text: str) -> Sequence[Any]:  # Any: rows of whatever was asked
         # Read-only and beside a `serve` that has the file open, so that nothing here tidies up after a kill.
         database = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30)
         try:
