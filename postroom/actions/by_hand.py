@@ -13,6 +13,7 @@ from functools import partial
 
 from postroom.actions.context import Actor, Context
 from postroom.actions.messages import owned
+from postroom.actions.rehearsal import SAID
 from postroom.core.bounce import BounceKind
 from postroom.core.event import EventKind
 from postroom.core.message import DeliveryState, SettledAs
@@ -181,13 +182,19 @@ _WHY_NO_RESEND: Mapping[State, str] = {
 def _not_to_retry(at_us: int, one: Looked) -> str | None:
     if one.state is State.READY and one.due_us <= at_us:
         return "it waits for its turn already; explain says for what"
+    if why := _rehearsed(one):
+        return why
     if one.state is State.BOUNCED and one.may_have_gone:
         return "an earlier try may have gone out; resend it"
     return _WHY_NO_RETRY.get(one.state) or _suppressed(one)
 
 
 def _not_to_resend(_at_us: int, one: Looked) -> str | None:
-    return _WHY_NO_RESEND.get(one.state) or _suppressed(one)
+    return _rehearsed(one) or _WHY_NO_RESEND.get(one.state) or _suppressed(one)
+
+
+def _rehearsed(one: Looked) -> str | None:
+    return "its address is there to be tried: nothing is ever sent to it" if one.reason == SAID else None
 
 
 def _suppressed(one: Looked) -> str | None:

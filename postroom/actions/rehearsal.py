@@ -18,13 +18,13 @@ from postroom.storage.bounces import Bounced
 from postroom.storage.interface import Work
 from postroom.storage.messages import NewDelivery
 
-_SAID = "this address is there to be tried; nothing was sent"
+SAID = "this address is there to be tried; nothing was sent"
 
 
 def delivery(recipient: str, key: str, kind: str, ending: BounceKind | None) -> NewDelivery:
     """The delivery as it ends. ending: None for one that counts as delivered."""
     state = DeliveryState.SENT if ending is None else DeliveryState.BOUNCED
-    return NewDelivery(recipient, key, kind, state, _SAID)
+    return NewDelivery(recipient, key, kind, state, SAID)
 
 
 def settle(
@@ -41,7 +41,7 @@ def settle(
         kind = endings.get(one.address)
         if kind is None or one.state is not DeliveryState.BOUNCED:
             continue
-        bounced.append(Bounced(account_id, delivery_id, kind, _SAID))
+        bounced.append(Bounced(account_id, delivery_id, kind, SAID))
         if kind is BounceKind.HARD:
             hard.append((delivery_id, one.address))
     if bounced:
@@ -56,6 +56,6 @@ def settle(
                 "count": 1,
                 "addresses": [address],
                 "delivery": delivery_id,
-                "text": _SAID,
+                "text": SAID,
             }
             yield from audit.add(account_id, at_us, ENGINE, "suppression.add", f"server {server_id}", detail)

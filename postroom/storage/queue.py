@@ -109,7 +109,7 @@ def cancel_waiting(account_id: AccountId, server_id: ServerId, limit: int = 500)
 @dataclass(frozen=True)
 class Looked:
     """One delivery as a person's act must know it. `suppressed`: why its address is, or empty.
-    `may_have_gone`: an earlier try reached the peer, or may have."""
+    `may_have_gone`: an earlier try reached the peer, or may have. `reason`: why it is as it is."""
 
     delivery_id: DeliveryId
     lane_id: LaneId
@@ -120,6 +120,7 @@ class Looked:
     tries: int
     suppressed: str
     may_have_gone: bool
+    reason: str
 
 
 def look(account_id: AccountId, message_id: MessageId) -> Work[list[Looked]]:
@@ -130,14 +131,25 @@ def look(account_id: AccountId, message_id: MessageId) -> Work[list[Looked]]:
         "SELECT d.delivery_id, d.lane_id, d.recipient, d.address, d.state, d.due, d.tries,"
         " COALESCE((SELECT s.reason FROM suppressions s WHERE s.account_id = d.account_id"
         "           AND s.server_id = d.server_id AND s.stream IN ('', m.stream)"
-        "           AND s.address = d.address LIMIT 1), ''), d.copies + d.resends"
+        "           AND s.address = d.address LIMIT 1), ''), d.copies + d.resends, d.reason"
         " FROM deliveries d JOIN messages m ON m.account_id = d.account_id AND m.message_id = d.message_id"
         " WHERE d.account_id = :account_id AND d.message_id = :message_id ORDER BY d.delivery_id",
         which,
         " FOR UPDATE OF d",
     )
     return [
-        Looked(row[0], row[1], row[2], row[3], DeliveryState(row[4]), row[5], row[6], row[7], bool(row[8]))
+        Looked(
+            row[0],
+            row[1],
+            row[2],
+            row[3],
+            DeliveryState(row[4]),
+            row[5],
+            row[6],
+            row[7],
+            bool(row[8]),
+            row[9],
+        )
         for row in rows
     ]
 

@@ -68,6 +68,25 @@ async def test_a_token_is_user_name_and_password_in_any_case(shop: Shop, mechani
             assert (await shop.last()).message.options["tag"] == "x"
 
 
+async def test_an_address_to_try_bounces_with_bounces_as_its_field_says(shop: Shop) -> None:
+    """And nothing of it waits to be sent."""
+    async with dialogue(shop.desk.port) as client:
+        await client.log_in(shop.token)
+        content = (
+            SENDER + b"X-PM-Bounce-Type: DnsError\r\nTo: x@bounce-testing.postmarkapp.com\r\n\r\nHello.\r\n"
+        )
+        assert (await client.send(content, "x@bounce-testing.postmarkapp.com"))[:3] == "250"
+
+    def found() -> Work[list[tuple[str, ...]]]:
+        rows = yield Sql(
+            "SELECT b.kind, d.state FROM bounces b JOIN deliveries d ON d.delivery_id = b.delivery_id"
+        )
+        return [tuple(row) for row in rows]
+
+    assert await shop.desk.ctx.store.read(found) == [("dns", "bounced")]
+    assert b"Bounce-Type" not in ((await shop.last()).content.raw or b"")
+
+
 async def test_the_fields_are_taken_and_go_no_further(shop: Shop) -> None:
     async with dialogue(shop.desk.port) as client:
         await client.log_in(shop.token)
