@@ -134,7 +134,11 @@ class Stopped(Post):
 
     def deaths(self) -> int:
         """How often it was taken for dead, or found its lease over, by its own log."""
-        return self.log.read_text().count("this process begins anew") if self.log.exists() else 0
+        return self.log.read_text().count("this process begins anew")
+
+    def ends(self) -> int:
+        """How often it had told the database all that became of what it had in its former life."""
+        return self.log.read_text().count("a former worker has ended")
 
 
 async def run(folder: Path, course: Course) -> Verdict:
@@ -214,7 +218,7 @@ class _Drive:
         deaths = self._stopped.deaths()
         os.kill(self._stopped.pid, signal.SIGCONT)
         async with asyncio.timeout(_REACHED_S):
-            while self._stopped.deaths() == deaths:
+            while self._stopped.deaths() == deaths or self._stopped.ends() <= deaths:
                 await asyncio.sleep(0.05)
 
 
