@@ -22,7 +22,7 @@ from postroom.engine.host import Host
 from postroom.engine.probing import Probing
 from postroom.engine.room import Room
 from postroom.engine.router import Health
-from postroom.engine.sessions import PER_SESSION, Sessions, Slot
+from postroom.engine.sessions import Sessions, Slot
 from postroom.engine.tasks import Tasks
 from postroom.engine.transitions import uses_room
 from postroom.engine.trying import try_on
@@ -156,7 +156,7 @@ class Runner:
         waiting, transactional = self._host.work_for(self)
         if waiting <= 0:
             return
-        if self.free > 0:
+        if self._worth_a_claim(urgent=transactional):
             if self._claiming:
                 self._claim_again = True  # what called us may have come too late for the claim under way
             else:
@@ -164,13 +164,18 @@ class Runner:
                 self._tasks.spawn(self._claim())
         self._open_more(waiting, transactional)
 
+    def _worth_a_claim(self, *, urgent: bool) -> bool:
+        """While there is enough to begin, bulk is claimed once there is room for many."""
+        free = self.free
+        return free > 0 and (urgent or self.sessions.runs_low or 2 * free >= self.sessions.room)
+
     def _open_more(self, waiting: int, transactional: bool) -> None:
         if self._crowded:
             return
         most = 1 if self.troubles.probing else self._most_sessions(transactional=transactional)
         hang = self.sessions.hanging
         others = max(0, waiting + self.outstanding - hang)
-        wanted = min(most, hang + -(-others // PER_SESSION) + transactional)
+        wanted = min(most, hang + -(-others // self.sessions.per_session) + transactional)
         # No more at once than are open: a dead peer sees one knock, a good one is soon at full strength.
         ramp = max(1, len(self.sessions)) - self._opening
         for _ in range(min(wanted - len(self.sessions) - self._opening, ramp)):
@@ -237,7 +242,8 @@ class Runner:
     def _bulk_room(self) -> int:
         """Bulk that may be claimed now."""
         alone = self.sessions.slow_with_bulk
-        limit = PER_SESSION * self._most_sessions(transactional=False) - (PER_SESSION - 1) * alone
+        each = self.sessions.per_session
+        limit = each * self._most_sessions(transactional=False) - (each - 1) * alone
         return max(0, min(self.free, limit - self.outstanding_bulk))
 
     # --- sessions --------------------------------------------------------------------------------------
@@ -300,6 +306,7 @@ class Runner:
                 continue
             slot.busy_since_s, slot.attempt = self._host.clock.steady_s(), attempt
             outcome = await try_on(self._host, self.way, slot, attempt)
+            self.sessions.took(self._host.clock.steady_s() - slot.busy_since_s)
             slot.slow, slot.busy_since_s = self.sessions.hangs(slot), None
             if slot.term.over and outcome.fault is Fault.CONNECTION:  # it was cut by us
                 outcome = replace(outcome, fault=Fault.OURS)

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from postroom.engine.term import Term
 
 PER_SESSION = 2
+MOST_PER_SESSION = 5  # of a host that is lost so many become unknown
+AHEAD_S = 0.05  # what is claimed for a session keeps it busy for about so long, if that is more than two
 SLOW_S = 1.0  # a delivery that takes longer holds up what was claimed to follow it
+_NEWS = 0.1  # how much of the pace the newest delivery is
 
 
 @dataclass(eq=False)
@@ -54,6 +57,7 @@ class Sessions:
         self.inbox: deque[Claimed] = deque()
         self._idle: deque[Slot] = deque()
         self._handed_s = clock.steady_s()
+        self._pace_s: float | None = None
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -79,7 +83,26 @@ class Sessions:
     @property
     def room(self) -> int:
         """Deliveries that may be claimed for them at once."""
-        return sum(1 if slot.slow or self.hangs(slot) else PER_SESSION for slot in self.slots)
+        each = self.per_session
+        return sum(1 if slot.slow or self.hangs(slot) else each for slot in self.slots)
+
+    @property
+    def per_session(self) -> int:
+        """How many are claimed for a session: one that it delivers and one to follow, more where a delivery
+        takes milliseconds, so that a claim fetches many."""
+        if self._pace_s is None:
+            return PER_SESSION
+        return int(min(max(AHEAD_S / max(self._pace_s, 1e-6), PER_SESSION), MOST_PER_SESSION))
+
+    def took(self, seconds: float) -> None:
+        """How long a delivery took."""
+        before = seconds if self._pace_s is None else self._pace_s
+        self._pace_s = before + _NEWS * (seconds - before)
+
+    @property
+    def runs_low(self) -> bool:
+        """So little is left to begin that a claim should not wait for more room."""
+        return 2 * len(self.inbox) <= len(self.slots)
 
     @property
     def slow_with_bulk(self) -> int:

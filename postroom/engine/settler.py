@@ -1,13 +1,15 @@
 """Outcomes on their way into the database: many in one commit, none forgotten.
 
-While one batch is written the next one gathers, so the busier it is the larger they get. When the
-database cannot be written the batch waits and is tried again; its sessions get no new deliveries
-meanwhile, because a claim counts until it is settled.
+While one batch is written the next one gathers, and under load it gathers a little longer, so that the
+busier it is the larger they get; the journal has what waits. When the database cannot be written the batch
+waits and is tried again; its sessions get no new deliveries meanwhile, because a claim counts until it is
+settled.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +22,8 @@ from postroom.storage.interface import Store
 
 log = logger("engine")
 _MOST = 500
+_ENOUGH = 100
+_APART_S = 0.01  # from the beginning of one batch to that of the next, unless there is enough
 _AGAIN_S = 0.5
 
 
@@ -42,6 +46,8 @@ class Settler:
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._hurry = asyncio.Event()
+        self._began_s = float("-inf")
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -52,9 +58,12 @@ class Settler:
         self._items.append(_Item(ended, done))
         self._idle.clear()
         self._arrived.set()
+        if len(self._items) >= _ENOUGH:
+            self._hurry.set()
 
     async def flush(self) -> None:
         """Until everything put so far is written."""
+        self._hurry.set()
         await self._idle.wait()
 
     async def stop(self) -> None:
@@ -66,6 +75,7 @@ class Settler:
     async def _run(self) -> None:
         while True:
             await self._arrived.wait()
+            await self._gather()
             batch = self._items[:_MOST]
             ended = [item.ended for item in batch]
             try:
@@ -84,6 +94,16 @@ class Settler:
             if not self._items:
                 self._arrived.clear()
                 self._idle.set()
+
+    async def _gather(self) -> None:
+        """Right after a batch: wait for what ends meanwhile. The first after a pause goes at once."""
+        loop = asyncio.get_running_loop()
+        if self._began_s + _APART_S > loop.time():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._began_s + _APART_S):
+                    await self._hurry.wait()
+        self._hurry.clear()
+        self._began_s = loop.time()
 
     async def _write(self, ended: list[Ended]) -> Settled:
         """Settle these. One that cannot be settled is held for a person and stops none of the others.

@@ -243,7 +243,7 @@ class Link:
 
     async def execute(self, statement: Statement, *, write: bool = True) -> Rows:
         """Run one statement."""
-        self.statements += 1
+        self.statements += not isinstance(statement, Compute)
         if isinstance(statement, Sql):
             params = statement.params
             if isinstance(params, Mapping):

@@ -89,7 +89,7 @@ class Database:
 
     def execute(self, statement: Statement) -> Rows:
         """Run one statement."""
-        self.statements += 1
+        self.statements += not isinstance(statement, Compute)
         if isinstance(statement, Sql):
             params = statement.params
             if isinstance(params, Mapping):
