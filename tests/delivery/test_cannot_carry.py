@@ -106,6 +106,8 @@ async def test_it_waits_for_a_way_out_that_is_in_trouble_now(tmp_path: Path) -> 
     ):
         first = await post.way_out(old)
         second = await post.way_out(new)
+        await play.until(lambda: known(post, second))
+        post.engine.runners[second].failed_now()  # so that the first probe comes after this test
         await post.do("UPDATE connections SET connection_failed_at = 1 WHERE connection_id = :c", c=second)
         post.engine.connection_changed(second)
         message = await post.mail(T, [ACCENTS])
@@ -116,6 +118,10 @@ async def test_it_waits_for_a_way_out_that_is_in_trouble_now(tmp_path: Path) -> 
         await play.until(lambda: ended(post, message))
         assert (await sent_by(post))[0] == (first, "returned")
         assert (await sent_by(post))[-1] == (second, "sent")
+
+
+async def known(post: FaultBench, connection: ConnectionId) -> bool:
+    return connection in post.engine.runners
 
 
 async def in_another_lane(post: FaultBench) -> bool:
