@@ -18,7 +18,7 @@ MOST_TOKENS = 200_000
 
 # A string with the colon that makes it a name, or one structural character, where no quote is escaped any
 # more. Possessive, and content with a string that never ends: nothing is read twice.
-_TOKEN = re.compile(rb'"([^"]*+)"?+([ \t\r\n]*+:)?+|[\[\]{},]')
+_TOKEN = re.compile(rb'"([^"]*+)"?+(?>([ \t\r\n]*+:)?)|[\[\]{},]')
 _decode = msgspec.json.Decoder().decode
 
 

@@ -20,7 +20,8 @@ _VALUE = (
     rf"""{_BLANK}*+={_BLANK}*+(?:"{{0}}[^"]*+{{1}}"|'{{0}}[^']*+{{1}}'|(?!["']){{0}}[^ \t\n\f\r>]*+{{1}})"""
 )
 _ATTRIBUTE = rf"{_NAME}(?:{_VALUE.format('', '')}|(?!{_BLANK}*+=))"
-_INSIDE = rf"(?:[ \t\n\f\r/]++|{_ATTRIBUTE})*+"
+# What gives nothing back is atomic, (?>(?:…)*): possessive repeats of groups fail on Python 3.11.0 to 3.11.4.
+_INSIDE = rf"(?>(?:[ \t\n\f\r/]++|{_ATTRIBUTE})*)"
 _NAME_ENDS = r"(?=[ \t\n\f\r/>])"
 _PARTS = re.compile(rf"({_NAME})(?:{_VALUE.format('(', ')')}|(?!{_BLANK}*+=))")
 NO_MARKUP = ("script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes", "plaintext")
@@ -94,7 +95,7 @@ def _wanted(names: tuple[str, ...]) -> re.Pattern[str]:
         rf"|</?+(?!(?i:{known}){_NAME_ENDS})[a-zA-Z][^ \t\n\f\r/>]*+{_INSIDE}>"  # another tag
     )
     return re.compile(
-        rf"(?:{between}){{0,5000}}+(?=([\s\S]?))(?:<(/?)((?i:{known})){_NAME_ENDS}({_INSIDE})>)?+"
+        rf"(?>(?:{between}){{0,5000}})(?=([\s\S]?))(?>(?:<(/?)((?i:{known})){_NAME_ENDS}({_INSIDE})>)?)"
     )
 
 

@@ -20,7 +20,7 @@ _BEGIN = re.compile(r"https?://[^/?#\\@]", re.IGNORECASE)
 _NEVER = re.compile(r"[\x00-\x20\x7f-\xa0<>\"\\{}\u2028\u2029\ud800-\udfff]|%(?![0-9A-Fa-f]{2})|\*\||\|\*")
 # As nearly all are written; nothing of it needs a closer look.
 _PLAIN = re.compile(
-    r"https?://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(?:[/?#](?:[!#$&-;=?-\[\]^_`a-z~]|%[0-9A-Fa-f]{2})*+)?"
+    r"https?://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(?:[/?#](?>(?:[!#$&-;=?-\[\]^_`a-z~]|%[0-9A-Fa-f]{2})*))?"
 )
 _BLANKS = "".join(map(chr, range(0x21)))
 _IPV6 = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]*)?")
