@@ -158,7 +158,8 @@ class Wire(asyncio.Protocol):
             return
         if self._trouble is None:
             self._trouble = WireTrouble("the session is closed")
-            self._transport.close()
+            if not self._transport.is_closing():  # before Python 3.11.5 a TLS one closed twice cannot be cut
+                self._transport.close()
         deadline = self._loop.time() + timeout_s
         while not self._lost and (left_s := deadline - self._loop.time()) > 0:
             await self._wait(left_s, "closing took too long")

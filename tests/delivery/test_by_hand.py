@@ -195,4 +195,5 @@ async def test_what_went_out_once_is_not_called_suppressed_when_a_resend_finds_i
             (unsure, "unverified", text),
             (fresh, "suppressed", text),
         ]
-        assert len(await post.rows("SELECT 1 FROM attempts")) == 3
+        # The session that was dropped may have given one back that it had not begun.
+        assert len(await post.rows("SELECT 1 FROM attempts WHERE result <> 'returned'")) == 3
