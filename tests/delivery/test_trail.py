@@ -44,8 +44,10 @@ async def test_a_connection_backs_off_fails_and_recovers(tmp_path: Path) -> None
             return runner.route.failed_at is not None
 
         await until(failed)
+        version = runner.route.version
         await post.do("UPDATE connections SET port = :p, version = version + 1", p=peer.port)
         post.engine.connection_changed(connection)
+        await until(lambda: runner.route.version > version)  # the probe is to knock at the new port
         clock.advance(601.0)  # the engine's own probe finds that it works
         await until(lambda: runner.route.failed_at is None)
         await post.until_settled()
