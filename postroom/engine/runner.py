@@ -156,18 +156,13 @@ class Runner:
         waiting, transactional = self._host.work_for(self)
         if waiting <= 0:
             return
-        if self._worth_a_claim(urgent=transactional):
+        if self.sessions.worth_a_claim(self.free, urgent=transactional):
             if self._claiming:
                 self._claim_again = True  # what called us may have come too late for the claim under way
             else:
                 self._claiming = True
                 self._tasks.spawn(self._claim())
         self._open_more(waiting, transactional)
-
-    def _worth_a_claim(self, *, urgent: bool) -> bool:
-        """While there is enough to begin, bulk is claimed once there is room for many."""
-        free = self.free
-        return free > 0 and (urgent or self.sessions.runs_low or 2 * free >= self.sessions.room)
 
     def _open_more(self, waiting: int, transactional: bool) -> None:
         if self._crowded:

@@ -99,10 +99,10 @@ class Sessions:
         before = seconds if self._pace_s is None else self._pace_s
         self._pace_s = before + _NEWS * (seconds - before)
 
-    @property
-    def runs_low(self) -> bool:
-        """So little is left to begin that a claim should not wait for more room."""
-        return 2 * len(self.inbox) <= len(self.slots)
+    def worth_a_claim(self, free: int, *, urgent: bool) -> bool:
+        """Whether to claim now: bulk once there is room for many or little to begin; urgent: not bulk."""
+        runs_low = 2 * len(self.inbox) <= len(self.slots)
+        return free > 0 and (urgent or runs_low or 2 * free >= self.room)
 
     @property
     def slow_with_bulk(self) -> int:

@@ -62,6 +62,25 @@ def test_a_session_that_hangs_gets_one_however_quick_the_others_are() -> None:
     assert sessions.room == 3 * MOST_PER_SESSION + 1
 
 
+@pytest.mark.parametrize(
+    ("free", "inbox", "urgent", "worth"),
+    [
+        (0, 0, True, False),  # nobody could take it
+        (1, 3, False, False),  # enough to begin, and little room: later, for many at once
+        (1, 3, True, True),
+        (1, 2, False, True),  # half of the sessions have nothing to follow
+        (4, 3, False, True),  # half of the room
+    ],
+)
+def test_bulk_is_claimed_for_half_the_room_or_when_little_is_left(
+    free: int, inbox: int, urgent: bool, worth: bool
+) -> None:
+    sessions = sessions_of(4)
+    claimed: Any = None  # Any: only their number counts
+    sessions.inbox.extend([claimed] * inbox)
+    assert sessions.worth_a_claim(free, urgent=urgent) is worth
+
+
 class _Store:
     """Commits when it is told to; what a settle would do is not what is tried here."""
 
