@@ -69,6 +69,8 @@ class Looking:
         self._pausing, self._clock_steps, self._evidence = pausing, clock_steps, evidence
         self._tasks = tasks
         self._trouble = Trouble(log)
+        self._reads = 0  # of connections: begun so far
+        self._seen: dict[ConnectionId, int] = {}  # which of them told what is known of each
         self._next_unknown_us: int | None = None
         self._unknowns_s = float("-inf")  # when that was read
         self.reread_s = float("-inf")  # when everything was read, by the steady clock
@@ -147,13 +149,22 @@ class Looking:
 
     async def refresh(self, connection_id: ConnectionId) -> None:
         """Read one connection anew. Raises PostroomError."""
+        read = self._read_begins()
         route = await self._store.read(lambda: routes.route(connection_id))
         if route is None:
             return
-        self._see(route)
+        self._see(route, read)
         self._engine.facts_changed(route.account_id)
 
-    def _see(self, route: Route) -> None:
+    def _read_begins(self) -> int:
+        self._reads += 1
+        return self._reads
+
+    def _see(self, route: Route, read: int) -> None:
+        """read: when it was begun. Reads end in any order, and one that began earlier may have seen less."""
+        if read < self._seen.get(route.connection_id, 0):
+            return
+        self._seen[route.connection_id] = read
         runner = self._runners.get(route.connection_id)
         if runner is None:
             runner = self._make_runner(route)
@@ -166,8 +177,9 @@ class Looking:
         """Everything a missed call could have told. Raises PostroomError."""
         self.reread_s = self._clock.steady_s()
         await self._pausing.look()
+        read = self._read_begins()
         for route in await self._store.read(routes.all_routes):
-            self._see(route)
+            self._see(route, read)
         while self._terms.membership.leads and (orphan := await self._store.read(queue.orphaned)):
             account_id, server_id = orphan
             if not await self._store.write(lambda a=account_id, s=server_id: queue.cancel_waiting(a, s)):  # type: ignore[misc]  # bound at once
