@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support.loop_turns import until_accepted, until_closed
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -111,15 +113,13 @@ class HttpPeer:
     async def __aexit__(self, *_: object) -> None:
         self.over.set()
         self._server.close()
-        for _turn in range(5):
-            await asyncio.sleep(0)  # what was accepted already becomes a connection, and can be closed
+        await until_accepted()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for writer in list(self._writers):  # of tasks that never began
             writer.transport.abort()
-        await asyncio.sleep(0)  # the loop closes an aborted socket in its next turn
-        await asyncio.sleep(0)
+        await until_closed()
         await self._server.wait_closed()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from tests.support.loop_turns import until_accepted, until_closed
 from tests.support.smtp_pipe import Gone, Pipe
 from tests.support.smtp_script import (
     Action,
@@ -130,6 +131,7 @@ class ScriptedServer:
         self._receive_buffer = receive_buffer
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pipes: set[Pipe] = set()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -146,11 +148,14 @@ class ScriptedServer:
     ) -> None:
         assert self._server is not None
         self._server.close()
+        await until_accepted()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for pipe in self._pipes:  # of conversations that never began
+            pipe.cut()
+        await until_closed()
         await self._server.wait_closed()
-        await asyncio.sleep(0)  # transports that were aborted close their sockets
 
     @property
     def messages(self) -> list[Transaction]:
@@ -178,6 +183,7 @@ class ScriptedServer:
         self.connections += 1
         self.open += 1
         self.most_open = max(self.most_open, self.open)
+        self._pipes.add(pipe)
         task = asyncio.get_running_loop().create_task(self._converse(pipe, self.connections))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -189,6 +195,7 @@ class ScriptedServer:
             pass
         finally:
             pipe.cut()
+            self._pipes.discard(pipe)
             self.open -= 1
             await self.changed()
 

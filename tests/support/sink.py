@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from tests.support.loop_turns import until_accepted
 from tests.support.sink_log import SinkRecord, copies, max_in_any_window, read_log
 from tests.support.sink_trouble import Trouble, trouble_of
 
@@ -114,6 +115,7 @@ class Sink:
             return
         server, self._server = self._server, None
         server.close()
+        await until_accepted()
         sessions = tuple(self.open)
         for session in sessions:
             session.cut()
