@@ -1,8 +1,7 @@
 """The dispatcher: joins lanes, routing, runners and settling into the running engine of one process.
 
-Everything that may change whose turn it is ends in `pump`, which
-looks once, soon: lanes with work and a stale decision are decided, runners with work are kicked. A missed
-call costs time only: about every second it looks by itself, and now and then it reads the lanes anew.
+Everything that may change whose turn it is ends in the pump, which looks once, soon. A missed call costs time
+only: about every second everything is looked at, and now and then the lanes are read anew (`looking`).
 """
 
 from __future__ import annotations
@@ -24,10 +23,12 @@ from postroom.engine.clock_steps import ClockSteps
 from postroom.engine.composer import CannotCompose, Composer
 from postroom.engine.evidence import Evidence
 from postroom.engine.host import Deliver
-from postroom.engine.lanes import MANY, LaneBook, LaneState
+from postroom.engine.lane_book import LaneBook
+from postroom.engine.lanes import MANY, LaneState
 from postroom.engine.looking import Looking
 from postroom.engine.membership import DELIVERS, Alone, Leased, Membership, this_process
 from postroom.engine.pauses import Pausing
+from postroom.engine.pump import Pump
 from postroom.engine.recover import Recovery
 from postroom.engine.router import FRESH, Health, Router
 from postroom.engine.runner import Runner
@@ -41,7 +42,7 @@ from postroom.engine.terms import Terms
 from postroom.engine.under_way import UnderWay
 from postroom.errors import PostroomError, Unavailable
 from postroom.ids import AccountId, AttemptId, ConnectionId, DecisionId, DeliveryId, LaneId
-from postroom.logs import Trouble, logger
+from postroom.logs import logger
 from postroom.storage.database_clock import DatabaseClock, measure
 from postroom.storage.interface import Store
 from postroom.storage.pauses import Pause
@@ -87,11 +88,9 @@ class Dispatcher:
         self._signing = signing
         self._composer = Composer(store, links, signing)
         self._guard = ClockGuard(clock)
-        self._trouble = Trouble(log)
         self._clock_steps = ClockSteps(store, clock, self._guard, settings, leads=lambda: self.leads)
         self._attempts = UnderWay(clock)
         self._pausing = Pausing(store, self._book, self._runners, self._attempts)
-        self._deciding: set[LaneId] = set()
         self._tasks = Tasks("dispatcher")
         self.terms = Terms(
             store,
@@ -113,7 +112,15 @@ class Dispatcher:
             Evidence(store, clock, self._transport_of),
             self._tasks,
         )
-        self._pumping = False
+        self._pump = Pump(
+            clock,
+            self._book,
+            self._runners,
+            self._router,
+            self._tasks,
+            settings.sessions_per_connection,
+            lambda: self.running and not self.fenced,
+        )
         self._claims_again_s = 0.0
         self.running = False
         self.tell_judged: Callable[[ConnectionId], None] = lambda _: None  # to the other processes
@@ -169,7 +176,7 @@ class Dispatcher:
                 self._tasks.spawn(self.looking.learn_lane(lane_id, now_us, count))
             else:
                 self._book.wake(state, now_us, count)
-        self.pump()
+        self._pump.soon()
 
     def connection_changed(self, connection_id: ConnectionId) -> None:
         """A connection was made, changed, tested, switched or deleted."""
@@ -187,8 +194,8 @@ class Dispatcher:
         if self._signing is not None:
             self._signing.forget()
         for state in self._book.of_account(account_id):
-            state.stale = True
-        self.pump()
+            self._book.doubt(state)
+        self._pump.soon()
 
     async def pauses_changed(self, about: Pause) -> int:
         """A person paused or resumed this: in force when it returns. How many of it are on their way."""
@@ -203,7 +210,7 @@ class Dispatcher:
             return
         try:
             await self._pausing.look()
-            self.pump()
+            self._pump.soon()
         except PostroomError as error:  # the claim's own look stops it meanwhile
             log.warning("pauses could not be read", error=str(error))
 
@@ -246,32 +253,13 @@ class Dispatcher:
         runner = self._runners.get(connection_id)
         return runner.health if runner is not None else FRESH
 
-    def _allowance(self, state: LaneState, runner: Runner, wanted: int) -> int:
-        """How many of this lane the runner may have now."""
-        if runner.connection_id not in state.chosen:
-            return 0
-        if runner.blocked(transactional=state.transactional):
-            return 0
-        for better in state.chosen:
-            if better == runner.connection_id:
-                return wanted
-            other = self._runners.get(better)
-            if other is not None and not other.blocked(transactional=state.transactional):
-                # One that ranks before it takes what it can; only what is too much for that comes here.
-                most = self.settings.sessions_per_connection
-                if other.takes_now(transactional=state.transactional) and state.backlog <= most:
-                    return 0
-        return wanted
-
     def work_for(self, runner: Runner) -> tuple[int, bool]:
         """About how many deliveries wait for this runner, and whether any is transactional."""
-        now_us = self.clock.now_us()
-        count, transactional = 0, False
-        for state in self._book.lanes.values():
-            if state.has_work(now_us) and self._allowance(state, runner, 1):
-                count += max(state.backlog, 1)
-                transactional = transactional or state.transactional
-        return count, transactional
+        return self._pump.work_for(runner)
+
+    def call(self, runner: Runner) -> None:
+        """It can take more than before: look soon whether there is something for it."""
+        self._pump.call(runner)
 
     async def claim(self, runner: Runner, wanted: int, wanted_bulk: int) -> Claims | None:
         """Claim for this runner; None when nothing is there for it, or grants pause."""
@@ -288,9 +276,10 @@ class Dispatcher:
         now_us = self.clock.now_us()
         most = max(wanted_bulk, 0)
         picked = self._book.pick(
+            runner.connection_id,
             wanted,
             now_us,
-            lambda s: self._allowance(s, runner, wanted if s.transactional else min(wanted, most)),
+            lambda s: self._pump.allowance(s, runner, wanted if s.transactional else min(wanted, most)),
             bulk=most,
         )
         if not picked:
@@ -334,6 +323,8 @@ class Dispatcher:
         finally:
             term.claiming.discard(number)
         self._account_for(claims, seen, began_s)
+        self._pump.left_over(s for s, _ in picked)
+        self._pump.soon()  # of what ran short more may be due
         for lane_id, count in claims.moved.items():
             self._tasks.spawn(self.looking.learn_lane(lane_id, now_us, count))
         if claims.refusal is Refusal.WORKER_LOST:
@@ -443,42 +434,13 @@ class Dispatcher:
             )
         )
 
-    # --- whose turn it is -------------------------------------------------------------------------------
-
     def pump(self) -> None:
-        """Look soon whose turn it is; many calls are one look."""
-        if self.running and not self._pumping:
-            self._pumping = True
-            asyncio.get_running_loop().call_soon(self._pump)
+        """Look soon, at everything, whose turn it is."""
+        self._pump.everything()
 
-    def _pump(self) -> None:
-        self._pumping = False
-        if not self.running or self.fenced:
-            return
-        now_us = self.clock.now_us()
-        wanted: set[ConnectionId] = set()
-        for state in self._book.lanes.values():
-            if not state.has_work(now_us):
-                continue
-            if state.stale and state.lane.lane_id not in self._deciding:
-                self._deciding.add(state.lane.lane_id)
-                self._tasks.spawn(self._decide(state))
-            wanted.update(state.chosen)
-        for connection_id in sorted(wanted):
-            runner = self._runners.get(connection_id)
-            if runner is not None:
-                runner.kick()
-
-    async def _decide(self, state: LaneState) -> None:
-        try:
-            await self._router.decide(state)
-        except PostroomError as error:
-            self._trouble.met("a lane could not be decided", lane=state.lane.lane_id, error=str(error))
-            state.stale = True  # until the next look: at once would be without end while the trouble lasts
-        else:
-            self.pump()
-        finally:
-            self._deciding.discard(state.lane.lane_id)
+    def soon(self) -> None:
+        """Look soon at the lanes there is news of."""
+        self._pump.soon()
 
     def _settled(self, settled: Settled) -> None:
         """After each settle's commit."""
@@ -493,17 +455,18 @@ class Dispatcher:
         for connection_id, lane_id in settled.lacking:
             known = self._book.lanes.get(lane_id)
             if known is not None:
-                known.refused_by(connection_id)
+                self._book.refused(known, connection_id)
         for connection_id, sender in settled.sender_refused:
-            for state in self._book.lanes.values():
+            runner = self._runners.get(connection_id)
+            for state in self._book.of_account(runner.route.account_id) if runner is not None else ():
                 if state.lane.sender in (sender, ""):
-                    state.refused_by(connection_id)
+                    self._book.refused(state, connection_id)
         self.news_of_held.extend(settled.held)
         if settled.overtaken:
             self.tell_overtaken(settled.overtaken)
         if settled.unknown:
             self._tasks.spawn(self.looking.look_at_unknowns())
-        self.pump()
+        self._pump.soon()
 
     async def _transport_of(self, connection_id: ConnectionId) -> Transport | None:
         runner = self._runners.get(connection_id)

@@ -55,8 +55,8 @@ class Host(Protocol):
     def backed_off(self, runner: Runner) -> None:
         """Note that the connection began to back off."""
 
-    def pump(self) -> None:
-        """Look again soon whose turn it is."""
+    def call(self, runner: Runner) -> None:
+        """It can take more than before: look soon whether there is something for it."""
 
 
 class Deliver(Protocol):

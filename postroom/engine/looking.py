@@ -1,7 +1,8 @@
 """Looking at what no call told: due times, waits that are over, and now and then everything anew.
 
 The dispatcher is told of most changes by who makes them. A missed call costs time only, because about every
-second it is looked here, and every half minute the lanes, connections and pauses are read again.
+second it is looked here, and every half minute the lanes, connections and pauses are read again; with
+hundreds of lanes at work, their decisions are made again by turns.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from postroom.clock import Clock
 from postroom.engine import unknowns, waiting
 from postroom.engine.clock_steps import ClockSteps
 from postroom.engine.evidence import Evidence
-from postroom.engine.lanes import MANY, LaneBook
+from postroom.engine.lane_book import LaneBook
+from postroom.engine.lanes import MANY, LaneState
 from postroom.engine.pauses import Pausing
 from postroom.engine.runner import Runner
 from postroom.engine.settings import EngineSettings
@@ -30,6 +32,7 @@ from postroom.storage.routes import Route
 
 log = logger("engine")
 _REREAD_EVERY_S = 30.0
+_DOUBTS = 100  # lanes that are decided anew after a reread, though nobody told of a change
 _UNKNOWNS_EVERY_S = 15.0  # of those that other processes settled; half of how long they wait, if that is less
 
 
@@ -41,7 +44,10 @@ class Looker(Protocol):
     store: Store
 
     def pump(self) -> None:
-        """Look soon whose turn it is."""
+        """Look soon, at everything, whose turn it is."""
+
+    def soon(self) -> None:
+        """Look soon at the lanes there is news of."""
 
     def facts_changed(self, account_id: AccountId) -> None:
         """Something that this account's routing depends on changed."""
@@ -71,6 +77,8 @@ class Looking:
         self._trouble = Trouble(log)
         self._reads = 0  # of connections: begun so far
         self._seen: dict[ConnectionId, int] = {}  # which of them told what is known of each
+        self._doubtful: dict[LaneId, LaneState] = {}  # those to be decided anew by and by
+        self._waiting: dict[LaneId, LaneState] = {}  # those nothing may send, as of the last look
         self._next_unknown_us: int | None = None
         self._unknowns_s = float("-inf")  # when that was read
         self.reread_s = float("-inf")  # when everything was read, by the steady clock
@@ -119,10 +127,16 @@ class Looking:
         return self._clock.steady_s() - self._unknowns_s >= every_s
 
     async def _look_at_lanes(self, now_us: int) -> None:
-        for state in list(self._book.lanes.values()):
+        looked_at = self._waiting | dict(self._book.active)
+        self._waiting.clear()
+        for lane_id, state in looked_at.items():
             if state.until_us is not None and state.until_us <= now_us:
-                state.until_us, state.stale = None, True
-            if waiting.notice(state, now_us) and self._terms.membership.leads:
+                state.until_us = None
+                self._book.doubt(state)
+            told = waiting.notice(state, now_us)
+            if state.waiting_since_us is not None:
+                self._waiting[lane_id] = state
+            if told and self._terms.membership.leads:
                 log.warning("mail waits", lane=state.lane.lane_id, reasons=sorted(state.reasons))
                 lane, reasons = state.lane, sorted(state.reasons) or ["no_connection"]
                 await self._store.write(lambda lane=lane, reasons=reasons: waiting.tell(lane, reasons))  # type: ignore[misc]  # bound at once
@@ -131,8 +145,7 @@ class Looking:
         """What waits in memory by the wall clock waits as long as before; `clock_steps` moved the rows."""
         for runner in self._runners.values():
             runner.clock_set_back(by_us)
-        for state in self._book.lanes.values():
-            state.clock_set_back(by_us)
+        self._book.clock_set_back(by_us)
         await self.reread()
 
     async def look_at_unknowns(self) -> None:
@@ -145,7 +158,7 @@ class Looking:
         lane = await self._store.read(lambda: lane_rows.get(lane_id))
         if lane is not None:
             self._book.wake(self._book.add(lane), due_us, count)
-            self._engine.pump()
+            self._engine.soon()
 
     async def refresh(self, connection_id: ConnectionId) -> None:
         """Read one connection anew. Raises PostroomError."""
@@ -190,5 +203,7 @@ class Looking:
             known = state.next_due_us
             if known is None or (due < known and known > now_us):
                 self._book.wake(state, due, MANY if due <= now_us else 1)
-            state.stale = True
+            self._doubtful.setdefault(state.lane.lane_id, state)
+        for lane_id in list(self._doubtful)[:_DOUBTS]:
+            self._book.doubt(self._doubtful.pop(lane_id))
         await self.look_at_unknowns()

@@ -22,7 +22,7 @@ from postroom.storage.pauses import Pause, PauseScope
 from postroom.storage.routes import Route
 
 if TYPE_CHECKING:
-    from postroom.engine.lanes import LaneBook
+    from postroom.engine.lane_book import LaneBook
     from postroom.engine.runner import Runner
 
 
@@ -95,9 +95,9 @@ class Pausing:
     def _apply(self, before: Pauses, pauses: Pauses) -> None:
         routes_differ = before.connections != pauses.connections
         for state in self._book.lanes.values():
-            paused = pauses.stop_lane(state.lane)
-            state.stale = state.stale or routes_differ or paused != state.paused
-            state.paused = paused
+            if routes_differ:
+                self._book.doubt(state)
+            self._book.pause(state, paused=pauses.stop_lane(state.lane))
         for attempt in self._attempts.values():
             if pauses.stop_claimed(attempt.claimed):
                 attempt.withdraw()

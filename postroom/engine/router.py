@@ -172,8 +172,11 @@ class Router:
     ) -> None:
         self._store, self._health, self._has_transport = store, health, has_transport
 
-    async def decide(self, state: LaneState) -> None:
-        """Decide this lane anew from fresh facts; the decision is stored when it says something else."""
+    async def decide(self, state: LaneState) -> tuple[ConnectionId, ...]:
+        """Decide this lane anew from fresh facts: who may send it, the best first.
+
+        The decision is stored when it says something else. Raises Unavailable.
+        """
         state.stale = False
         lane = state.lane
         facts = await self._store.read(lambda: load_facts(lane, self._health, self._has_transport))
@@ -183,10 +186,10 @@ class Router:
                 lambda: store_decision(lane.account_id, lane.lane_id, facts, decision)
             )
             state.decided = decision.same_as
-        state.chosen = tuple(ConnectionId(one) for one in decision.chosen)
         ends = [one.until for one in decision.judged if one.until is not None and one.until > facts.at]
         state.until_us = min(ends, default=None)
         state.reasons = frozenset(one.reason.value for one in decision.judged)
+        return tuple(ConnectionId(one) for one in decision.chosen)
 
 
 def store_decision(account_id: AccountId, lane_id: LaneId, facts: Facts, decision: Decision) -> Work[int]:

@@ -211,7 +211,7 @@ class Runner:
             self._claiming = False
             if self._claim_again:
                 self._claim_again = False
-                self._host.pump()
+                self._host.call(self)
 
     @property
     def _keeps(self) -> bool:
@@ -287,7 +287,7 @@ class Runner:
                 self._give_back()
             self.sessions.feed()
             await slot.session.close()
-            self._host.pump()
+            self._host.call(self)
 
     async def _run(self, slot: Slot) -> None:
         """Deliver what comes until the session ends."""
@@ -322,7 +322,7 @@ class Runner:
             return None
         if self.sessions.may_start():
             return self.sessions.hand(slot)
-        return await self.sessions.wait(slot, self._host.pump)
+        return await self.sessions.wait(slot, lambda: self._host.call(self))
 
     def _end(self, attempt: Attempt, outcome: Outcome) -> None:
         bulk = attempt.claimed.purpose is not Purpose.TRANSACTIONAL
@@ -332,7 +332,7 @@ class Runner:
             self.outstanding_bulk -= bulk
             if not uses_room(outcome) and self.room.came_back():
                 self._host.health_changed(self)
-            self._host.pump()
+            self._host.call(self)
 
         self._host.ended(attempt, outcome, done)
 

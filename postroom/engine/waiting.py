@@ -23,7 +23,7 @@ def notice(state: LaneState, now_us: int) -> bool:
     resume it.
     """
     if not state.has_work(now_us) or not PAUSES.isdisjoint(state.reasons):
-        moved(state)
+        state.moved()
         return False
     if state.stale or state.chosen:
         return False
@@ -38,7 +38,7 @@ def notice(state: LaneState, now_us: int) -> bool:
 def moved(state: LaneState | None) -> None:
     """Something of this lane came further, or has nothing to wait for: its wait is over."""
     if state is not None:
-        state.waiting_since_us, state.waiting_told = None, False
+        state.moved()
 
 
 def tell(lane: Lane, reasons: Sequence[str]) -> Work[None]:

@@ -207,7 +207,7 @@ async def test_paused_mail_is_not_reported_as_trouble(tmp_path: Path) -> None:
             await post.send(Purpose.TRANSACTIONAL, [f"{scope}@example.net"])
             for _ in range(3):
                 await looks(post, 2)
-                await post.until(lambda _: not post.engine._deciding)
+                await post.until(lambda _: not post.engine._pump.deciding)
                 clock.advance(61)
             await looks(post)
             assert await post.rows("SELECT 1 FROM events WHERE kind = 'waiting'") == []

@@ -33,7 +33,7 @@ async def test_transactional_mail_past_a_full_bulk_decides_nothing_anew(tmp_path
         await post.until(
             lambda s: s["sent"] == 40 and not s["claimed"] and runner.blocked(transactional=False)
         )
-        await post.until(lambda _: not post.engine._deciding)
+        await post.until(lambda _: not post.engine._pump.deciding)
         before = (await post.rows("SELECT COUNT(*) FROM decisions"))[0][0]
         for number in range(5):
             await post.send(Purpose.TRANSACTIONAL, [f"t{number}@example.net"])

@@ -7,7 +7,8 @@ from pathlib import Path
 from postroom.clock import MICROS
 from postroom.core.message import Purpose
 from postroom.engine.claim import LOWEST, Claims, Pick, Worker, claim
-from postroom.engine.lanes import Floor, LaneBook
+from postroom.engine.lane_book import LaneBook
+from postroom.engine.lanes import Floor
 from postroom.engine.recover import raise_epoch
 from postroom.ids import AccountId, DecisionId, LaneId, ServerId, WorkerId
 from postroom.storage.interface import Sql, Work

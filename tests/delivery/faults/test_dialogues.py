@@ -194,7 +194,7 @@ async def _quiet(post: FaultBench) -> bool:
     for lane in engine._book.lanes.values():
         if lane.has_work(now_us):
             ways = [runners[one] for one in lane.chosen]
-            if lane.stale or engine._deciding or not all(w.off or w.troubles.backing_off for w in ways):
+            if lane.stale or engine._pump.deciding or not all(w.off or w.troubles.backing_off for w in ways):
                 return False
     return await post.value("SELECT 1 FROM unknowns WHERE due <= :now", now=now_us) is None
 

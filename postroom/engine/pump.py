@@ -1,0 +1,156 @@
+"""Whose turn it is: lanes with work and an old decision are decided, connections with work are kicked.
+
+Whatever may change that is told here, about one connection (`call`), about lanes (the book's news), or about
+anything (`everything`); many calls are one look, soon. A look goes over what was told, not over all there is,
+so that a thousand connections at work do not look at each other's mail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+from postroom.clock import Clock
+from postroom.engine.lane_book import LaneBook
+from postroom.engine.lanes import LaneState
+from postroom.engine.router import Router
+from postroom.engine.runner import Runner
+from postroom.engine.sessions import MOST_PER_SESSION
+from postroom.engine.tasks import Tasks
+from postroom.errors import PostroomError
+from postroom.ids import ConnectionId, LaneId
+from postroom.logs import Trouble, logger
+
+log = logger("engine")
+_DECIDES_AT_ONCE = 4  # each reads the database, which others want to read too
+
+
+class Pump:
+    """Gives the runners of one engine their turns."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        book: LaneBook,
+        runners: Mapping[ConnectionId, Runner],
+        router: Router,
+        tasks: Tasks,
+        most_sessions: int,
+        runs: Callable[[], bool],
+    ) -> None:
+        """book, runners, tasks: the engine's own, which change. most_sessions: of one connection.
+
+        runs: whether anything may be claimed at all.
+        """
+        self._clock, self._book, self._runners = clock, book, runners
+        self._router, self._tasks, self._runs = router, tasks, runs
+        self._most = most_sessions
+        self._enough = most_sessions * MOST_PER_SESSION
+        self._trouble = Trouble(log)
+        self.deciding: set[LaneId] = set()
+        self._decides = asyncio.Semaphore(_DECIDES_AT_ONCE)
+        self._called: set[ConnectionId] = set()
+        self._everything = self._pumping = False
+
+    # --- what calls for a look ---------------------------------------------------------------------------
+
+    def everything(self) -> None:
+        """Look soon at every lane with work."""
+        self._everything = True
+        self.soon()
+
+    def soon(self) -> None:
+        """Look soon at the lanes there is news of."""
+        if not self._pumping and self._runs():
+            self._pumping = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def call(self, runner: Runner) -> None:
+        """Look soon whether there is something for this one, which can take more than before."""
+        self._called.add(runner.connection_id)
+        self.soon()
+
+    def _pump(self) -> None:
+        self._pumping = False
+        if not self._runs():
+            return
+        self._book.ripen(self._clock.now_us())
+        news: Iterable[LaneState] = self._book.news()
+        if self._everything:
+            self._everything, news = False, self._book.active.values()
+        wanted, self._called = self._called, set()
+        for state in news:
+            if state.stale and state.lane.lane_id not in self.deciding:
+                self.deciding.add(state.lane.lane_id)
+                self._tasks.spawn(self._decide(state))
+            self._want(state, wanted)
+        for connection_id in sorted(wanted):
+            runner = self._runners.get(connection_id)
+            if runner is not None:
+                runner.kick()
+
+    def _want(self, state: LaneState, wanted: set[ConnectionId]) -> None:
+        """Those that may send this lane, up to the first that takes all of it."""
+        for connection_id in state.chosen:
+            wanted.add(connection_id)
+            if state.backlog <= self._most and self._takes(connection_id, state):
+                return
+
+    async def _decide(self, state: LaneState) -> None:
+        try:
+            async with self._decides:
+                chosen = await self._router.decide(state)
+        except PostroomError as error:
+            self._trouble.met("a lane could not be decided", lane=state.lane.lane_id, error=str(error))
+            state.stale = True  # until the next look: at once would be without end while the trouble lasts
+        else:
+            self._book.choose(state, chosen)
+            self.soon()
+        finally:
+            self.deciding.discard(state.lane.lane_id)
+
+    # --- what there is for a runner ------------------------------------------------------------------------
+
+    def work_for(self, runner: Runner) -> tuple[int, bool]:
+        """About how many deliveries wait for this runner, counted up to what it could take at once, and
+        whether any is transactional."""
+        if runner.blocked(transactional=True):
+            return 0, False
+        bulk = not runner.blocked(transactional=False)
+        return self._book.waiting(
+            runner.connection_id,
+            self._clock.now_us(),
+            lambda state: self.allowance(state, runner, 1),
+            self._enough,
+            bulk=bulk,
+        )
+
+    def allowance(self, state: LaneState, runner: Runner, wanted: int) -> int:
+        """How many of this lane the runner may have now."""
+        if runner.blocked(transactional=state.transactional):
+            return 0
+        if state.backlog > self._most:
+            return wanted  # too much for one
+        for better in state.chosen:
+            if better == runner.connection_id:
+                return wanted
+            if self._takes(better, state):
+                return 0  # one that ranks before it takes what it can
+        return 0
+
+    def _takes(self, connection_id: ConnectionId, state: LaneState) -> bool:
+        """Whether mail of this lane would leave soon if this connection had it."""
+        runner = self._runners.get(connection_id)
+        if runner is None or runner.blocked(transactional=state.transactional):
+            return False
+        return runner.takes_now(transactional=state.transactional)
+
+    def left_over(self, states: Iterable[LaneState]) -> None:
+        """A claim took what it could of these: the next in rank may have what is left.
+
+        Only where little is left. Of much they had their turn before, and ask again by themselves.
+        """
+        for state in states:
+            if len(state.chosen) > 1 and 0 < state.backlog <= self._most:
+                self._book.look_again(state)
+                self.soon()
