@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -29,11 +28,9 @@ from bench.peers.postroom import PostroomOnPostgres
 from bench.sink import Sink, running_sink
 from postroom.cli.reach import call
 from postroom.config import load
-from tests.support.postgres_keeper import family
 
 _TIMEOUT_S = 900.0
 _LOOKS = 50
-_TICKS = os.sysconf("SC_CLK_TCK")
 # What is asked for: the newest, those in a state, those to an address, older ones, one message, the queue.
 _ASKED: dict[str, tuple[str, dict[str, object]]] = {
     "list": ("message.list", {"limit": 50}),
@@ -154,38 +151,22 @@ async def _some(room: Multiplied, sink: Sink, deliver: int, held: str) -> dict[s
             await holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             await holder.fetch("SELECT COUNT(*) FROM workers")
         before, counters = sink.count, room.post.counters()
-        server_s = _server_cpu(room)
         began_s = time.perf_counter()
         await room.post.command("connection", "resume", "1")
         await sink.until(before + deliver, _TIMEOUT_S)
         took_s = time.perf_counter() - began_s
-        after, server_s = room.post.counters(), _server_cpu(room) - server_s
+        after = room.post.counters()
         taken = sink.count - before
         await room.post.command("connection", "pause", "1")
         await asyncio.sleep(1.0)
     finally:
         if holder is not None:
             await holder.close()
-    cpu_s = after["cpu_s"] - counters["cpu_s"]
     return {
         "per_second": taken / took_s,
-        "serve_cpu_ms": cpu_s * 1000 / taken,
-        "server_cpu_ms": server_s * 1000 / taken,
+        "serve_cpu_ms": (after["cpu_s"] - counters["cpu_s"]) * 1000 / taken,
+        "server_cpu_ms": (after["server_cpu_s"] - counters["server_cpu_s"]) * 1000 / taken,
     }
-
-
-def _server_cpu(room: Multiplied) -> float:
-    """CPU seconds of the server, those of sessions that ended included."""
-    server = room.post.server
-    assert server is not None
-    ticks = 0
-    for pid in family(server.pid):
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it ended while we looked; its parent has it
-        ticks += sum(int(fields[at]) for at in ((11, 12, 13, 14) if pid == server.pid else (11, 12)))
-    return ticks / _TICKS
 
 
 async def _looks(room: Multiplied) -> dict[str, float]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -102,6 +103,10 @@ class Postroom:
 
     async def stop(self) -> None:
         """End `serve`."""
+        await self.stop_serving()
+
+    async def stop_serving(self) -> None:
+        """End `serve`, which may be started `again`."""
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
             await self._process.wait()
@@ -152,9 +157,11 @@ class PostroomOnPostgres(Postroom):
         processes: int = 1,
         way: Way = PLAIN,
         paused: bool = False,
+        flags: Sequence[str] = (),
     ) -> None:
+        """flags: more settings of `serve`."""
         super().__init__(name, way=way, paused=paused)
-        self._processes = processes
+        self._processes, self._more = processes, flags
         self.server: PostgresServer | None = None
         self.database = ""
 
@@ -162,7 +169,7 @@ class PostroomOnPostgres(Postroom):
         """Start a server, and `serve` on a fresh database of it."""
         self.server = await asyncio.to_thread(PostgresServer, _SERVER)
         self.database = self.server.of(await asyncio.to_thread(self.server.create))
-        self._flags = ("--database", self.database)
+        self._flags = ("--database", self.database, *self._more)
         if self._processes > 1:
             self._flags = (*self._flags, "--processes", str(self._processes))
         await super().start(folder, sink)

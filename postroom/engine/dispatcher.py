@@ -359,9 +359,7 @@ class Dispatcher:
         # A lane is charged once for all of a claim: one by one, whoever comes later in it would be charged
         # for its waiting too.
         for lane_id, count in Counter(one.lane_id for one in claims.claimed).items():
-            state = self._book.lanes[lane_id]
-            state.backlog = max(0, state.backlog - count)
-            self._book.served(state.lane, count)
+            self._book.claimed(self._book.lanes[lane_id], count, full=lane_id in claims.reached)
 
     def attempt(self, claimed: Claimed) -> Attempt:
         """The checks and the journal of one attempt."""

@@ -67,7 +67,7 @@ class LaneBook:
         if state.changes != changes:
             return
         self._rest(state)
-        state.next_due_us = next_due_us
+        state.next_due_us, state.guess = next_due_us, 1
         if next_due_us is None:
             state.backlog = 0
         self._wait(state)
@@ -158,9 +158,17 @@ class LaneBook:
         line = self._lines.get(connection_id)
         return [] if line is None else line.pick(wanted, now_us, allowed, bulk)
 
-    def served(self, lane: Lane, count: int) -> None:
-        """So many of this lane were claimed: charge its server."""
-        self._shares.charge(lane.account_id, lane.server_id, count)
+    def claimed(self, state: LaneState, count: int, *, full: bool) -> None:
+        """So many of this lane were claimed: charge its server. full: no fewer than were asked for.
+
+        Where more waits than was told of, the estimate doubles until a claim runs short: one by one, what
+        nobody counted would take a claim each.
+        """
+        self._shares.charge(state.lane.account_id, state.lane.server_id, count)
+        state.backlog = max(0, state.backlog - count)
+        if full and state.backlog == 0:
+            state.guess = min(2 * state.guess, MANY)
+            state.backlog = state.guess
 
     def _wait(self, state: LaneState) -> None:
         if state.next_due_us is not None and not state.paused:

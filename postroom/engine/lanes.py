@@ -46,7 +46,8 @@ class LaneState:
 
     lane: Lane
     next_due_us: int | None = None  # of its first delivery; None: nothing waits
-    backlog: int = 0  # an estimate, for how many connections are worth waking
+    backlog: int = 0  # an estimate, for how many to claim and how many connections are worth waking
+    guess: int = 1  # of what nobody told of, once the estimate was used up
     changes: int = 0  # raised by each wake, so that an older look does not overwrite a newer one
     chosen: tuple[ConnectionId, ...] = ()  # by the decision in force
     decision_id: int = 0

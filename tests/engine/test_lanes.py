@@ -41,8 +41,7 @@ def serve(book: LaneBook, rounds: int, size: int = 4, connection: ConnectionId =
     got: Counter[int] = Counter()
     for _ in range(rounds):
         for state, count in book.pick(connection, size, NOW, lambda _: size):
-            book.served(state.lane, count)
-            state.backlog -= count
+            book.claimed(state, count, full=False)
             if state.backlog <= 0:
                 book.looked(state, state.changes, None)
             got[state.lane.lane_id] += count
@@ -87,7 +86,7 @@ def test_who_comes_back_from_a_block_has_no_credit() -> None:
     add(book, 2, 2, B)
     for _ in range(100):
         ((state, count),) = book.pick(HERE, 4, NOW, lambda s: 4 if s.lane.lane_id == 1 else 0)
-        book.served(state.lane, count)
+        book.claimed(state, count, full=False)
     got = serve(book, 20)
     assert abs(got[1] - got[2]) <= 8
 
@@ -158,8 +157,7 @@ def test_turns_are_those_of_the_plain_rule() -> None:
         for state, count in picked:
             present = max(served[state.lane.server_id], present)
             served[state.lane.server_id] = present + count
-            book.served(state.lane, count)
-            state.backlog -= count
+            book.claimed(state, count, full=False)
             if state.backlog == 0:
                 book.looked(state, state.changes, None)
         back = chance.choice(states)
@@ -287,3 +285,22 @@ def test_an_accounts_lanes_are_found_without_looking_at_the_others() -> None:
     assert list(book.of_account(AccountId(2))) == [theirs]
     assert list(book.of_account(AccountId(3))) == []
     assert list(book.of_account(AccountId(0))) == [ours, theirs]
+
+
+def test_where_more_waits_than_was_told_of_claims_grow_until_one_runs_short() -> None:
+    book = LaneBook()
+    state = add(book, 1, 1, B, 3)
+    asked = []
+    for _ in range(7):
+        ((_, count),) = book.pick(HERE, 50, NOW, lambda _: 50)
+        asked.append(count)
+        book.claimed(state, count, full=True)
+    assert asked == [3, 2, 4, 8, 16, 32, 50]
+    book.claimed(state, 5, full=False)
+    book.looked(state, state.changes, None)
+    book.wake(state, NOW, 1)
+    ((_, count),) = book.pick(HERE, 50, NOW, lambda _: 50)
+    assert count == 1
+    book.claimed(state, 1, full=True)
+    ((_, count),) = book.pick(HERE, 50, NOW, lambda _: 50)
+    assert count == 2
