@@ -100,9 +100,14 @@ class Sessions:
         self._pace_s = before + _NEWS * (seconds - before)
 
     def worth_a_claim(self, free: int, *, urgent: bool) -> bool:
-        """Whether to claim now: bulk once there is room for many or little to begin; urgent: not bulk."""
-        runs_low = 2 * len(self.inbox) <= len(self.slots)
-        return free > 0 and (urgent or runs_low or 2 * free >= self.room)
+        """Whether to claim now: once there is room for many, or little to begin.
+
+        urgent: not bulk, so bulk that was claimed before does not count as something to begin.
+        """
+        if free <= 0:
+            return False
+        ahead = self._urgent if urgent else len(self.inbox)
+        return 2 * ahead <= len(self.slots) or 2 * free >= self.room
 
     @property
     def slow_with_bulk(self) -> int:
@@ -122,10 +127,13 @@ class Sessions:
     def put(self, claimed: Claimed) -> None:
         """Transactional mail goes before bulk, and each in the order it was claimed."""
         if claimed.purpose is Purpose.TRANSACTIONAL:
-            urgent = sum(one.purpose is Purpose.TRANSACTIONAL for one in self.inbox)
-            self.inbox.insert(urgent, claimed)
+            self.inbox.insert(self._urgent, claimed)
         else:
             self.inbox.append(claimed)
+
+    @property
+    def _urgent(self) -> int:
+        return sum(one.purpose is Purpose.TRANSACTIONAL for one in self.inbox)
 
     def may_start(self) -> bool:
         """Whether what comes next may go out now: bulk leaves one session to transactional mail."""

@@ -10,12 +10,8 @@ from postroom.storage.interface import Sql, Work
 
 def bodies(wanted: Mapping[int, AccountId]) -> Work[dict[int, bytes]]:
     """The contents with these numbers, of these accounts; one that is gone is left out."""
-    found: dict[int, bytes] = {}
-    for content_id, account_id in wanted.items():
-        rows = yield Sql(
-            "SELECT body FROM contents WHERE account_id = :account_id AND content_id = :content_id",
-            {"account_id": account_id, "content_id": content_id},
-        )
-        if rows:
-            found[content_id] = rows[0][0]
-    return found
+    rows = yield Sql(
+        "SELECT content_id, body FROM contents WHERE account_id = :account_id AND content_id = :content_id",
+        [{"account_id": account_id, "content_id": content_id} for content_id, account_id in wanted.items()],
+    )
+    return {row[0]: row[1] for row in rows}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from postroom.core.message import Purpose
 from postroom.engine.journal import Journal
 from postroom.engine.retry import Policy
 from postroom.engine.sessions import MOST_PER_SESSION, PER_SESSION, Sessions, Slot
@@ -62,22 +64,29 @@ def test_a_session_that_hangs_gets_one_however_quick_the_others_are() -> None:
     assert sessions.room == 3 * MOST_PER_SESSION + 1
 
 
+T, B = Purpose.TRANSACTIONAL, Purpose.BROADCAST
+
+
 @pytest.mark.parametrize(
     ("free", "inbox", "urgent", "worth"),
     [
-        (0, 0, True, False),  # nobody could take it
-        (1, 3, False, False),  # enough to begin, and little room: later, for many at once
-        (1, 3, True, True),
-        (1, 2, False, True),  # half of the sessions have nothing to follow
-        (4, 3, False, True),  # half of the room
+        (0, [], True, False),  # nobody could take it
+        (1, [B, B, B], False, False),  # enough to begin, and little room: later, for many at once
+        (1, [B, B], False, True),  # half of the sessions have nothing to follow
+        (4, [B, B, B], False, True),  # half of the room
+        (1, [B, B, B], True, True),  # it goes before all that was claimed
+        (1, [T, T, B, B], True, True),
+        (1, [T, T, T], True, False),  # as much of its kind is there to begin: it would wait here too
+        (4, [T, T, T], True, True),
     ],
 )
-def test_bulk_is_claimed_for_half_the_room_or_when_little_is_left(
-    free: int, inbox: int, urgent: bool, worth: bool
+def test_mail_is_claimed_for_half_the_room_or_when_little_is_left(
+    free: int, inbox: list[Purpose], urgent: bool, worth: bool
 ) -> None:
     sessions = sessions_of(4)
-    claimed: Any = None  # Any: only their number counts
-    sessions.inbox.extend([claimed] * inbox)
+    for purpose in inbox:
+        claimed: Any = SimpleNamespace(purpose=purpose)  # Any: only what it is counts
+        sessions.put(claimed)
     assert sessions.worth_a_claim(free, urgent=urgent) is worth
 
 
