@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 PARAMETER = re.compile(r"'(?:[^']|'')*'|(?<!:):([A-Za-z_][A-Za-z0-9_]*)")
 _INSERT = re.compile(
@@ -26,7 +27,8 @@ _UPDATE = re.compile(
 )
 _DELETE = re.compile(r"DELETE FROM (\w+)\s+WHERE\s+((?:(?!\bRETURNING\b).)*)", re.DOTALL)
 # Of tables partitioned by these. What is compared in a join prunes no partition before each of them is
-# locked; the array as a whole does.
+# locked; the least and the greatest of all runs do. (The array as a whole would too, but every run would look
+# all of it up.)
 _PARTITION_KEY = re.compile(r"((?:\b\w+\.)?\b(?:attempt_id|content_id|event_id)) = :(\w+)")
 
 
@@ -39,20 +41,24 @@ class Batch:
     """A statement over arrays. names: of the parameters, in order. numbered: rows begin with their run.
 
     keys: of those, by place, the ones that say which rows change; no two runs may have the same.
+    bounded: by place, those whose least and greatest value follow the arrays as parameters.
     """
 
     text: str
     names: tuple[str, ...]
     numbered: bool
     keys: tuple[int, ...] = ()
+    bounded: tuple[int, ...] = ()
 
     def fits(self, runs: Sequence[Sequence[object]]) -> bool:
         """Whether these runs may be one statement: a row is changed once only in each."""
         return not self.keys or len({tuple(run[at] for at in self.keys) for run in runs}) == len(runs)
 
-    def arguments(self, runs: Sequence[Sequence[object]]) -> list[list[object]]:
-        """One array a parameter, out of one list of values a run."""
-        return [list(column) for column in zip(*runs, strict=True)]
+    def arguments(self, runs: Sequence[Sequence[object]]) -> list[Any]:  # Any: arrays, then their bounds
+        """One array a parameter, out of one list of values a run; bounds after them."""
+        columns: list[Any] = [list(column) for column in zip(*runs, strict=True)]
+        bounds = [bound(columns[place]) for place in self.bounded for bound in (min, max)]
+        return columns + bounds
 
 
 def shape(text: str) -> str:
@@ -80,10 +86,16 @@ def batch(text: str, lock: str, types: Mapping[str, str]) -> Batch | None:
     source = f"unnest({arrays}) WITH ORDINALITY AS q({columns}, run)"
     column_of = {name: f"q.p{number}" for number, name in enumerate(names, 1)}
 
-    number_of = {name: number for number, name in enumerate(names, 1)}
+    bounds: list[int] = []
 
     def bounded(where: str) -> str:
-        return _PARTITION_KEY.sub(lambda one: f"{one[0]} AND {one[1]} = ANY(${number_of[one[2]]})", where)
+        def with_bounds(one: re.Match[str]) -> str:
+            bounds.append(names.index(one[2]))
+            least = len(names) + 2 * len(bounds) - 1
+            kind = types[one[2]]
+            return f"{one[0]} AND {one[1]} >= ${least}::{kind} AND {one[1]} <= ${least + 1}::{kind}"
+
+        return _PARTITION_KEY.sub(with_bounds, where)
 
     def filled(part: str) -> str:
         return PARAMETER.sub(lambda one: column_of[one[1]] if one[1] else one[0], part)
@@ -98,16 +110,16 @@ def batch(text: str, lock: str, types: Mapping[str, str]) -> Batch | None:
     if kind == "select":
         look = filled(bounded(text)) + lock
         made = f"SELECT q.run, s.* FROM {source} CROSS JOIN LATERAL ({look}) s ORDER BY q.run"
-        return Batch(made, names, True)
+        return Batch(made, names, True, (), tuple(bounds))
     keys = tuple(names.index(name) for name in _keys(text))
     if found := _UPDATE.fullmatch(text):
         table, values, where = found.groups()
         made = f"UPDATE {table} SET {filled(values)} FROM {source} WHERE {filled(bounded(where))}"
-        return Batch(made, names, False, keys)
+        return Batch(made, names, False, keys, tuple(bounds))
     if found := _DELETE.fullmatch(text):
         table, where = found.groups()
         made = f"DELETE FROM {table} USING {source} WHERE {filled(bounded(where))}"
-        return Batch(made, names, False, keys)
+        return Batch(made, names, False, keys, tuple(bounds))
     return None
 
 

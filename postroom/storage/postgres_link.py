@@ -85,6 +85,11 @@ _SETTINGS = {
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
 }
+# Where a table is nearly empty one index is as good as another, and the server keeps the plan it made then
+# until the table is analyzed, a minute later or more: looking one row up by the account alone reads all of it.
+# So a session's plans are made anew after this many transactions, and then each time it has had so many times
+# as many.
+_PLANS_ANEW, _PLANS_ANEW_TIMES = 25, 4
 # Behind a pooler they are said anew in each transaction, in the message that begins it.
 _SAID = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in _IN_TRANSACTIONS.items())
 
@@ -128,6 +133,8 @@ class Link:
         pooler: as of the engine."""
         self._core, self.driver, self._clock = core, driver, clock
         self._said = _SAID if pooler else ""
+        self._keeps_plans = not pooler
+        self._begun, self._plans_anew_at = 0, _PLANS_ANEW
         self.statements = 0
 
     @classmethod
@@ -150,7 +157,12 @@ class Link:
         return not self.driver.is_closed() and not self.driver.is_in_transaction()
 
     async def begin(self, *, write: bool) -> None:
+        """Begin a transaction; once in a while with plans made anew."""
         begin = "BEGIN" if write else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        self._begun += 1
+        if self._begun == self._plans_anew_at and self._keeps_plans:
+            self._plans_anew_at *= _PLANS_ANEW_TIMES
+            begin += "; DISCARD PLANS"
         await self.driver.execute(begin + self._said)
 
     async def commit(self) -> None:

@@ -19,7 +19,7 @@ from postroom.storage import hot
 from postroom.storage.interface import Compute, Rows, Sql, Work, now
 from postroom.storage.postgres import PostgresStore, lost
 from postroom.storage.postgres_batch import batch, shape
-from postroom.storage.postgres_link import cause_of, numbered
+from postroom.storage.postgres_link import _PLANS_ANEW, Link, cause_of, numbered
 from tests.support.clock import FakeClock
 from tests.support.postgres import shared_databases
 
@@ -303,3 +303,58 @@ def test_what_the_driver_says_of_a_dead_server_is_found_under_the_wrapping(raise
         found = cause_of(DBAPIError("SELECT 1", {}, translated))
     assert found is raised
     assert lost(found)
+
+
+async def test_a_plan_of_when_a_table_was_small_is_made_anew(store: PostgresStore) -> None:
+    link = await Link.open(store._engine, None, pooler=False)
+    asked = Sql("SELECT COUNT(*) FROM t WHERE b = :b", {"b": "x"})
+
+    async def transactions(count: int) -> None:
+        for _ in range(count):
+            await link.begin(write=True)
+            await link.execute(asked)
+            await link.commit()
+
+    async def plan() -> str:
+        (name,) = await link.driver.fetchrow(
+            "SELECT name FROM pg_prepared_statements WHERE statement LIKE '%b = $1'"
+        )
+        (first, *_) = await link.driver.fetchrow(f'EXPLAIN EXECUTE "{name}"(1)')
+        return str(first)
+
+    try:
+        await transactions(8)  # from the sixth on it is one plan for whatever value
+        small = await plan()
+        await link.driver.execute(
+            "INSERT INTO t (a, b) SELECT g, 'some text' FROM generate_series(1, 20000) g"
+        )
+        await transactions(_PLANS_ANEW)
+        assert await plan() != small
+    finally:
+        await link.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        (
+            "SELECT x FROM attempts a WHERE a.account_id = :account_id AND a.attempt_id = :attempt_id",
+            "a.attempt_id = q.p2 AND a.attempt_id >= $3::int8 AND a.attempt_id <= $4::int8",
+        ),
+        (
+            "UPDATE attempts SET x = 1 WHERE account_id = :account_id AND attempt_id = :attempt_id",
+            "attempt_id = q.p2 AND attempt_id >= $3::int8 AND attempt_id <= $4::int8",
+        ),
+        (
+            "DELETE FROM contents WHERE account_id = :account_id AND content_id = :attempt_id",
+            "content_id = q.p2 AND content_id >= $3::int8 AND content_id <= $4::int8",
+        ),
+    ],
+)
+def test_runs_on_a_table_of_days_are_bounded_so_that_the_other_days_are_not_touched(
+    text: str, made: str
+) -> None:
+    found = batch(text, "", {"account_id": "int8", "attempt_id": "int8"})
+    assert found is not None
+    assert made in found.text
+    assert found.arguments([(1, 30), (2, 10), (1, 20)]) == [[1, 2, 1], [30, 10, 20], 10, 30]
