@@ -86,7 +86,7 @@ _SETTINGS = {
     "tcp_keepalives_count": "3",
 }
 # Where a table is nearly empty one index is as good as another, and the server keeps the plan it made then
-# until the table is analyzed, a minute later or more: looking one row up by the account alone reads all of it.
+# until the table is analyzed, a minute later or more: looking a row up by the account alone reads all of it.
 # So a session's plans are made anew after this many transactions, and then each time it has had so many times
 # as many.
 _PLANS_ANEW, _PLANS_ANEW_TIMES = 25, 4
