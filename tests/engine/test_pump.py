@@ -1,0 +1,208 @@
+"""Who is kicked when something changed, and who is left alone."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from postroom.core.message import Purpose
+from postroom.engine.lane_book import LaneBook
+from postroom.engine.lanes import LaneState
+from postroom.engine.pump import Pump
+from postroom.engine.router import Router
+from postroom.engine.runner import Runner
+from postroom.engine.tasks import Tasks
+from postroom.errors import Unavailable
+from postroom.ids import AccountId, ConnectionId, LaneId, ServerId
+from postroom.storage.lanes import Lane
+from tests.support.clock import FakeClock
+
+MOST = 10
+FIRST, SECOND, THIRD = (ConnectionId(number) for number in (1, 2, 3))
+
+
+@dataclass
+class Way:
+    """A runner as the pump sees it."""
+
+    connection_id: ConnectionId
+    takes: bool = True
+    full: bool = False
+    full_for_bulk: bool = False
+    kicks: int = 0
+
+    def kick(self) -> None:
+        self.kicks += 1
+
+    def takes_now(self, *, transactional: bool) -> bool:
+        return self.takes
+
+    def blocked(self, *, transactional: bool) -> bool:
+        return self.full or (self.full_for_bulk and not transactional)
+
+
+@dataclass
+class Decisions:
+    """A router that was told what to say. fails: the database cannot be read so many times."""
+
+    chosen: tuple[ConnectionId, ...] = (FIRST, SECOND, THIRD)
+    made: list[int] = field(default_factory=list)
+    at_once = most_at_once = fails = 0
+
+    async def decide(self, state: LaneState) -> tuple[ConnectionId, ...]:
+        state.stale = False
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0)
+        self.at_once -= 1
+        if self.fails:
+            self.fails -= 1
+            raise Unavailable("the database cannot be read")
+        self.made.append(state.lane.lane_id)
+        return self.chosen
+
+
+class Engine:
+    """A pump with three connections that may send everything."""
+
+    def __init__(self) -> None:
+        self.clock, self.book, self.decisions = FakeClock(), LaneBook(), Decisions()
+        self.ways = {one: Way(one) for one in (FIRST, SECOND, THIRD)}
+        self.tasks, self.runs = Tasks("test"), True
+        self.pump = Pump(
+            self.clock,
+            self.book,
+            cast(dict[ConnectionId, Runner], self.ways),
+            cast(Router, self.decisions),
+            self.tasks,
+            MOST,
+            lambda: self.runs,
+        )
+
+    def lane(self, number: int = 1, waiting: int = 5, purpose: Purpose = Purpose.BROADCAST) -> LaneState:
+        lane = Lane(LaneId(number), AccountId(1), ServerId(number), purpose, "s", "a@example.com", None)
+        state = self.book.add(lane)
+        self.book.wake(state, self.clock.now_us(), waiting)
+        self.pump.soon()
+        return state
+
+    async def turns(self) -> list[int]:
+        """Let it come to what was called for; how often each was kicked since."""
+        for way in self.ways.values():
+            way.kicks = 0
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return [way.kicks for way in self.ways.values()]
+
+    def runner(self, connection_id: ConnectionId) -> Runner:
+        return cast(Runner, self.ways[connection_id])
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
+
+
+async def test_the_first_in_rank_is_kicked_for_as_much_as_one_can_take(engine: Engine) -> None:
+    engine.lane(waiting=MOST)
+    assert await engine.turns() == [1, 0, 0]
+    assert await engine.turns() == [0, 0, 0]
+
+
+async def test_all_are_kicked_for_more_than_that(engine: Engine) -> None:
+    engine.lane(waiting=MOST + 1)
+    assert await engine.turns() == [1, 1, 1]
+
+
+async def test_the_next_in_rank_is_kicked_where_the_first_can_take_nothing(engine: Engine) -> None:
+    engine.ways[FIRST].takes = False
+    engine.ways[SECOND].full_for_bulk = True
+    engine.lane()
+    assert await engine.turns() == [1, 1, 1]
+    engine.lane(2, purpose=Purpose.TRANSACTIONAL)
+    assert await engine.turns() == [1, 1, 0]
+
+
+async def test_what_a_claim_left_is_offered_to_the_next(engine: Engine) -> None:
+    state = engine.lane()
+    await engine.turns()
+    engine.book.claimed(state, 2, full=False)
+    engine.ways[FIRST].takes = False  # it has all it can hold
+    engine.pump.left_over([state])
+    assert await engine.turns() == [1, 1, 0]
+    engine.book.claimed(state, 3, full=False)
+    engine.pump.left_over([state])
+    assert await engine.turns() == [0, 0, 0]
+
+
+async def test_one_that_can_take_more_is_kicked_alone(engine: Engine) -> None:
+    engine.lane(waiting=1000)
+    await engine.turns()
+    engine.pump.call(engine.runner(SECOND))
+    engine.pump.call(engine.runner(SECOND))
+    assert await engine.turns() == [0, 1, 0]
+
+
+async def test_nobody_is_kicked_while_nothing_may_go_out(engine: Engine) -> None:
+    engine.runs = False
+    engine.lane()
+    engine.pump.everything()
+    assert await engine.turns() == [0, 0, 0]
+    engine.runs = True
+    engine.pump.everything()
+    assert await engine.turns() == [1, 0, 0]
+
+
+async def test_a_lane_is_decided_once_for_many_changes_and_again_for_one_meanwhile(engine: Engine) -> None:
+    state = engine.lane()
+    for _ in range(5):
+        engine.book.doubt(state)
+    await engine.turns()
+    assert engine.decisions.made == [1]
+    engine.book.doubt(state)
+    engine.pump.soon()
+    while not engine.decisions.at_once:
+        await asyncio.sleep(0)
+    engine.book.doubt(state)
+    await engine.turns()
+    assert engine.decisions.made == [1, 1, 1]
+
+
+async def test_a_decision_that_failed_waits_for_the_next_look_at_everything(engine: Engine) -> None:
+    engine.decisions.fails = 1
+    state = engine.lane()
+    assert await engine.turns() == [0, 0, 0]
+    assert state.stale
+    engine.pump.everything()
+    assert await engine.turns() == [1, 0, 0]
+
+
+async def test_decisions_leave_the_database_to_others_too(engine: Engine) -> None:
+    for number in range(1, 41):
+        engine.lane(number)
+    for _ in range(20):
+        await engine.turns()
+    assert sorted(engine.decisions.made) == list(range(1, 41))
+    assert engine.decisions.most_at_once <= 4
+
+
+async def test_work_is_counted_for_whoever_may_have_it(engine: Engine) -> None:
+    small, deep = engine.lane(1, waiting=4), engine.lane(2, waiting=30)
+    urgent = engine.lane(3, waiting=2, purpose=Purpose.TRANSACTIONAL)
+    await engine.turns()
+    assert engine.pump.work_for(engine.runner(FIRST)) == (36, True)
+    assert engine.pump.work_for(engine.runner(SECOND)) == (30, False)  # the rest is the first one's
+    engine.ways[FIRST].takes = False
+    assert engine.pump.work_for(engine.runner(SECOND)) == (36, True)
+    engine.ways[SECOND].full_for_bulk = True
+    assert engine.pump.work_for(engine.runner(SECOND)) == (2, True)
+    engine.ways[SECOND].full = True
+    assert engine.pump.work_for(engine.runner(SECOND)) == (0, False)
+    allowed: list[Any] = [engine.pump.allowance(s, engine.runner(THIRD), 7) for s in (small, deep, urgent)]
+    assert allowed == [7, 7, 7]
+    engine.ways[FIRST].takes = True
+    allowed = [engine.pump.allowance(s, engine.runner(THIRD), 7) for s in (small, deep, urgent)]
+    assert allowed == [0, 7, 0]
