@@ -22,7 +22,6 @@ from bench.results import write
 from bench.scale import Multiplied
 from bench.sink import Sink, running_sink
 from postroom.cli.reach import call
-from postroom.config import load
 
 _COURSES = ("1x1x1", "100x1x1", "1000x1x1", "1x100x1", "1x10000x1", "100x10000x1", "1x1x2", "100x1x2")
 _TIMEOUT_S = 600.0
@@ -56,8 +55,7 @@ class Broad(Multiplied):
 
     async def operation(self, name: str, /, **args: object) -> None:
         """Done as a command would have it done."""
-        settings = load({"data": str(self.post.data), "database": self.post.database}, {})
-        await call(settings, name, args)
+        await call(self.settings, name, args)
 
     def _spread(self) -> None:
         """Copy the server and its lane; what waits is of each in turn."""

@@ -33,7 +33,6 @@ from bench.results import write
 from bench.scale import Multiplied
 from bench.sink import Sink, running_sink
 from postroom.cli.reach import call
-from postroom.config import load
 from tests.support import sink as noting
 
 _PROBES = 200
@@ -60,8 +59,7 @@ class Room(Multiplied):
 
     async def operation(self, name: str, /, **args: object) -> Any:  # Any: whatever it answers
         """Done as a command would have it done."""
-        settings = load({"data": str(self.post.data), "database": self.post.database}, {})
-        return await call(settings, name, args)
+        return await call(self.settings, name, args)
 
     async def account(self, name: str) -> int:
         """A new one."""

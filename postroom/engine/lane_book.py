@@ -161,14 +161,15 @@ class LaneBook:
     def claimed(self, state: LaneState, count: int, *, full: bool) -> None:
         """So many of this lane were claimed: charge its server. full: no fewer than were asked for.
 
-        Where more waits than was told of, the estimate doubles until a claim runs short: one by one, what
-        nobody counted would take a claim each.
+        Where there was more though the estimate was used up, twice as much is guessed each time until a claim
+        runs short: one by one, what nobody counted would take a claim each.
         """
         self._shares.charge(state.lane.account_id, state.lane.server_id, count)
-        state.backlog = max(0, state.backlog - count)
         if full and state.backlog == 0:
             state.guess = min(2 * state.guess, MANY)
             state.backlog = state.guess
+        else:
+            state.backlog = max(0, state.backlog - count)
 
     def _wait(self, state: LaneState) -> None:
         if state.next_due_us is not None and not state.paused:

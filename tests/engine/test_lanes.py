@@ -291,16 +291,18 @@ def test_where_more_waits_than_was_told_of_claims_grow_until_one_runs_short() ->
     book = LaneBook()
     state = add(book, 1, 1, B, 3)
     asked = []
-    for _ in range(7):
+    for _ in range(11):
         ((_, count),) = book.pick(HERE, 50, NOW, lambda _: 50)
         asked.append(count)
         book.claimed(state, count, full=True)
-    assert asked == [3, 2, 4, 8, 16, 32, 50]
+    assert asked == [3, 1, 2, 1, 4, 1, 8, 1, 16, 1, 32]
     book.claimed(state, 5, full=False)
     book.looked(state, state.changes, None)
     book.wake(state, NOW, 1)
     ((_, count),) = book.pick(HERE, 50, NOW, lambda _: 50)
     assert count == 1
     book.claimed(state, 1, full=True)
+    assert state.backlog == 0  # as many as were told of: nothing says that there is more
     ((_, count),) = book.pick(HERE, 50, NOW, lambda _: 50)
-    assert count == 2
+    book.claimed(state, count, full=True)
+    assert (count, state.backlog) == (1, 2)
