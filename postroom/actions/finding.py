@@ -12,7 +12,7 @@ from postroom.storage.interface import Work
 from postroom.storage.message_search import Search, Slice, Walk
 
 FIRST_SLICE = 250  # what is looked for is often among the newest
-SLICE = 2000
+SLICE = 5000
 MOST_LOOKED = 50_000
 
 

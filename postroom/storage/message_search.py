@@ -113,16 +113,24 @@ def look(walk: Walk, search: Search, before: int | None, most: int) -> Work[Slic
         rows = yield Sql(walk.rows, params)
         last = rows[-1][0] if len(rows) == most else None
         return Slice(list(dict.fromkeys(row[0] for row in rows)), last)  # to one address twice, perhaps
+    ((count, last),) = yield Sql(f"SELECT COUNT(*), MIN(c.message_id) FROM ({walk.rows}) c", params)
+    if last is None:
+        return Slice([], None)
     rows = yield Sql(
-        f"SELECT m.message_id, m.created_at, CASE WHEN {' AND '.join(walk.conditions)} THEN 1 ELSE 0 END"
-        f" FROM ({walk.rows}) c"
-        " JOIN messages m ON m.account_id = :account_id AND m.message_id = c.message_id",
+        f"SELECT m.message_id FROM ({walk.rows}) c"
+        " JOIN messages m ON m.account_id = :account_id AND m.message_id = c.message_id"
+        f" WHERE {' AND '.join(walk.conditions)} ORDER BY m.message_id DESC",
         params,
     )
-    rows = sorted(rows, key=lambda row: row[0], reverse=True)
-    # Ids grow with time, so what is older than the first too old one is too old as well.
-    past = len(rows) < most or (search.since_us is not None and rows[-1][1] < search.since_us)
-    return Slice(list(dict.fromkeys(row[0] for row in rows if row[2])), None if past else rows[-1][0])
+    past = count < most
+    if search.since_us is not None and not past:
+        # Ids grow with time, so what is older than the first too old one is too old as well.
+        of = {"account_id": params["account_id"], "message_id": last}
+        found = yield Sql(
+            "SELECT created_at FROM messages WHERE account_id = :account_id AND message_id = :message_id", of
+        )
+        past = bool(found) and found[0][0] < search.since_us
+    return Slice([row[0] for row in rows], None if past else last)
 
 
 def _ways(account_id: AccountId, server_id: ServerId | None, search: Search) -> list[Walk]:
