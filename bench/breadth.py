@@ -33,7 +33,7 @@ class Broad(Multiplied):
     """A post room with so many connections and servers, and mail of each server."""
 
     def __init__(self, connections: int, servers: int, processes: int, queued: int) -> None:
-        super().__init__(queued, 1)
+        super().__init__(queued, 1000)
         self._connections, self._servers = connections, servers
         sessions = 10 if connections <= _FEW else 2
         self.post = PostroomOnPostgres(
