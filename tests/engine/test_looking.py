@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, cast
 
+import pytest
+
 from postroom.clock import MICROS
+from postroom.core.message import Purpose
+from postroom.engine import looking
+from postroom.engine.lanes import LaneState
+from postroom.ids import LaneId
 from postroom.storage.interface import Store, Work
 from tests.support.clock import FakeClock
-from tests.support.engine import bench
+from tests.support.engine import QUICK, bench
 
 T = TypeVar("T")
 
@@ -39,8 +46,8 @@ async def test_an_answer_that_comes_late_takes_nothing_back(tmp_path: Path) -> N
             while made not in post.engine.runners:
                 await asyncio.sleep(0.005)
         late = LateAnswers(post.store)
-        looking = post.engine.looking
-        looking._store = cast(Store, late)
+        looks = post.engine.looking
+        looks._store = cast(Store, late)
 
         async def asked(number: int) -> asyncio.Event:
             async with asyncio.timeout(10):
@@ -48,15 +55,34 @@ async def test_an_answer_that_comes_late_takes_nothing_back(tmp_path: Path) -> N
                     await asyncio.sleep(0.005)
             return late.waiting[number - 1]
 
-        early = asyncio.create_task(looking.refresh(made))
+        early = asyncio.create_task(looks.refresh(made))
         early_answer = await asked(1)
         until_us = clock.now_us() + 60 * MICROS
         await post.do("UPDATE connections SET held_until = :u", u=until_us)
-        after = asyncio.create_task(looking.refresh(made))
+        after = asyncio.create_task(looks.refresh(made))
         (await asked(2)).set()
         await after
         assert post.engine.runners[made].route.held_until == until_us
         early_answer.set()
         await early
         assert post.engine.runners[made].route.held_until == until_us
-        looking._store = post.store
+        looks._store = post.store
+
+
+async def test_many_lanes_are_doubted_by_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deciding hundreds anew each half minute, in case a call was missed, would be most of what is done."""
+    monkeypatch.setattr(looking, "_DOUBTS", 2)
+    async with bench(tmp_path, settings=replace(QUICK, look_every_s=3600.0)) as post:
+        for purpose in Purpose:
+            await post.send(purpose, ["a@example.net"])
+        doubted: list[LaneId] = []
+
+        def doubt(state: LaneState) -> None:
+            doubted.append(state.lane.lane_id)
+
+        monkeypatch.setattr(post.engine._book, "doubt", doubt)
+        for count in (2, 4, 6):
+            await post.engine.looking.reread()
+            assert len(doubted) == count
+            if count >= len(Purpose):
+                assert set(doubted[-4:]) == set(post.engine.lanes)  # each in two rereads
