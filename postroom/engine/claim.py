@@ -169,9 +169,10 @@ def claim(
         if pick.server_id in stopped:
             claims.refusal = Refusal.PAUSED  # of this lane; the others go on
             continue
-        if len(claims.claimed) >= wanted:
+        if taker.count >= wanted:
             break
-        yield from taker.take(pick, min(pick.quota, wanted - len(claims.claimed)))
+        yield from taker.take(pick, min(pick.quota, wanted - taker.count))
+    yield from taker.finish()
     if claims.claimed:
         yield from caps.hold(account_id, connection_id, state, len(claims.claimed))
         if state.quota_room != caps.UNCAPPED:
@@ -189,7 +190,7 @@ def claim(
 
 
 class _Taker:
-    """Takes from one lane after another, within the room."""
+    """Takes from one lane after another, within the room; what is written for them is written at once."""
 
     def __init__(
         self,
@@ -202,11 +203,15 @@ class _Taker:
     ):
         self._worker, self._account_id, self._connection_id = worker, account_id, connection_id
         self._state, self._claims, self._own_mailbox = state, claims, own_mailbox
+        self._going: list[tuple[Pick, Rows]] = []
+        self._taken: list[dict[str, object]] = []  # keys of `ready`
+        self._short: list[LaneId] = []  # lanes that have no more now
+        self.count = 0  # taken to be claimed
 
     def take(self, pick: Pick, n: int) -> Work[None]:
         claims, state = self._claims, self._state
         transactional = pick.purpose is Purpose.TRANSACTIONAL
-        room = state.room(transactional=transactional) - len(claims.claimed)
+        room = state.room(transactional=transactional) - self.count
         if room < n:
             claims.out_of_room = True
         if state.closing:
@@ -224,18 +229,11 @@ class _Taker:
         if len(rows) == n:
             claims.reached[pick.lane_id] = rows[-1][8], floor_us == LOWEST
         else:
-            # What was read is deleted below; the next is what comes after it.
-            due = yield from self._after(pick.lane_id)
-            claims.next_due[pick.lane_id] = due
-        if not rows:
-            return
-        yield Sql(
-            hot.DELETE_READY,
-            [
-                {"account_id": row[1], "lane_id": pick.lane_id, "due": row[8], "delivery_id": row[0]}
-                for row in rows
-            ],
-        )
+            self._short.append(pick.lane_id)
+        self._taken += [
+            {"account_id": row[1], "lane_id": pick.lane_id, "due": row[8], "delivery_id": row[0]}
+            for row in rows
+        ]
         for ending, stopped, text in (
             (DeliveryState.CANCELLED, [row for row in rows if row[14]], "its server was deleted"),
             (DeliveryState.SUPPRESSED, [row for row in rows if row[13] and not row[14]], SUPPRESSED_LATE),
@@ -246,7 +244,23 @@ class _Taker:
         if not pick.sender:
             going = yield from self._with_own_sender(going, pick)
         if going:
-            yield from self._claim(going, pick)
+            self._going.append((pick, going))
+            self.count += len(going)
+
+    def finish(self) -> Work[None]:
+        """Write down what was taken, and look when the lanes that ran short have something again."""
+        if self._taken:
+            yield Sql(hot.DELETE_READY, self._taken)
+        if self._short:
+            # What was read is deleted; the next is what comes after it.
+            short = [
+                {"account_id": self._account_id, "lane_id": lane_id, "now": self._state.at_us}
+                for lane_id in self._short
+            ]
+            rows = yield Sql(hot.NEXT_DUE, short)
+            self._claims.next_due = dict.fromkeys(self._short) | {row[0]: row[1] for row in rows}
+        if self._going:
+            yield from self._claim()
 
     def _with_own_sender(self, rows: Rows, pick: Pick) -> Work[Rows]:
         """Of mail that named no From: what goes out with this connection's, which is theirs from now on.
@@ -294,33 +308,32 @@ class _Taker:
             for row in rows
         ]
 
-    def _after(self, lane_id: LaneId) -> Work[int | None]:
-        lane = {"account_id": self._account_id, "lane_id": lane_id}
-        rows = yield Sql(hot.NEXT_DUE, {**lane, "now": self._state.at_us})
-        return rows[0][0] if rows else None
-
-    def _claim(self, rows: Rows, pick: Pick) -> Work[None]:
+    def _claim(self) -> Work[None]:
         state, worker = self._state, self._worker
         base = {
             "connection_id": self._connection_id,
             "worker_id": worker.worker_id,
             "epoch": worker.epoch,
-            "decision_id": pick.decision_id,
             "day": state.day,
             "now": state.at_us,
         }
+        claimed = [(pick, row) for pick, rows in self._going for row in rows]
         attempts = yield Sql(
-            hot.INSERT_ATTEMPT, [{**base, "account_id": row[1], "delivery_id": row[0]} for row in rows]
+            hot.INSERT_ATTEMPT,
+            [
+                {**base, "decision_id": pick.decision_id, "account_id": row[1], "delivery_id": row[0]}
+                for pick, row in claimed
+            ],
         )
         who = {"worker_id": worker.worker_id, "epoch": worker.epoch}
         yield Sql(
             hot.CLAIM_DELIVERY,
             [
                 {**who, "attempt_id": attempt[0], "account_id": row[1], "delivery_id": row[0]}
-                for row, attempt in zip(rows, attempts, strict=True)
+                for (_, row), attempt in zip(claimed, attempts, strict=True)
             ],
         )
-        for row, attempt in zip(rows, attempts, strict=True):
+        for (pick, row), attempt in zip(claimed, attempts, strict=True):
             delivery, account, server, message, recipient, _, _, crashes = row[:8]
             self._claims.claimed.append(
                 Claimed(

@@ -60,7 +60,7 @@ MOVE_DELIVERY = (
 )
 
 NEXT_DUE = (
-    "SELECT due FROM ready WHERE account_id = :account_id AND lane_id = :lane_id AND due > :now"
+    "SELECT lane_id, due FROM ready WHERE account_id = :account_id AND lane_id = :lane_id AND due > :now"
     " ORDER BY due LIMIT 1"
 )
 
