@@ -97,7 +97,9 @@ WHERE a.account_id = :account_id AND a.attempt_id = :attempt_id
 """
 # Whose attempt it is, where only its number came back: out of a journal, or of a worker that died.
 ACCOUNT_OF_ATTEMPT = "SELECT attempt_id, account_id FROM attempts WHERE attempt_id = :attempt_id"
-OPEN_ATTEMPT = _ATTEMPT + "AND a.result IS NULL"
+# Not `IS NULL`: PostgreSQL would take the index of what is open for the smallest, and walk past all that was
+# in it since the last vacuum, or since somebody began to hold a snapshot.
+OPEN_ATTEMPT = _ATTEMPT + "AND COALESCE(a.result, '') = ''"
 # One that was given up as unknown when its worker seemed dead, of which something is heard after all.
 LOST_ATTEMPT = _ATTEMPT + "AND a.result = 'unknown' AND a.fault = 'ours'"
 LOCK_ATTEMPT = " FOR UPDATE OF a, d"

@@ -128,3 +128,32 @@ async def test_a_claim_reads_of_its_lane_what_it_takes(tmp_path: Path) -> None:
     assert "Sort" not in plan.split("LockRows")[-1].split("deliveries d")[0], plan
     looked_up = re.findall(r"on (?:deliveries d|messages m) \(.*loops=(\d+)\)", plan)
     assert looked_up == ["5", "5"], plan
+
+
+@on_postgresql
+async def test_an_attempt_is_found_by_its_number_and_not_among_those_that_are_open(tmp_path: Path) -> None:
+    """Their index is small, and full of what was open a moment ago: not to be walked for one of them."""
+
+    def fill() -> Work[None]:
+        yield from seed_rows.tenants()
+        for text in _FILL:
+            yield Sql(text)
+        yield Sql(
+            "INSERT INTO attempts (account_id, delivery_id, connection_id, worker_id, epoch, decision_id,"
+            " day, granted_at, result)"
+            " SELECT account_id, delivery_id, 1, 1, 1, 1, 1, 1, 'sent' FROM deliveries"
+        )
+
+    def explain() -> Work[str]:
+        rows = yield Sql("SELECT account_id, attempt_id FROM attempts ORDER BY attempt_id DESC LIMIT 1")
+        which = {"account_id": rows[0][0], "attempt_id": rows[0][1]}
+        rows = yield Sql(f"EXPLAIN {hot.OPEN_ATTEMPT}", which, hot.LOCK_ATTEMPT)
+        return "\n".join(row[0] for row in rows)
+
+    store = await stores.make_store(tmp_path, FakeClock(), fill)
+    await stores.analyse(tmp_path)
+    try:
+        plan = await store.write(explain)
+    finally:
+        await store.close()
+    assert re.search(r"Index Scan using attempts_\w+_pkey on attempts", plan), plan
