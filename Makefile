@@ -42,7 +42,7 @@ deps-bench: ## what the benchmark compares with: Postfix, Redis, Python peers (n
 bench-quick: .venv/test ## Postroom beside Postfix, under a minute: one JSON line per database
 	@$(TEST) -m bench.relay --quick
 
-bench: .venv/test deps-bench ## all peers, costs inside, memory, kills; about 30 minutes on a machine with nothing else to do
+bench: .venv/test deps-bench ## all peers, costs inside, memory, kills, millions of rows; about an hour on a machine with nothing else to do
 	@scripts/test-tools
 	@$(TEST) -m bench.relay $(ARGS)
 	@$(TEST) -m bench.accept
@@ -53,6 +53,9 @@ bench: .venv/test deps-bench ## all peers, costs inside, memory, kills; about 30
 	@$(TEST) -m bench.memory
 	@$(TEST) -m bench.kills
 	@$(TEST) -m bench.fairness
+	@$(TEST) -m bench.breadth
+	@$(TEST) -m bench.search
+	@$(TEST) -m bench.scale
 
 fuzz: .venv/test ## requests that nobody sane would make, at a running serve; some fifteen minutes
 	@$(TEST) -m drills.schemas
