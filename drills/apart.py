@@ -262,13 +262,20 @@ class _Drive:
             self._net.heal("b")
         await asyncio.gather(*flowing)
         await mails[-1].send(1)  # it takes mail again
+        until_s = time.monotonic() + _TELLS_S
+        while self._unknown() - self._open and time.monotonic() < until_s:
+            await asyncio.sleep(0.1)  # what it had claimed and not begun it gives back, once it is heard
 
     def _untold(self) -> set[AttemptId]:
         """What it had sent, or may have, and could not tell the database any more."""
-        rows = self._here.rows(_UNTOLD)
-        return _Dots.of(self._other).all & {row[0] for row in rows}
+        return _Dots.of(self._other).all & self._unknown()
+
+    def _unknown(self) -> set[AttemptId]:
+        """Attempts of which the database does not know how they ended."""
+        return {row[0] for row in self._here.rows(_UNTOLD)}
 
 
+_TELLS_S = 30.0  # for the one that comes back
 _UNTOLD = "SELECT attempt_id FROM attempts WHERE result IS NULL OR (result = 'unknown' AND fault = 'ours')"
 
 
