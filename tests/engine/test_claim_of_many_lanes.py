@@ -1,4 +1,4 @@
-"""One claim over several lanes: the room under a cap is one, and each lane hears when it has something again."""
+"""One claim over several lanes: the room under a cap is one for all of them."""
 
 from __future__ import annotations
 
