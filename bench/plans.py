@@ -16,7 +16,7 @@ import asyncpg
 from postroom.storage import hot
 from postroom.storage.interface import TAKE, TAKING
 from postroom.storage.migrations import postgres as migrations
-from postroom.storage.postgres_link import arguments, numbered
+from postroom.storage.postgres_pieces import arguments, numbered
 from tests.support.postgres import PostgresServer
 
 ACCOUNTS, MESSAGES = 100, 200_000

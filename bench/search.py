@@ -33,7 +33,7 @@ from postroom.ids import AccountId, ServerId
 from postroom.mail.content import Mailbox
 from postroom.storage.interface import Sql, Work
 from postroom.storage.labels import Label
-from postroom.storage.postgres_link import arguments, numbered
+from postroom.storage.postgres_pieces import arguments, numbered
 from postroom.wiring import PostRoom, open_post_room
 from tests.support.http import application
 from tests.support.postgres import PostgresServer

@@ -37,7 +37,7 @@ from postroom.storage import (
     servers,
     suppressions,
 )
-from postroom.storage.interface import Compute, Work, now
+from postroom.storage.interface import Compute, Now, Rows, Sql, Together, Work
 from postroom.storage.messages import NewDelivery, NewMessage, pack_content
 from postroom.storage.servers import Accepting
 from postroom.tracing import Received
@@ -168,6 +168,16 @@ def _tell(ctx: Context, submission: Submission, accepted: Accepted, began_us: in
 
 
 @dataclass(frozen=True)
+class _From:
+    """What stands in From: the mailbox, its address for comparing, and its domain; all empty where it is that
+    of the connection which takes the message first."""
+
+    mailbox: Mailbox
+    key: str
+    domain: str
+
+
+@dataclass(frozen=True)
 class Admitted:
     """What the database says of a message.
 
@@ -184,19 +194,41 @@ class Admitted:
 
 def admit(submission: Submission) -> Work[Admitted]:
     """Whether its server, stream and From let it in. Raises what `accept_message` does."""
-    account_id, server_id = submission.account_id, submission.server_id
-    stream = submission.stream or DEFAULT_STREAM[submission.purpose]
-    server = yield from servers.accepting(account_id, server_id, stream)
+    server = _let_in(submission, (yield _look_accepting(submission)))
+    sender = yield from _sender(submission, server)
+    proof = yield _look_proven(submission, sender)
+    return (yield from _admitted(submission, server, sender, proof))
+
+
+def _look_accepting(submission: Submission) -> Sql:
+    return servers.look_accepting(submission.account_id, submission.server_id, _stream(submission))
+
+
+def _look_proven(submission: Submission, sender: _From) -> Sql:
+    return identities.look_proven(submission.account_id, submission.server_id, sender.key)
+
+
+def _stream(submission: Submission) -> str:
+    return submission.stream or DEFAULT_STREAM[submission.purpose]
+
+
+def _let_in(submission: Submission, rows: Rows) -> Accepting:
+    """The server, which is there and takes such mail."""
+    server = servers.accepting(rows)
     if server is None:
         raise NotFound("server")
     if submission.arrival is not None and not server.smtp_enabled:
         raise SmtpOff
     _check_stream(submission, server)
-    sender = yield from _sender(submission, server)
-    key, domain = yield from _proven(submission, sender)
+    return server
+
+
+def _admitted(submission: Submission, server: Accepting, sender: _From, proof: Rows) -> Work[Admitted]:
+    """proof: what `_look_proven` brought."""
+    domain = yield from _proven(submission, sender, proof)
     captured = _is_captured(submission, server)
     own = server.unsubscribing is Unsubscribing.CUSTOM
-    return Admitted(stream, sender, key, domain, captured, own)
+    return Admitted(_stream(submission), sender.mailbox, sender.key, domain, captured, own)
 
 
 def storing(ctx: Context, prepared: Prepared) -> Work[tuple[Accepted, LaneId | None]]:
@@ -207,19 +239,33 @@ def storing(ctx: Context, prepared: Prepared) -> Work[tuple[Accepted, LaneId | N
     submission, recipients, public_id = prepared.submission, prepared.recipients, prepared.public_id
     found = prepared.found
     account_id, server_id = submission.account_id, submission.server_id
-    at_us = yield from now()
+    ((at_us,),), known = yield Together((Now(), _look_accepting(submission)))
     before = yield from _accepted_before(ctx, submission, at_us)
     if before is not None:
         return before, None
-    admitted = yield from admit(submission)
-    stream, sender, key = admitted.stream, admitted.sender, admitted.key
+    server = _let_in(submission, known)
+    sender = yield from _sender(submission, server)
+    form = _form(submission, recipients)
+    lane_of = lanes.key_of(
+        account_id, server_id, submission.purpose, _stream(submission), sender.key, form=form
+    )
+    ids, proof, known_lane, *known_suppressed = yield Together(
+        (
+            messages.ids_for(len(recipients)),
+            _look_proven(submission, sender),
+            lanes.look(lane_of),
+            *suppressions.looks(account_id, server_id, _stream(submission), [r.key for r in recipients]),
+        )
+    )
+    admitted = yield from _admitted(submission, server, sender, proof)
+    stream, key = admitted.stream, admitted.key
     captured, domain = admitted.captured, admitted.domain
     trace = "" if submission.arrival is None else received_field(submission.arrival, public_id, at_us)
-    content = _content(submission, sender, trace, found, own_unsubscribing=admitted.own_unsubscribing)
+    content = _content(submission, admitted, trace, found)
     size_bytes = compose.parts_size(content)
     if size_bytes > ctx.limits.max_message_bytes:
         raise TooLarge(ctx.limits.max_message_bytes)
-    suppressed = yield from suppressions.check(account_id, server_id, stream, [r.key for r in recipients])
+    suppressed = suppressions.found(known_suppressed)
     if submission.refuse_suppressed and len(suppressed) == len(recipients):
         raise AllSuppressed([one.key for one in recipients])
     rows = yield Compute(lambda: pack_content(content), size_bytes)
@@ -241,13 +287,11 @@ def storing(ctx: Context, prepared: Prepared) -> Work[tuple[Accepted, LaneId | N
         deliveries=[_delivery(one, one.key in suppressed, captured, submission) for one in recipients],
         targets=found.targets,
     )
-    lane = yield from lanes.ensure(
-        account_id, server_id, submission.purpose, stream, key, form=_form(content, recipients)
-    )
-    message_id, deliveries, stored_us = yield from messages.insert(message, lane)
+    lane = yield from lanes.made(lane_of, known_lane)
+    message_id, deliveries = yield from messages.insert(message, lane, at_us, ids)
     if submission.rehearsed:
         made = list(zip(deliveries, message.deliveries, strict=True))
-        yield from rehearsal.settle(account_id, server_id, made, submission.rehearsed, stored_us)
+        yield from rehearsal.settle(account_id, server_id, made, submission.rehearsed, at_us)
     named = submission.idempotency
     if named is not None:
         yield from idempotency.finish(account_id, named.key_id, named.name, message_id)
@@ -255,7 +299,7 @@ def storing(ctx: Context, prepared: Prepared) -> Work[tuple[Accepted, LaneId | N
         (delivery, one.recipient, one.state)
         for delivery, one in zip(deliveries, message.deliveries, strict=True)
     )
-    return Accepted(message_id, public_id, captured, False, told, stored_us), lane
+    return Accepted(message_id, public_id, captured, False, told, at_us), lane
 
 
 def _accepted_before(ctx: Context, submission: Submission, at_us: int) -> Work[Accepted | None]:
@@ -296,40 +340,41 @@ def _check_stream(submission: Submission, server: Accepting) -> None:
         raise Invalid("stream", f"is not a stream for {submission.purpose} mail")
 
 
-def _sender(submission: Submission, server: Accepting) -> Work[Mailbox]:
+def _sender(submission: Submission, server: Accepting) -> Work[_From]:
     """Its own From, else the server's; empty: that of the connection which takes it first."""
-    if submission.sender is not None:
-        return submission.sender
-    if server.default_sender:
-        return parse_mailbox(server.default_sender, "from")
-    senders = yield from routes.senders_of(submission.account_id, submission.server_id, submission.purpose)
-    if not senders:
-        raise Invalid("from", "can't be blank: the server has no default sender")
-    return Mailbox("")
+    mailbox = submission.sender
+    if mailbox is None and server.default_sender:
+        mailbox = parse_mailbox(server.default_sender, "from")
+    if mailbox is None:
+        senders = yield from routes.senders_of(
+            submission.account_id, submission.server_id, submission.purpose
+        )
+        if not senders:
+            raise Invalid("from", "can't be blank: the server has no default sender")
+    if mailbox is None or not mailbox.address:
+        return _From(mailbox or Mailbox(""), "", "")
+    address = parse_address(mailbox.address, "from")
+    return _From(mailbox, address.key, address.ascii_domain)
 
 
-def _proven(submission: Submission, sender: Mailbox) -> Work[tuple[str, str]]:
-    """The From for comparing, and a domain for the Message-ID. Raises Denied when nobody vouched for it.
+def _proven(submission: Submission, sender: _From, proof: Rows) -> Work[str]:
+    """The domain for its Message-ID. Raises Denied when nobody vouched for its From.
 
-    A connection's own sender is proven for that connection alone; routing keeps to it.
+    proof: what `_look_proven` brought. A connection's own sender is proven for that connection alone;
+    routing keeps to it.
     """
-    account_id, server_id = submission.account_id, submission.server_id
-    key = ""
-    if sender.address:
-        address = parse_address(sender.address, "from")
-        if (yield from identities.proven(account_id, server_id, address.key)):
-            return address.key, address.ascii_domain
-        key = address.key
-    senders = yield from routes.senders_of(account_id, server_id, submission.purpose)
-    if key and key not in senders:
-        raise Denied(f"nobody has vouched for the sender {sender.address}")
-    return key, (key or senders[0]).rpartition("@")[2]
+    if sender.key and proof:
+        return sender.domain
+    senders = yield from routes.senders_of(submission.account_id, submission.server_id, submission.purpose)
+    if sender.key and sender.key not in senders:
+        raise Denied(f"nobody has vouched for the sender {sender.mailbox.address}")
+    return (sender.key or senders[0]).rpartition("@")[2]
 
 
-def _form(content: Content, recipients: Sequence[Recipient]) -> Form:
+def _form(submission: Submission, recipients: Sequence[Recipient]) -> Form:
     """Parts only where everybody shown is the one who gets it: an API would send to all it is told of."""
-    alone = len(recipients) == len(content.to) == 1 and not content.cc and recipients[0].kind == "to"
-    return Form.PARTS if alone and content.raw is None else Form.BYTES
+    alone = len(recipients) == len(submission.to) == 1 and not submission.cc and recipients[0].kind == "to"
+    return Form.PARTS if alone and submission.raw is None else Form.BYTES
 
 
 def _delivery(recipient: Recipient, suppressed: bool, captured: bool, submission: Submission) -> NewDelivery:
@@ -364,11 +409,9 @@ def _rfc_message_id(submission: Submission, public_id: str, domain: str) -> str:
     return own or headers.new_message_id(UUID(public_id), domain)
 
 
-def _content(
-    submission: Submission, sender: Mailbox, trace: str, found: Found, *, own_unsubscribing: bool
-) -> Content:
+def _content(submission: Submission, admitted: Admitted, trace: str, found: Found) -> Content:
     return Content(
-        sender=sender,
+        sender=admitted.sender,
         to=tuple(submission.to),
         cc=tuple(submission.cc),
         reply_to=tuple(submission.reply_to),
@@ -385,5 +428,5 @@ def _content(
         track_links=submission.track_links,
         html_links=found.html,
         text_links=found.text,
-        own_unsubscribing=own_unsubscribing,
+        own_unsubscribing=admitted.own_unsubscribing,
     )

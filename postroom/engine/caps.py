@@ -11,14 +11,14 @@ Releases come in buckets of ten seconds, rounded up, which wastes less than 0.3 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
 from postroom.clock import MICROS
 from postroom.ids import AccountId, ConnectionId
 from postroom.storage import hot
-from postroom.storage.interface import Sql, Work
+from postroom.storage.interface import Rows, Sql, Work
 
 HOUR_US = 3600 * MICROS
 DAY_US = 24 * HOUR_US
@@ -89,7 +89,13 @@ def kept_back(cap: int | None, busiest_hour: int) -> int:
     return min(max(2, ceil(busiest_hour * 1.2)), cap // 5)
 
 
+def lock(account_id: AccountId, connection_id: ConnectionId) -> Sql:
+    """Asks for the lock of the connection's counters; `read` takes what comes."""
+    return Sql(hot.LOCK_CAP, {"account_id": account_id, "connection_id": connection_id})
+
+
 def read(
+    locked: Rows,
     account_id: AccountId,
     connection_id: ConnectionId,
     hourly_cap: int | None,
@@ -97,16 +103,16 @@ def read(
     carries_transactional: bool,
     latest_us: Callable[[], int] | None = None,
 ) -> Work[CapState]:
-    """Lock the connection's counters, take back what is due, and say what room there is.
+    """With the connection's counters locked, take back what is due, and say what room there is.
 
-    latest_us: what the clock may say at most at this moment, unless it was set. Raises ClockWasSet.
+    locked: what `lock` brought. latest_us: what the clock may say at most at this moment, unless it was set.
+    Raises ClockWasSet.
     """
     mine = {"account_id": account_id, "connection_id": connection_id}
-    rows = yield Sql(hot.LOCK_CAP, mine)
-    if not rows:
+    if not locked:
         yield Sql(hot.INSERT_CAP, mine)
-        rows = yield Sql(hot.LOCK_CAP, mine)
-    held, at_us = rows[0]
+        locked = yield lock(account_id, connection_id)
+    held, at_us = locked[0]
     capped = hourly_cap is not None or daily_cap is not None
     if capped and latest_us is not None and at_us > latest_us():
         raise ClockWasSet
@@ -129,11 +135,13 @@ def next_release(account_id: AccountId, connection_id: ConnectionId) -> Work[int
     return rows[0][0] if rows else None
 
 
-def hold(account_id: AccountId, connection_id: ConnectionId, state: CapState, n: int) -> Work[None]:
-    """Take room for n sends, in the commit that claims them."""
+def hold(account_id: AccountId, connection_id: ConnectionId, state: CapState, n: int) -> Sequence[Sql]:
+    """Takes room for n sends, in the commit that claims them."""
     mine = {"account_id": account_id, "connection_id": connection_id}
-    yield Sql(hot.SET_HELD, {**mine, "held": state.held + n})
-    yield Sql(hot.HOLD_DAY, {**mine, "day": state.day, "n": n})
+    return (
+        Sql(hot.SET_HELD, {**mine, "held": state.held + n}),
+        Sql(hot.HOLD_DAY, {**mine, "day": state.day, "n": n}),
+    )
 
 
 Counts = Counter[tuple[AccountId, ConnectionId]]
@@ -163,31 +171,30 @@ class Usage:
             self.days_returned[*whose, day] += 1
 
 
-def settle(usage: Usage, at_us: int) -> Work[None]:
-    """Give back what was not used; let go of the rest an hour after now, rounded up to its bucket."""
+def settle(usage: Usage, at_us: int) -> Sequence[Sql]:
+    """Gives back what was not used; lets go of the rest an hour after now, rounded up to its bucket.
+
+    The counter that claims lock first comes first.
+    """
     due = -(-at_us // BUCKET_US) * BUCKET_US + HOUR_US
-    if usage.returned:
-        yield Sql(
+    transactional: Mapping[tuple[AccountId, ConnectionId], int] = +usage.transactional
+    return (
+        Sql(
             hot.RETURN_HELD,
             [{"account_id": a, "connection_id": c, "n": n} for (a, c), n in usage.returned.items()],
-        )
-    if usage.used:
-        yield Sql(
+        ),
+        Sql(
             hot.INSERT_RELEASE,
             [{"account_id": a, "connection_id": c, "due": due, "n": n} for (a, c), n in usage.used.items()],
-        )
-    transactional: Mapping[tuple[AccountId, ConnectionId], int] = +usage.transactional
-    if transactional:
-        yield Sql(
+        ),
+        Sql(
             hot.COUNT_TRANSACTIONAL,
             [
                 {"account_id": a, "connection_id": c, "hour": at_us // HOUR_US, "n": n}
                 for (a, c), n in transactional.items()
             ],
-        )
-    days = set(usage.days_used) | set(usage.days_returned)
-    if days:
-        yield Sql(
+        ),
+        Sql(
             hot.SETTLE_DAY,
             [
                 {
@@ -197,6 +204,7 @@ def settle(usage: Usage, at_us: int) -> Work[None]:
                     "used": usage.days_used[a, c, day],
                     "held": usage.days_used[a, c, day] + usage.days_returned[a, c, day],
                 }
-                for a, c, day in sorted(days)
+                for a, c, day in sorted(set(usage.days_used) | set(usage.days_returned))
             ],
-        )
+        ),
+    )

@@ -22,7 +22,7 @@ from postroom.ids import (
     WorkerId,
 )
 from postroom.storage import contents, hot, lanes, quotas, routes
-from postroom.storage.interface import Rows, Sql, Work
+from postroom.storage.interface import NewIds, Rows, Sql, Together, Work
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class Claimed:
     rfc_message_id: str
     accepted_us: int
     crashes: int
+    decision_id: DecisionId
     not_before_us: int  # wall time before and after which its daily room is not valid
     deadline_us: int
 
@@ -122,19 +123,25 @@ def claim(
     version: int,
     picks: Sequence[Pick],
     wanted: int,
-    known: Container[int] = (),
+    known: Container[int] | None = (),
     latest_us: Callable[[], int] | None = None,
 ) -> Work[Claims]:
     """Take up to `wanted` deliveries of these lanes, in this order, for sessions that are open now.
 
     account_id: the connection's. version: of the settings its sessions were opened with. known: contents
-    that need not be read; the others come with the claim, since a look of its own costs more than that.
+    that need not be read (None: all); the others come with the claim, since a look of its own costs more.
     latest_us: what the database's clock may say at most. Raises caps.ClockWasSet.
     """
     claims = Claims()
     whose = {"account_id": account_id, "connection_id": connection_id}
     yield Sql(_HOLD_EPOCH, {"worker_id": worker.worker_id}, _LOCK_EPOCH)
-    rows = yield Sql(_LOOK, {**whose, "worker_id": worker.worker_id})
+    rows, locked, (attempts,) = yield Together(
+        (
+            Sql(_LOOK, {**whose, "worker_id": worker.worker_id}),
+            caps.lock(account_id, connection_id),
+            NewIds((("attempts", wanted),)),
+        )
+    )
     if not rows or rows[0][0] != worker.epoch:
         claims.refusal = Refusal.WORKER_LOST
         return claims
@@ -145,7 +152,9 @@ def claim(
         rows[0][2:13]
     )
     paused, servers_paused = rows[0][13:]
-    state = yield from caps.read(account_id, connection_id, hourly, daily, bool(transactional), latest_us)
+    state = yield from caps.read(
+        locked, account_id, connection_id, hourly, daily, bool(transactional), latest_us
+    )
     if method == DeliveryMethod.API:
         quota = yield from quotas.get(account_id, connection_id)
         if quota is not None and quota.left is not None:
@@ -164,7 +173,7 @@ def claim(
     if servers_paused:
         rows = yield Sql(_SERVERS_PAUSED, {"account_id": account_id})
         stopped = {row[0] for row in rows}
-    taker = _Taker(worker, account_id, connection_id, state, claims, own)
+    taker = _Taker(worker, account_id, connection_id, state, claims, own, attempts)
     for pick in picks:
         if pick.server_id in stopped:
             claims.refusal = Refusal.PAUSED  # of this lane; the others go on
@@ -172,16 +181,9 @@ def claim(
         if taker.count >= wanted:
             break
         yield from taker.take(pick, min(pick.quota, wanted - taker.count))
-    yield from taker.finish()
-    if claims.claimed:
-        yield from caps.hold(account_id, connection_id, state, len(claims.claimed))
-        if state.quota_room != caps.UNCAPPED:
-            yield from quotas.grant(account_id, connection_id, len(claims.claimed))
-        lacking = {one.content_id: one.account_id for one in claims.claimed if one.content_id not in known}
-        try:
-            claims.bodies = yield from contents.bodies(lacking)
-        except Exception:  # one that cannot be read holds its own delivery when it is composed, no other
-            claims.bodies = {}
+    yield from taker.finish(known)
+    if claims.claimed and state.quota_room != caps.UNCAPPED:
+        yield from quotas.grant(account_id, connection_id, len(claims.claimed))
     if claims.out_of_room:
         # Also when this claim took the last of it: the next look comes with the next room, not later.
         release = yield from caps.next_release(account_id, connection_id)
@@ -200,9 +202,12 @@ class _Taker:
         state: caps.CapState,
         claims: Claims,
         own_mailbox: str | None,
+        attempts: Sequence[int],
     ):
+        """attempts: numbers for those it makes."""
         self._worker, self._account_id, self._connection_id = worker, account_id, connection_id
         self._state, self._claims, self._own_mailbox = state, claims, own_mailbox
+        self._attempts = attempts
         self._going: list[tuple[Pick, Rows]] = []
         self._taken: list[dict[str, object]] = []  # keys of `ready`
         self._short: list[LaneId] = []  # lanes that have no more now
@@ -247,20 +252,31 @@ class _Taker:
             self._going.append((pick, going))
             self.count += len(going)
 
-    def finish(self) -> Work[None]:
-        """Write down what was taken, and look when the lanes that ran short have something again."""
-        if self._taken:
-            yield Sql(hot.DELETE_READY, self._taken)
-        if self._short:
-            # What was read is deleted; the next is what comes after it.
-            short = [
-                {"account_id": self._account_id, "lane_id": lane_id, "now": self._state.at_us}
-                for lane_id in self._short
-            ]
-            rows = yield Sql(hot.NEXT_DUE, short)
-            self._claims.next_due = dict.fromkeys(self._short) | {row[0]: row[1] for row in rows}
-        if self._going:
-            yield from self._claim()
+    def finish(self, known: Container[int] | None) -> Work[None]:
+        """Write down what was taken, fetch its contents but the known ones, and look when the lanes that ran
+        short have something again."""
+        # What was read is deleted; the next is what comes after it.
+        short = [
+            {"account_id": self._account_id, "lane_id": lane_id, "now": self._state.at_us}
+            for lane_id in self._short
+        ]
+        claimed = self._claimed()
+        lacking = {
+            one.content_id: one.account_id
+            for one in claimed
+            if known is not None and one.content_id not in known
+        }
+        _, later, found, *_ = yield Together(
+            (
+                Sql(hot.DELETE_READY, self._taken),
+                Sql(hot.NEXT_DUE, short),
+                contents.look(lacking),
+                *(self._writing(claimed) if claimed else ()),
+            )
+        )
+        self._claims.next_due = dict.fromkeys(self._short) | {row[0]: row[1] for row in later}
+        self._claims.claimed = claimed
+        self._claims.bodies = contents.bodies_of(found)
 
     def _with_own_sender(self, rows: Rows, pick: Pick) -> Work[Rows]:
         """Of mail that named no From: what goes out with this connection's, which is theirs from now on.
@@ -308,54 +324,53 @@ class _Taker:
             for row in rows
         ]
 
-    def _claim(self) -> Work[None]:
-        state, worker = self._state, self._worker
-        base = {
-            "connection_id": self._connection_id,
-            "worker_id": worker.worker_id,
-            "epoch": worker.epoch,
-            "day": state.day,
-            "now": state.at_us,
-        }
-        claimed = [(pick, row) for pick, rows in self._going for row in rows]
-        attempts = yield Sql(
-            hot.INSERT_ATTEMPT,
-            [
-                {**base, "decision_id": pick.decision_id, "account_id": row[1], "delivery_id": row[0]}
-                for pick, row in claimed
-            ],
-        )
-        who = {"worker_id": worker.worker_id, "epoch": worker.epoch}
-        yield Sql(
-            hot.CLAIM_DELIVERY,
-            [
-                {**who, "attempt_id": attempt[0], "account_id": row[1], "delivery_id": row[0]}
-                for (_, row), attempt in zip(claimed, attempts, strict=True)
-            ],
-        )
-        for (pick, row), attempt in zip(claimed, attempts, strict=True):
-            delivery, account, server, message, recipient, _, _, crashes = row[:8]
-            self._claims.claimed.append(
-                Claimed(
-                    attempt_id=attempt[0],
-                    delivery_id=delivery,
-                    account_id=account,
-                    server_id=server,
-                    message_id=message,
-                    lane_id=pick.lane_id,
-                    connection_id=self._connection_id,
-                    purpose=pick.purpose,
-                    recipient=recipient,
-                    sender=row[12],
-                    from_mailbox=row[15],
-                    content_id=row[9],
-                    rfc_message_id=row[10],
-                    accepted_us=row[11],
-                    crashes=crashes,
-                    not_before_us=state.grants_begin_us,
-                    deadline_us=state.grants_end_us,
-                )
+    def _claimed(self) -> list[Claimed]:
+        state = self._state
+        going = [(pick, row) for pick, rows in self._going for row in rows]
+        return [
+            Claimed(
+                attempt_id=AttemptId(attempt),
+                delivery_id=row[0],
+                account_id=row[1],
+                server_id=row[2],
+                message_id=row[3],
+                lane_id=pick.lane_id,
+                connection_id=self._connection_id,
+                purpose=pick.purpose,
+                recipient=row[4],
+                sender=row[12],
+                from_mailbox=row[15],
+                content_id=row[9],
+                rfc_message_id=row[10],
+                accepted_us=row[11],
+                crashes=row[7],
+                not_before_us=state.grants_begin_us,
+                deadline_us=state.grants_end_us,
+                decision_id=pick.decision_id,
             )
+            for attempt, (pick, row) in zip(self._attempts, going, strict=False)
+        ]
+
+    def _writing(self, claimed: Sequence[Claimed]) -> Sequence[Sql]:
+        """Writes these down as ours, and takes room for them."""
+        state = self._state
+        who = {"worker_id": self._worker.worker_id, "epoch": self._worker.epoch}
+        base = {**who, "connection_id": self._connection_id, "day": state.day, "now": state.at_us}
+        keys = [
+            {"attempt_id": one.attempt_id, "account_id": one.account_id, "delivery_id": one.delivery_id}
+            for one in claimed
+        ]
+        return (
+            Sql(
+                hot.INSERT_ATTEMPT,
+                [
+                    {**base, **key, "decision_id": one.decision_id}
+                    for key, one in zip(keys, claimed, strict=True)
+                ],
+            ),
+            Sql(hot.CLAIM_DELIVERY, [{**who, **key} for key in keys]),
+            *caps.hold(self._account_id, self._connection_id, state, len(claimed)),
+        )
 
     def _end(self, rows: Rows, lane_id: LaneId, ending: DeliveryState, text: str) -> Work[None]:
         """Suppressed, or its server deleted, since it was accepted: ends here and uses no room.

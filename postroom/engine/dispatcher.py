@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from postroom.core.connection import Connection, DeliveryMethod
 from postroom.engine import health, waiting
 from postroom.engine.attempt import Attempt
 from postroom.engine.caps import ClockWasSet
-from postroom.engine.claim import Claimed, Claims, Pick, Refusal, claim
+from postroom.engine.claim import Claimed, Claims, Pick, Refusal, Worker, claim
 from postroom.engine.clock_guard import ClockGuard
 from postroom.engine.clock_steps import ClockSteps
 from postroom.engine.composer import CannotCompose, Composer
@@ -44,7 +44,7 @@ from postroom.errors import PostroomError, Unavailable
 from postroom.ids import AccountId, AttemptId, ConnectionId, DecisionId, DeliveryId, LaneId
 from postroom.logs import logger
 from postroom.storage.database_clock import DatabaseClock, measure
-from postroom.storage.interface import Store
+from postroom.storage.interface import Store, Work
 from postroom.storage.pauses import Pause
 from postroom.storage.routes import Route
 from postroom.storage.workers import Identity
@@ -261,6 +261,19 @@ class Dispatcher:
         """It can take more than before: look soon whether there is something for it."""
         self._pump.call(runner)
 
+    async def _claim(self, worker: Worker, route: Route, picks: Sequence[Pick], wanted: int) -> Claims:
+        def step(known: Container[int] | None) -> Callable[[], Work[Claims]]:
+            whose = worker, route.account_id, route.connection_id, route.version
+            return lambda: claim(*whose, picks, wanted, known, self._guard.latest_us)
+
+        try:
+            return await self.store.write(step(self._composer.known))
+        except (ClockWasSet, Unavailable):
+            raise
+        except Exception as error:  # a content that cannot be read holds its own delivery, no other
+            log.warning("contents could not be read with a claim", cause=type(error).__name__)
+            return await self.store.write(step(None))
+
     async def claim(self, runner: Runner, wanted: int, wanted_bulk: int) -> Claims | None:
         """Claim for this runner; None when nothing is there for it, or grants pause."""
         term = self.terms.present
@@ -298,21 +311,9 @@ class Dispatcher:
             for lane in (s.lane,)
         ]
         seen = {s.lane.lane_id: s.changes for s, _ in picked}
-        worker, route, known = term.worker, runner.route, self._composer.known
         number = term.claim_begins()
         try:
-            claims = await self.store.write(
-                lambda: claim(
-                    worker,
-                    route.account_id,
-                    route.connection_id,
-                    route.version,
-                    picks,
-                    wanted,
-                    known,
-                    self._guard.latest_us,
-                )
-            )
+            claims = await self._claim(term.worker, runner.route, picks, wanted)
             self._take(term, claims, now_us)
         except ClockWasSet:
             await self._look_at_clock()
@@ -328,7 +329,7 @@ class Dispatcher:
         for lane_id, count in claims.moved.items():
             self._tasks.spawn(self.looking.learn_lane(lane_id, now_us, count))
         if claims.refusal is Refusal.WORKER_LOST:
-            log.error("another worker holds our epoch; nothing more goes out", worker=worker.worker_id)
+            log.error("another worker holds our epoch; nothing more goes out", worker=term.worker.worker_id)
             term.lease.lose()
         elif claims.refusal is Refusal.PAUSED:
             await self.look_at_pauses()  # other lanes may have been claimed from, which must not get lost

@@ -32,7 +32,7 @@ from postroom.engine.transitions import (
 )
 from postroom.ids import AccountId, AttemptId, ConnectionId, DeliveryId, LaneId, ServerId
 from postroom.storage import audit, bounces, clock_steps, hot, lacks, lanes, routes, suppressions
-from postroom.storage.interface import Sql, Work, now
+from postroom.storage.interface import Now, Sql, Together, Work
 from postroom.storage.lacks import Lack
 from postroom.transports.interface import Fault, Outcome, Result
 
@@ -163,12 +163,11 @@ class _Attempt:
 def settle(ended: Sequence[Ended], policy: Policy) -> Work[Settled]:
     """Write these outcomes down. Safe to run again: what is settled already is left as it is."""
     settled = Settled()
-    at_us = yield from now()
-    batch = _Batch(policy, at_us, settled)
     # Who locks several does so in one order.
     ended = sorted(ended, key=lambda one: one.attempt_id)
     which = yield from _named(ended)
-    rows = yield Sql(hot.OPEN_ATTEMPT, which, hot.LOCK_ATTEMPT)
+    ((at_us,),), rows = yield Together((Now(), Sql(hot.OPEN_ATTEMPT, which, hot.LOCK_ATTEMPT)))
+    batch = _Batch(policy, at_us, settled)
     found = {row[0]: row for row in rows}
     missing = [one for one in which if one["attempt_id"] not in found]
     late: dict[int, Any] = {}
@@ -415,21 +414,21 @@ class _Batch:
 
     def write(self) -> Work[None]:
         """Everything that was collected."""
-        for text, values in (
-            (hot.END_ATTEMPT, self._attempts),
-            (hot.SETTLE_DELIVERY, self._deliveries),
-            (hot.INSERT_READY, self._ready),
-            (hot.INSERT_UNKNOWN, self._unknowns),
-            (hot.INSERT_EVENT, self._events),
-        ):
-            if values:
-                yield Sql(text, values)
+        yield Together(
+            (
+                Sql(hot.END_ATTEMPT, self._attempts),
+                Sql(hot.SETTLE_DELIVERY, self._deliveries),
+                Sql(hot.INSERT_READY, self._ready),
+                Sql(hot.INSERT_UNKNOWN, self._unknowns),
+                Sql(hot.INSERT_EVENT, self._events),
+                *caps.settle(self._usage, self._at_us),
+            )
+        )
         if self._bounced:
             yield from bounces.add_bounced(self._bounced, self._at_us)
         for one in self._settled.held:
             target, detail = f"delivery {one.delivery_id}", {"message": one.message_id, "reason": one.reason}
             yield from audit.add(one.account_id, self._at_us, ENGINE, "delivery.hold", target, detail)
-        yield from caps.settle(self._usage, self._at_us)
 
 
 def _attempt_values(row: _Attempt, outcome: Outcome, at_us: int) -> dict[str, object]:

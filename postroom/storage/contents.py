@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from postroom.ids import AccountId
-from postroom.storage.interface import Sql, Work
+from postroom.storage.interface import Rows, Sql, Work
 
 
 def bodies(wanted: Mapping[int, AccountId]) -> Work[dict[int, bytes]]:
     """The contents with these numbers, of these accounts; one that is gone is left out."""
-    rows = yield Sql(
+    return bodies_of((yield look(wanted)))
+
+
+def look(wanted: Mapping[int, AccountId]) -> Sql:
+    """Asks for them; `bodies_of` takes what comes."""
+    return Sql(
         "SELECT content_id, body FROM contents WHERE account_id = :account_id AND content_id = :content_id",
         [{"account_id": account_id, "content_id": content_id} for content_id, account_id in wanted.items()],
     )
+
+
+def bodies_of(rows: Rows) -> dict[int, bytes]:
+    """By their numbers."""
     return {row[0]: row[1] for row in rows}

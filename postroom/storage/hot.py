@@ -75,9 +75,9 @@ DELETE_READY = (
 )
 
 INSERT_ATTEMPT = """
-INSERT INTO attempts (account_id, delivery_id, connection_id, worker_id, epoch, decision_id, day, granted_at)
-VALUES (:account_id, :delivery_id, :connection_id, :worker_id, :epoch, :decision_id, :day, :now)
-RETURNING attempt_id
+INSERT INTO attempts (account_id, attempt_id, delivery_id, connection_id, worker_id, epoch, decision_id, day,
+                      granted_at)
+VALUES (:account_id, :attempt_id, :delivery_id, :connection_id, :worker_id, :epoch, :decision_id, :day, :now)
 """
 
 CLAIM_DELIVERY = """

@@ -19,10 +19,12 @@ def proven(account_id: AccountId, server_id: ServerId, sender: str) -> Work[bool
 
     The address itself or its domain is trusted for the server, for its account, or for everybody.
     """
-    _, at, domain = sender.rpartition("@")
-    if not at:
-        return False
-    rows = yield Sql(
+    return bool((yield look_proven(account_id, server_id, sender))) if "@" in sender else False
+
+
+def look_proven(account_id: AccountId, server_id: ServerId, sender: str) -> Sql:
+    """A row when it is."""
+    return Sql(
         "SELECT 1 FROM identities WHERE account_id IN (0, :account_id)"
         " AND (value = :address AND kind = 'address' OR value = :domain AND kind = 'domain')"
         " AND (server_id IS NULL OR server_id = :server_id) LIMIT 1",
@@ -30,10 +32,9 @@ def proven(account_id: AccountId, server_id: ServerId, sender: str) -> Work[bool
             "account_id": account_id,
             "server_id": server_id,
             "address": sender,
-            "domain": domain,
+            "domain": sender.rpartition("@")[2],
         },
     )
-    return bool(rows)
 
 
 def holds_domain(owner: Owner, domain: str) -> Work[bool]:

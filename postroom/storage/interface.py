@@ -53,6 +53,16 @@ class Now:
     """
 
 
+@dataclass(frozen=True, slots=True)
+class NewIds:
+    """Asks for numbers of rows that are about to be inserted: for each table a row, which holds so many.
+
+    counts: of each table. What is given is nobody else's, unless the unit comes to nothing.
+    """
+
+    counts: tuple[tuple[str, int], ...]
+
+
 # Within the text of a statement with one set of parameters: the same clock, read where it stands there.
 CLOCK = "{clock}"
 # Within the text, at the end of a subquery: its rows are locked, and those that others hold are passed over.
@@ -72,7 +82,18 @@ class Compute:
     size_bytes: int
 
 
-Statement: TypeAlias = Sql | Now | Compute | Executable
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Statements of which none needs what another brings or changes: one round trip on PostgreSQL.
+
+    For each the rows it would get alone come back, in their order. All see what was there before any of them,
+    so no two may change one row. What they change is locked in their order.
+    """
+
+    statements: Sequence[Sql | Now | NewIds]
+
+
+Statement: TypeAlias = Sql | Now | NewIds | Together | Compute | Executable
 Work: TypeAlias = Generator[Statement, Rows, T]
 
 

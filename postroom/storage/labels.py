@@ -56,9 +56,9 @@ def of(options: Mapping[str, object]) -> list[Label]:
 
 def add(
     account_id: AccountId, server_id: ServerId, stream: str, message_id: MessageId, labels: Sequence[Label]
-) -> Work[None]:
-    """Have a new message found by these."""
-    yield Sql(_INSERT, _rows(account_id, server_id, stream, message_id, labels))
+) -> Sql:
+    """Has a new message found by these."""
+    return Sql(_INSERT, _rows(account_id, server_id, stream, message_id, labels))
 
 
 def remove(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from postroom.core.message import Form, Purpose
 from postroom.core.need import with_need
 from postroom.ids import AccountId, ConnectionId, LaneId, ServerId
-from postroom.storage.interface import Sql, Work
+from postroom.storage.interface import Rows, Sql, Work
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,25 @@ def ensure(
     needs: tuple[str, ...] = (),
 ) -> Work[LaneId]:
     """The lane of this key, made when absent."""
-    key = {
+    key = key_of(account_id, server_id, purpose, stream, sender, preferred, form, needs)
+    return (yield from made(key, (yield look(key))))
+
+
+Key = dict[str, object]
+
+
+def key_of(
+    account_id: AccountId,
+    server_id: ServerId,
+    purpose: Purpose,
+    stream: str,
+    sender: str,
+    preferred: ConnectionId | None = None,
+    form: Form = Form.PARTS,
+    needs: tuple[str, ...] = (),
+) -> Key:
+    """What tells one lane from another."""
+    return {
         "account_id": account_id,
         "server_id": server_id,
         "purpose": purpose.value,
@@ -84,12 +102,20 @@ def ensure(
         "form": form.value,
         "needs": " ".join(needs),
     }
-    rows = yield Sql(
+
+
+def look(key: Key) -> Sql:
+    """Asks for the lane of this key; `made` takes what comes."""
+    return Sql(
         "SELECT lane_id FROM lanes WHERE account_id = :account_id AND server_id = :server_id"
         " AND purpose = :purpose AND stream = :stream AND sender = :sender"
         " AND preferred_connection_id = :preferred AND form = :form AND needs = :needs",
         key,
     )
+
+
+def made(key: Key, rows: Rows) -> Work[LaneId]:
+    """The lane that was looked for, made when absent."""
     if not rows:
         rows = yield Sql(
             "INSERT INTO lanes"

@@ -19,10 +19,10 @@ INSERT INTO link_targets (account_id, content_id, targets) VALUES (:account_id, 
 _OF_CONTENT = "SELECT targets FROM link_targets WHERE content_id = :content_id"
 
 
-def add(account_id: AccountId, content_id: int, targets: Sequence[str]) -> Work[None]:
-    """The targets of a new content; a link's number is its place among them."""
+def add(account_id: AccountId, content_id: int, targets: Sequence[str]) -> Sql:
+    """Stores the targets of a new content; a link's number is its place among them."""
     packed = zlib.compress(_encode(tuple(targets)), 1)
-    yield Sql(_INSERT, {"account_id": account_id, "content_id": content_id, "targets": packed})
+    return Sql(_INSERT, {"account_id": account_id, "content_id": content_id, "targets": packed})
 
 
 def of_content(content_id: int) -> Work[Sequence[str]]:

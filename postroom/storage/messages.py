@@ -15,7 +15,7 @@ from postroom.ids import AccountId, ConnectionId, DeliveryId, KeyId, LaneId, Mes
 from postroom.mail.content import Content
 from postroom.storage import hot, labels, link_targets
 from postroom.storage.days import since
-from postroom.storage.interface import Sql, Work, now
+from postroom.storage.interface import NewIds, Rows, Sql, Together, Work
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Content).decode
@@ -124,21 +124,20 @@ _DELIVERY = (
 )
 
 _INSERT_CONTENT = """
-INSERT INTO contents (account_id, created_at, body) VALUES (:account_id, :now, :body) RETURNING content_id
+INSERT INTO contents (account_id, content_id, created_at, body)
+VALUES (:account_id, :content_id, :now, :body)
 """
 _INSERT_MESSAGE = """
-INSERT INTO messages (account_id, public_id, server_id, key_id, stream, purpose, sender, subject,
+INSERT INTO messages (account_id, message_id, public_id, server_id, key_id, stream, purpose, sender, subject,
                       rfc_message_id, content_id, size_bytes, captured, origin, options, created_at)
-VALUES (:account_id, :public_id, :server_id, :key_id, :stream, :purpose, :sender, :subject,
+VALUES (:account_id, :message_id, :public_id, :server_id, :key_id, :stream, :purpose, :sender, :subject,
         :rfc_message_id, :content_id, :size_bytes, :captured, :origin, :options, :now)
-RETURNING message_id
 """
 _INSERT_DELIVERY = """
-INSERT INTO deliveries (account_id, server_id, message_id, lane_id, recipient, address, kind, state, due,
-                        settled_at, reason)
-VALUES (:account_id, :server_id, :message_id, :lane_id, :recipient, :address, :kind, :state, :now,
-        :settled_at, :reason)
-RETURNING delivery_id
+INSERT INTO deliveries (account_id, delivery_id, server_id, message_id, lane_id, recipient, address, kind,
+                        state, due, settled_at, reason)
+VALUES (:account_id, :delivery_id, :server_id, :message_id, :lane_id, :recipient, :address, :kind,
+        :state, :now, :settled_at, :reason)
 """
 _FIRST_EVENT = {
     DeliveryState.READY: EventKind.ACCEPTED,
@@ -149,86 +148,93 @@ _FIRST_EVENT = {
 }
 
 
-def insert(message: NewMessage, lane_id: LaneId) -> Work[tuple[MessageId, list[DeliveryId], int]]:
+def ids_for(recipients: int) -> NewIds:
+    """What `insert` needs for a message to so many."""
+    return NewIds((("contents", 1), ("messages", 1), ("deliveries", recipients)))
+
+
+def insert(
+    message: NewMessage, lane_id: LaneId, at_us: int, ids: Rows
+) -> Work[tuple[MessageId, list[DeliveryId]]]:
     """Store a message with its deliveries and put what is ready into its lane.
 
-    Returns the message's id, the deliveries' in order, and when it was accepted.
+    at_us: when it was accepted. ids: of `ids_for`. Returns the message's id and the deliveries' in order.
     """
-    at_us = yield from now()
-    rows = yield Sql(_INSERT_CONTENT, {"account_id": message.account_id, "now": at_us, "body": message.body})
-    content_id: int = rows[0][0]
-    if message.targets:
-        yield from link_targets.add(message.account_id, content_id, message.targets)
-    rows = yield Sql(
-        _INSERT_MESSAGE,
-        {
-            "account_id": message.account_id,
-            "public_id": message.public_id,
-            "server_id": message.server_id,
-            "key_id": message.key_id,
-            "stream": message.stream,
-            "purpose": message.purpose.value,
-            "sender": message.sender,
-            "subject": message.subject,
-            "rfc_message_id": message.rfc_message_id,
-            "content_id": content_id,
-            "size_bytes": message.size_bytes,
-            "captured": int(message.captured),
-            "origin": message.origin,
-            "options": json.dumps(message.options) if message.options else "{}",
-            "now": at_us,
-        },
-    )
-    message_id: MessageId = rows[0][0]
-    if found_by := labels.of(message.options):
-        yield from labels.add(message.account_id, message.server_id, message.stream, message_id, found_by)
-    base = {
-        "account_id": message.account_id,
-        "server_id": message.server_id,
-        "message_id": message_id,
-        "lane_id": lane_id,
-        "now": at_us,
-    }
-    rows = yield Sql(
-        _INSERT_DELIVERY,
-        [
+    (content_id,), (message_id,), numbers = ids
+    deliveries: list[DeliveryId] = list(numbers)
+    whose = {"account_id": message.account_id, "server_id": message.server_id, "message_id": message_id}
+    each = list(zip(deliveries, message.deliveries, strict=True))
+    steps = [
+        Sql(
+            _INSERT_CONTENT,
+            {"account_id": message.account_id, "content_id": content_id, "now": at_us, "body": message.body},
+        ),
+        Sql(
+            _INSERT_MESSAGE,
             {
-                **base,
-                "recipient": one.recipient,
-                "address": one.address,
-                "kind": one.kind,
-                "state": one.state.value,
-                "settled_at": at_us if one.state in FINAL_STATES else None,
-                "reason": one.reason,
-            }
-            for one in message.deliveries
-        ],
-    )
-    ids: list[DeliveryId] = [row[0] for row in rows]
-    ready = [
-        {"account_id": message.account_id, "lane_id": lane_id, "due": at_us, "delivery_id": delivery}
-        for delivery, one in zip(ids, message.deliveries, strict=True)
-        if one.state is DeliveryState.READY
+                **whose,
+                "public_id": message.public_id,
+                "key_id": message.key_id,
+                "stream": message.stream,
+                "purpose": message.purpose.value,
+                "sender": message.sender,
+                "subject": message.subject,
+                "rfc_message_id": message.rfc_message_id,
+                "content_id": content_id,
+                "size_bytes": message.size_bytes,
+                "captured": int(message.captured),
+                "origin": message.origin,
+                "options": json.dumps(message.options) if message.options else "{}",
+                "now": at_us,
+            },
+        ),
+        Sql(
+            _INSERT_DELIVERY,
+            [
+                {
+                    **whose,
+                    "delivery_id": delivery,
+                    "lane_id": lane_id,
+                    "now": at_us,
+                    "recipient": one.recipient,
+                    "address": one.address,
+                    "kind": one.kind,
+                    "state": one.state.value,
+                    "settled_at": at_us if one.state in FINAL_STATES else None,
+                    "reason": one.reason,
+                }
+                for delivery, one in each
+            ],
+        ),
+        Sql(
+            hot.INSERT_READY,
+            [
+                {"account_id": message.account_id, "lane_id": lane_id, "due": at_us, "delivery_id": delivery}
+                for delivery, one in each
+                if one.state is DeliveryState.READY
+            ],
+        ),
+        Sql(
+            hot.INSERT_EVENT,
+            [
+                {
+                    **whose,
+                    "delivery_id": delivery,
+                    "connection_id": None,
+                    "kind": _FIRST_EVENT[one.state].value,
+                    "at": at_us,
+                    "data": "{}",
+                }
+                for delivery, one in each
+            ],
+        ),
     ]
-    if ready:
-        yield Sql(hot.INSERT_READY, ready)
-    yield Sql(
-        hot.INSERT_EVENT,
-        [
-            {
-                "account_id": message.account_id,
-                "server_id": message.server_id,
-                "message_id": message_id,
-                "delivery_id": delivery,
-                "connection_id": None,
-                "kind": _FIRST_EVENT[one.state].value,
-                "at": at_us,
-                "data": "{}",
-            }
-            for delivery, one in zip(ids, message.deliveries, strict=True)
-        ],
-    )
-    return message_id, ids, at_us
+    if message.targets:
+        steps.append(link_targets.add(message.account_id, content_id, message.targets))
+    if found_by := labels.of(message.options):
+        steps.append(labels.add(message.account_id, message.server_id, message.stream, message_id, found_by))
+    yield Together(steps)
+    return message_id, deliveries
 
 
 def message_of(row: Sequence[object]) -> StoredMessage:

@@ -19,8 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 PARAMETER = re.compile(r"'(?:[^']|'')*'|(?<!:):([A-Za-z_][A-Za-z0-9_]*)")
+# With what becomes of a row that is there, unless that needs a parameter too.
 _INSERT = re.compile(
-    r"INSERT INTO (\w+)\s*\(([\w\s,]+)\)\s*VALUES\s*\(([^()]*)\)(\s+RETURNING\s+\w+)?\s*", re.DOTALL
+    r"INSERT INTO (\w+)\s*\(([\w\s,]+)\)\s*VALUES\s*\(([^()]*)\)"
+    r"(\s+RETURNING\s+\w+|\s+ON CONFLICT\s*\(([\w\s,]+)\)\s*DO\s(?:(?!\bRETURNING\b)[^:])*)?\s*",
+    re.DOTALL,
 )
 _UPDATE = re.compile(
     r"UPDATE (\w+)\s+SET\s+((?:(?!\bWHERE\b|\bFROM\b).)*)\s+WHERE\s+((?:(?!\bRETURNING\b).)*)", re.DOTALL
@@ -63,8 +66,9 @@ class Batch:
 
 def shape(text: str) -> str:
     """`insert`, `select`, `change` where many runs may be one statement, else nothing."""
-    if _INSERT.fullmatch(text.strip()):
-        return "insert"
+    if found := _INSERT.fullmatch(text.strip()):
+        into, values, conflict = found[2], found[3], found[5]
+        return "insert" if not conflict or _values_of(into, values, conflict) else ""
     if _keys(text):
         return "change"
     return "select" if is_select(text) else ""
@@ -104,9 +108,10 @@ def batch(text: str, lock: str, types: Mapping[str, str]) -> Batch | None:
     if kind == "insert":
         found = _INSERT.fullmatch(text)
         assert found is not None
-        table, into, values, returning = found.groups()
+        table, into, values, rest, conflict = found.groups()
         made = f"INSERT INTO {table} ({into}) SELECT {filled(values)} FROM {source} ORDER BY q.run"
-        return Batch(made + (returning or ""), names, False)
+        unique = _values_of(into, values, conflict) if conflict else ()
+        return Batch(made + (rest or ""), names, False, tuple(names.index(name) for name in unique))
     if kind == "select":
         look = filled(bounded(text)) + lock
         made = f"SELECT q.run, s.* FROM {source} CROSS JOIN LATERAL ({look}) s ORDER BY q.run"
@@ -121,6 +126,17 @@ def batch(text: str, lock: str, types: Mapping[str, str]) -> Batch | None:
         made = f"DELETE FROM {table} USING {source} WHERE {filled(bounded(where))}"
         return Batch(made, names, False, keys, tuple(bounds))
     return None
+
+
+def _values_of(into: str, values: str, columns: str) -> tuple[str, ...]:
+    """The parameters of these columns of an INSERT; nothing where one gets something else."""
+    given = dict(zip(_words(into), _words(values), strict=True))
+    found = [PARAMETER.fullmatch(given.get(one, "")) for one in _words(columns)]
+    return tuple(one[1] for one in found if one) if all(found) else ()
+
+
+def _words(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",")]
 
 
 def _keys(text: str) -> tuple[str, ...]:

@@ -7,11 +7,9 @@ connection, so both are in one transaction. A unit of work never sees which.
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
 import asyncpg
@@ -21,8 +19,32 @@ from sqlalchemy.pool import NullPool
 
 from postroom.clock import Clock
 from postroom.errors import Unavailable
-from postroom.storage.interface import CLOCK, TAKE, TAKING, Compute, Now, Rows, Sql, Statement, Work
-from postroom.storage.postgres_batch import PARAMETER, Batch, batch, is_select, shape
+from postroom.storage.interface import (
+    CLOCK,
+    TAKE,
+    TAKING,
+    Compute,
+    NewIds,
+    Now,
+    Rows,
+    Sql,
+    Statement,
+    Together,
+    Work,
+)
+from postroom.storage.postgres_batch import Batch, batch, is_select, shape
+from postroom.storage.postgres_pieces import (
+    NOW,
+    Piece,
+    batch_piece,
+    combined,
+    ids_piece,
+    now_piece,
+    numbered,
+    rows_of,
+    sets_of,
+    single_piece,
+)
 
 T = TypeVar("T")
 CONNECT_S = 5.0
@@ -34,38 +56,10 @@ DRIVER_ERRORS = (
     OSError,
     EOFError,
 )
-_NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _LARGE_BYTES = 100_000
 _MOST_BATCHES = 2000
 _UNKNOWN = Batch("", (), False)
 _BATCHES: dict[tuple[str, str], Batch | None] = {}
-_NUL, _NUL_SHOWN = "\x00", "\u2400"
-
-
-@lru_cache(maxsize=2000)
-def numbered(text: str) -> tuple[str, tuple[str, ...]]:
-    """`:name` parameters as `$1`, `$2` …, and their names in that order."""
-    names: dict[str, int] = {}
-
-    def replace(found: re.Match[str]) -> str:
-        name = found.group(1)
-        return found.group(0) if name is None else f"${names.setdefault(name, len(names) + 1)}"
-
-    replaced = PARAMETER.sub(replace, text)
-    return replaced, tuple(names)
-
-
-def _plain(value: object) -> object:
-    """As asyncpg takes it: flags are numbers in our tables; no text of PostgreSQL's may hold a NUL, so one
-    that came in from outside is stored as the character that shows it."""
-    if value.__class__ is str and _NUL in value:
-        return value.replace(_NUL, _NUL_SHOWN)
-    return int(value) if value.__class__ is bool else value
-
-
-def arguments(names: Sequence[str], params: Mapping[str, object]) -> list[object]:
-    """The values in the order of the names."""
-    return [_plain(params[name]) for name in names]
 
 
 # A client that stops in the middle must not hold its locks for ever.
@@ -196,7 +190,7 @@ class Link:
         """Drive units side by side in the open transaction: where several are at the same statement, it runs
         once for all of them. What one raises that has changed nothing yet is its own; later it ends all."""
         values: dict[int, T | Raised] = {}
-        waiting: dict[int, Statement] = {}
+        waiting: dict[object, list[tuple[int, Statement]]] = {}
         wrote: set[int] = set()
 
         def go_on(number: int, rows: Rows | None) -> None:
@@ -210,105 +204,121 @@ class Link:
                     raise
                 values[number] = Raised(error)
             else:
-                waiting[number] = statement
-                if not isinstance(statement, Now | Compute) and not (
-                    isinstance(statement, Sql) and is_select(statement.text)
-                ):
+                waiting.setdefault(_kind(statement), []).append((number, statement))
+                if _may_change(statement):
                     wrote.add(number)
 
         for number in range(len(works)):
             go_on(number, None)
         while waiting:
-            first = next(iter(waiting.values()))
-            together = [number for number, one in waiting.items() if _same(first, one)]
-            statements = [waiting.pop(number) for number in together]
-            for number, rows in zip(together, await self._once_for(statements), strict=True):
+            asked = waiting.pop(next(iter(waiting)))
+            found = await self._once_for([statement for _, statement in asked])
+            for (number, _), rows in zip(asked, found, strict=True):
                 go_on(number, rows)
         return [values[number] for number in range(len(works))]
 
-    async def _once_for(self, statements: Sequence[Statement]) -> Sequence[Rows]:
-        """The rows each gets of one statement that several wait for."""
-        first = statements[0]
-        if len(statements) == 1:
-            return [await self.execute(first)]
-        if isinstance(first, Now):
-            rows = await self.execute(first)
-            return [rows] * len(statements)
-        self.statements += 1
-        sets: list[Mapping[str, object]] = []
-        counts: list[int] = []
-        for one in statements:
-            assert isinstance(one, Sql)
-            own = [one.params] if isinstance(one.params, Mapping) else one.params
-            sets += own
-            counts.append(len(own))
-        assert isinstance(first, Sql)
-        runs = await self.runs(first, sets, write=True)
-        if runs is None:
-            return [[]] * len(statements)
-        shared: list[Rows] = []
-        at = 0
-        for count in counts:
-            shared.append([row for found in runs[at : at + count] for row in found])
-            at += count
-        return shared
-
     async def execute(self, statement: Statement, *, write: bool = True) -> Rows:
         """Run one statement."""
-        self.statements += not isinstance(statement, Compute)
-        if isinstance(statement, Sql):
-            params = statement.params
-            if isinstance(params, Mapping):
-                text, names = numbered(statement.text + statement.lock if write else statement.text)
-                if TAKE in text:
-                    text = text.replace(TAKE, TAKING if write else "")
-                if CLOCK in text:
-                    text = text.replace(CLOCK, _NOW if self._clock is None else str(self._clock.now_us()))
-                rows: Rows = await self.driver.fetch(text, *arguments(names, params))
-                return rows
-            runs = await self.runs(statement, params, write=write)
-            return [row for found in runs for row in found] if runs else []
-        if isinstance(statement, Now):
-            if self._clock is not None:
-                return [(self._clock.now_us(),)]
-            found: Rows = await self.driver.fetch(f"SELECT {_NOW}")
-            return found
-        if isinstance(statement, Compute):
-            large = statement.size_bytes > _LARGE_BYTES
-            return [(await asyncio.to_thread(statement.make) if large else statement.make(),)]
+        return (await self._once_for([statement], write=write))[0]
+
+    async def _once_for(self, asked: Sequence[Statement], *, write: bool = True) -> Sequence[Rows]:
+        """The rows each gets of one statement that several wait for."""
+        first = asked[0]
+        if isinstance(first, Together):
+            return await self._together(asked, write)
+        if isinstance(first, Sql | Now | NewIds):
+            return await self._for(asked, write)
+        (only,) = asked
+        if isinstance(only, Compute):
+            large = only.size_bytes > _LARGE_BYTES
+            return [[(await asyncio.to_thread(only.make) if large else only.make(),)]]
+        assert not isinstance(only, Together | Sql | Now | NewIds)
+        self.statements += 1
         try:
-            result = await self._core.execute(statement)
-            return result.all() if result.returns_rows else []
+            result = await self._core.execute(only)
+            return [result.all() if result.returns_rows else []]
         except DBAPIError as error:
             _raise_cause(error)
 
-    async def runs(
-        self, statement: Sql, params: Sequence[Mapping[str, object]], *, write: bool
-    ) -> list[Rows] | None:
-        """Run a statement once for each set of parameters, as one statement where it can be.
+    async def _together(self, asked: Sequence[Statement], write: bool) -> Sequence[Rows]:
+        """For each who asked, the rows of each of its statements."""
+        columns: list[Sequence[Rows]] = []
+        pieces: list[tuple[int, Piece]] = []
+        for place, group in enumerate(zip(*(_parts(one) for one in asked), strict=True)):
+            piece = await self._piece(group, write)
+            columns.append([])
+            if piece is None:
+                columns[place] = await self._for(group, write)
+            elif piece.runs:
+                pieces.append((place, piece))
+            else:
+                columns[place] = [[]] * len(group)
+        if pieces:
+            self.statements += 1
+        if len(pieces) == 1:
+            ((place, piece),) = pieces
+            columns[place] = piece.share(await self.driver.fetch(piece.text, *piece.arguments))
+        elif pieces:
+            every = [piece for _, piece in pieces]
+            text, arguments = combined(every)
+            (told,) = await self.driver.fetch(text, *arguments)
+            for (place, piece), rows in zip(pieces, rows_of(every, told), strict=True):
+                columns[place] = piece.share(rows)
+        return list(zip(*columns, strict=True)) if columns else [()] * len(asked)
 
-        Returns the rows of each run; None: it has none.
-        """
-        if not params:
-            return []
-        lock = statement.lock if write else ""
-        text, names = numbered(statement.text + lock)
-        sets = [arguments(names, one) for one in params]
-        if len(sets) == 1:
-            return [await self.driver.fetch(text, *sets[0])]
-        made = await self._batch(statement.text, lock)
-        if made is None or not made.fits(sets):
+    async def _for(self, asked: Sequence[Statement], write: bool) -> Sequence[Rows]:
+        """Of one statement that is not several."""
+        piece = await self._piece(asked, write)
+        if piece is None:
+            return await self._one_by_one(asked, write)
+        if not piece.runs:
+            return [[]] * len(asked)
+        self.statements += 1
+        return piece.share(await self.driver.fetch(piece.text, *piece.arguments))
+
+    async def _piece(self, asked: Sequence[Statement], write: bool) -> Piece | None:
+        """What these ask, which differ in their parameters only; None where it cannot be one statement."""
+        first = asked[0]
+        if isinstance(first, Now):
+            return now_piece(len(asked), None if self._clock is None else self._clock.now_us())
+        if isinstance(first, NewIds):
+            return ids_piece([one for one in asked if isinstance(one, NewIds)])
+        assert isinstance(first, Sql)
+        runs, askers = sets_of([one for one in asked if isinstance(one, Sql)])
+        lock = first.lock if write else ""
+        if len(runs) <= 1:
+            return single_piece(self._text(first, write), runs[0] if runs else (), askers, len(runs))
+        if CLOCK in first.text or TAKE in first.text:
+            return None
+        made = await self._batch(first.text, lock)
+        if made is None or not made.fits(runs):
+            return None
+        return batch_piece(made, runs, askers)
+
+    def _text(self, statement: Sql, write: bool) -> str:
+        """Of a statement with one set of parameters."""
+        text = numbered(statement.text + statement.lock if write else statement.text)[0]
+        if TAKE in text:
+            text = text.replace(TAKE, TAKING if write else "")
+        if CLOCK in text:
+            text = text.replace(CLOCK, NOW if self._clock is None else str(self._clock.now_us()))
+        return text
+
+    async def _one_by_one(self, asked: Sequence[Statement], write: bool) -> Sequence[Rows]:
+        """Once for each set of parameters."""
+        found: list[Rows] = []
+        for one in asked:
+            assert isinstance(one, Sql)
+            runs, ((*order,),) = sets_of([one])
+            text = self._text(one, write)
+            self.statements += 1
             if "RETURNING" not in text and not is_select(text):
-                await self.driver.executemany(text, sets)
-                return None
-            return [await self.driver.fetch(text, *one) for one in sets]
-        found = await self.driver.fetch(made.text, *made.arguments(sets))
-        if not made.numbered:
-            return [[row] for row in found] if found else None
-        shared: list[list[Any]] = [[] for _ in sets]
-        for row in found:
-            shared[row[0] - 1].append(row[1:])
-        return list(shared)
+                await self.driver.executemany(text, runs)
+                found.append([])
+            else:
+                rows = [await self.driver.fetch(text, *run) for run in runs]
+                found.append([row for run in order for row in rows[run]])
+        return found
 
     async def _batch(self, text: str, lock: str) -> Batch | None:
         """Made once for all connections; the server says of what type the parameters are."""
@@ -351,13 +361,29 @@ class Link:
             raw.invalidate()
 
 
-def _same(first: Statement, other: Statement) -> bool:
-    """Whether both may run as one."""
-    if first is other:
-        return True
-    if isinstance(first, Sql):
-        return isinstance(other, Sql) and (first.text, first.lock) == (other.text, other.lock)
-    return isinstance(first, Now) and isinstance(other, Now)
+def _parts(statement: Statement) -> Sequence[Statement]:
+    assert isinstance(statement, Together)
+    return statement.statements
+
+
+def _kind(statement: Statement) -> object:
+    """What is equal for statements that may run as one."""
+    if isinstance(statement, Sql):
+        return statement.text, statement.lock
+    if isinstance(statement, Together):
+        return tuple(_kind(one) for one in statement.statements)
+    if isinstance(statement, NewIds):
+        return tuple(table for table, _ in statement.counts)
+    return Now if isinstance(statement, Now) else id(statement)
+
+
+def _may_change(statement: Statement) -> bool:
+    """Whether it may change rows."""
+    if isinstance(statement, Together):
+        return any(_may_change(one) for one in statement.statements)
+    if isinstance(statement, Sql):
+        return not is_select(statement.text)
+    return not isinstance(statement, Now | NewIds | Compute)
 
 
 def _number(text: str) -> int | float:

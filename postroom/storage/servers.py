@@ -14,7 +14,7 @@ from postroom.core.server import Owner, Server
 from postroom.core.stream import BORN_WITH, Stream, StreamType, Unsubscribing
 from postroom.ids import AccountId, DeliveryId, ServerId
 from postroom.storage import generations, hot, streams
-from postroom.storage.interface import Sql, Work
+from postroom.storage.interface import Rows, Sql, Work
 from postroom.storage.tables import servers
 
 
@@ -180,9 +180,13 @@ class Accepting:
 _FLAGS = (Purpose.TRANSACTIONAL, Purpose.BROADCAST, Purpose.SEQUENCE)
 
 
-def accepting(account_id: AccountId, server_id: ServerId, stream: str) -> Work[Accepting | None]:
-    """The same in one look; None when the server is absent, deleted or another account's."""
-    rows = yield Sql(hot.ACCEPTING, {"account_id": account_id, "server_id": server_id, "stream": stream})
+def look_accepting(account_id: AccountId, server_id: ServerId, stream: str) -> Sql:
+    """Asks for all of it; `accepting` reads what comes."""
+    return Sql(hot.ACCEPTING, {"account_id": account_id, "server_id": server_id, "stream": stream})
+
+
+def accepting(rows: Rows) -> Accepting | None:
+    """None when the server is absent, deleted or another account's."""
     if not rows:
         return None
     default_sender, sandbox, by_smtp, had, kind, archived_at, unsubscribing, *flags = rows[0]

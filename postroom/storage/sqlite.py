@@ -30,7 +30,7 @@ from sqlalchemy.pool import NullPool
 from postroom.clock import Clock
 from postroom.errors import Unavailable
 from postroom.logs import Trouble, logger
-from postroom.storage.interface import CLOCK, TAKE, Compute, Now, Rows, Sql, Statement, Work
+from postroom.storage.interface import CLOCK, TAKE, Compute, NewIds, Now, Rows, Sql, Statement, Together, Work
 from postroom.tally import COMMIT_BOUNDS_S, Histogram
 
 T = TypeVar("T")
@@ -44,6 +44,8 @@ _PRAGMAS = (
     "PRAGMA temp_store=MEMORY",
     "PRAGMA wal_autocheckpoint=2000",
 )
+_RAISE_SEQUENCE = "UPDATE sqlite_sequence SET seq = seq + ? WHERE name = ? RETURNING seq"
+_BEGIN_SEQUENCE = "INSERT INTO sqlite_sequence (seq, name) VALUES (?, ?) RETURNING seq"
 
 
 class Database:
@@ -89,6 +91,11 @@ class Database:
 
     def execute(self, statement: Statement) -> Rows:
         """Run one statement."""
+        if isinstance(statement, Together):
+            return [
+                [] if isinstance(one, Sql) and not one.params and one.params != {} else self.execute(one)
+                for one in statement.statements
+            ]
         self.statements += not isinstance(statement, Compute)
         if isinstance(statement, Sql):
             params = statement.params
@@ -101,6 +108,8 @@ class Database:
             return self._execute_many(statement.text, params)
         if isinstance(statement, Now):
             return [(self._clock.now_us(),)]
+        if isinstance(statement, NewIds):
+            return self._new_ids(statement)
         if isinstance(statement, Compute):
             return [(statement.make(),)]
         try:
@@ -109,6 +118,17 @@ class Database:
         except DBAPIError as error:
             # One kind of error however a statement is written, and none that shows its parameters.
             raise error.orig or error from None
+
+    def _new_ids(self, asked: NewIds) -> Rows:
+        """Where SQLite keeps the last number of each table; no row: it has had none."""
+        found: list[range] = []
+        for table, count in asked.counts:
+            rows = self._driver.execute(_RAISE_SEQUENCE, (count, table)).fetchall()
+            if not rows:
+                rows = self._driver.execute(_BEGIN_SEQUENCE, (count, table)).fetchall()
+            last = rows[0][0]
+            found.append(range(last - count + 1, last + 1))
+        return found
 
     def _execute_many(self, text: str, params: Sequence[Mapping[str, object]]) -> Rows:
         if "RETURNING" not in text and not text.lstrip().startswith("SELECT"):

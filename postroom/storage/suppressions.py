@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, delete, func, select
 
 from postroom.core.suppression import ALL_STREAMS, Origin, Reason, Suppression
 from postroom.ids import AccountId, ServerId
-from postroom.storage.interface import Sql, Work
+from postroom.storage.interface import Rows, Sql, Together, Work
 from postroom.storage.tables import suppressions
 
 _MOST_AT_ONCE = 512
@@ -25,23 +25,29 @@ def check(
     account_id: AccountId, server_id: ServerId, stream: str, addresses: Collection[str]
 ) -> Work[set[str]]:
     """Which of these get no mail on `stream`: those suppressed for it or for all streams."""
-    found: set[str] = set()
-    asked = sorted(set(addresses))
-    for start in range(0, len(asked), _MOST_AT_ONCE):
-        part = asked[start : start + _MOST_AT_ONCE]
+    return found((yield Together(looks(account_id, server_id, stream, addresses))))
+
+
+def looks(
+    account_id: AccountId, server_id: ServerId, stream: str, addresses: Collection[str]
+) -> Sequence[Sql]:
+    """Ask for the same; `found` reads what comes of them."""
+    asked: list[Sql] = []
+    every = sorted(set(addresses))
+    for start in range(0, len(every), _MOST_AT_ONCE):
+        part = every[start : start + _MOST_AT_ONCE]
         size = 1 << (len(part) - 1).bit_length()
         padded = part + part[-1:] * (size - len(part))
-        rows = yield Sql(
-            _check_text(size),
-            {
-                "account_id": account_id,
-                "server_id": server_id,
-                "stream": stream,
-                **{f"a{number}": address for number, address in enumerate(padded)},
-            },
+        params: dict[str, object] = {"account_id": account_id, "server_id": server_id, "stream": stream}
+        asked.append(
+            Sql(_check_text(size), params | {f"a{number}": address for number, address in enumerate(padded)})
         )
-        found.update(row[0] for row in rows)
-    return found
+    return asked
+
+
+def found(rows: Sequence[Rows]) -> set[str]:
+    """The addresses in the rows of these looks."""
+    return {row[0] for one in rows for row in one}
 
 
 @lru_cache

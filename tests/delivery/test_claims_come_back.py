@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,8 @@ import pytest
 from postroom.core.message import Purpose
 from postroom.engine.claim import Claims
 from postroom.engine.runner import Runner
-from postroom.ids import AccountId
 from postroom.storage import contents
-from postroom.storage.interface import Work
+from postroom.storage.interface import Rows
 from tests.support.engine import bench, sink
 from tests.support.stores import on_both
 
@@ -49,17 +47,17 @@ async def test_contents_that_cannot_be_read_ahead_lose_no_claim(
 ) -> None:
     async with sink(tmp_path) as out, bench(tmp_path) as post:
         await post.connection(out.port)
-        read = contents.bodies
+        read = contents.bodies_of
         failed = 0
 
-        def read_badly(wanted: Mapping[int, AccountId]) -> Work[dict[int, bytes]]:
+        def read_badly(rows: Rows) -> dict[int, bytes]:
             nonlocal failed
             if not failed:
                 failed += 1
                 raise RuntimeError("the page is broken")
-            return (yield from read(wanted))
+            return read(rows)
 
-        monkeypatch.setattr(contents, "bodies", read_badly)
+        monkeypatch.setattr(contents, "bodies_of", read_badly)
         await post.send(Purpose.BROADCAST, ["someone@example.net"])
         assert await post.until_settled(5.0) == {"sent": 1}
         assert failed == 1

@@ -18,7 +18,16 @@ from postroom.core.message import Purpose
 from postroom.engine.attempt import Attempt
 from postroom.engine.claim import Claimed
 from postroom.engine.clock_guard import counts
-from postroom.ids import AccountId, AttemptId, ConnectionId, DeliveryId, LaneId, MessageId, ServerId
+from postroom.ids import (
+    AccountId,
+    AttemptId,
+    ConnectionId,
+    DecisionId,
+    DeliveryId,
+    LaneId,
+    MessageId,
+    ServerId,
+)
 from tests.support.clock import FakeClock
 from tests.support.engine import Bench, bench, sink
 
@@ -199,6 +208,7 @@ def test_what_a_day_granted_does_not_leave_on_another(tmp_path: Path) -> None:
         rfc_message_id="<a@example.com>",
         accepted_us=0,
         crashes=0,
+        decision_id=DecisionId(1),
         not_before_us=day * DAY_US,
         deadline_us=(day + 1) * DAY_US - 2 * MICROS,
     )

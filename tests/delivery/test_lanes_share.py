@@ -11,9 +11,10 @@ from postroom.core.message import DeliveryState, Purpose
 from postroom.engine.sessions import MOST_PER_SESSION
 from postroom.ids import ConnectionId, LaneId, ServerId
 from postroom.mail.content import Content, Mailbox
-from postroom.storage import lanes, messages
+from postroom.storage import lanes
 from postroom.storage.interface import Sql, Work
 from postroom.storage.messages import NewDelivery, NewMessage, pack_content
+from tests.support import seed_rows
 from tests.support.engine import QUICK, Bench, bench, sink
 from tests.support.seed_rows import ACCOUNT, SENDER
 from tests.support.sink import Received
@@ -39,7 +40,7 @@ async def send_from(post: Bench, server_id: ServerId, purpose: Purpose, recipien
         lane = yield from lanes.ensure(ACCOUNT, server_id, purpose, stream, SENDER)
         people = tuple(Mailbox(one) for one in recipients)
         packed = pack_content(Content(Mailbox(SENDER), people, subject=name, text="hello"))
-        yield from messages.insert(
+        yield from seed_rows.insert(
             NewMessage(
                 account_id=ACCOUNT,
                 server_id=server_id,

@@ -13,10 +13,11 @@ from postroom.engine import caps
 from postroom.engine.clock_guard import ClockGuard
 from postroom.engine.clock_steps import ClockSteps
 from postroom.engine.settings import EngineSettings, Leases
+from postroom.ids import ConnectionId
 from postroom.storage import clock_steps
 from postroom.storage.clock_steps import Forward
 from postroom.storage.database_clock import DatabaseClock, measure
-from postroom.storage.interface import now
+from postroom.storage.interface import Work, now
 from tests.support import seed_rows, stores
 from tests.support.clock import FakeClock
 from tests.support.crowd import crowd
@@ -24,6 +25,13 @@ from tests.support.engine import sink
 from tests.support.stores import on_both
 
 SHARED = EngineSettings(leases=Leases())
+
+
+def room(connection: ConnectionId, hourly_cap: int | None, guard: ClockGuard) -> Work[caps.CapState]:
+    locked = yield caps.lock(seed_rows.ACCOUNT, connection)
+    return (
+        yield from caps.read(locked, seed_rows.ACCOUNT, connection, hourly_cap, None, False, guard.latest_us)
+    )
 
 
 def test_answers_that_take_long_do_not_move_it() -> None:
@@ -75,15 +83,11 @@ async def test_nothing_is_granted_by_a_clock_that_was_just_set(tmp_path: Path) -
     try:
         connection = await store.write(lambda: seed_rows.connection(5))
         guard = ClockGuard(server)
-        await store.write(lambda: caps.read(seed_rows.ACCOUNT, connection, 5, None, False, guard.latest_us))
+        await store.write(lambda: room(connection, 5, guard))
         server.step(3600)
         with pytest.raises(caps.ClockWasSet):
-            await store.write(
-                lambda: caps.read(seed_rows.ACCOUNT, connection, 5, None, False, guard.latest_us)
-            )
-        await store.write(
-            lambda: caps.read(seed_rows.ACCOUNT, connection, None, None, False, guard.latest_us)
-        )
+            await store.write(lambda: room(connection, 5, guard))
+        await store.write(lambda: room(connection, None, guard))
     finally:
         await store.close()
 

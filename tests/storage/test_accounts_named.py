@@ -23,7 +23,7 @@ from postroom.engine.settle import Ended, settle
 from postroom.ids import DecisionId, KeyId, LaneId, WorkerId
 from postroom.mail.content import Mailbox
 from postroom.storage import hot
-from postroom.storage.interface import Rows, Sql, Store, Work
+from postroom.storage.interface import Rows, Sql, Store, Together, Work
 from postroom.storage.tables import metadata
 from postroom.transports.interface import Fault, Outcome, Phase, Result
 from tests.support import seed_rows
@@ -90,10 +90,11 @@ class Recorder:
         try:
             while True:
                 statement = next(work) if rows is None else work.send(rows)
-                if isinstance(statement, Sql):
-                    self.texts.append(statement.text)
-                elif isinstance(statement, Executable):
-                    self.texts.append(str(statement))
+                for one in statement.statements if isinstance(statement, Together) else (statement,):
+                    if isinstance(one, Sql):
+                        self.texts.append(one.text)
+                    elif isinstance(one, Executable):
+                        self.texts.append(str(one))
                 rows = yield statement
         except StopIteration as stop:
             value: T = stop.value

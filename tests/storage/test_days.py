@@ -13,7 +13,7 @@ from postroom.core.message import Purpose
 from postroom.ids import MessageId
 from postroom.storage import contents, days, hot, messages, queue
 from postroom.storage.days import AHEAD, BITS, PARTITIONED, first_of
-from postroom.storage.interface import Rows, Sql, Work
+from postroom.storage.interface import NewIds, Rows, Sql, Work
 from postroom.storage.migrations.postgres import upgrade
 from postroom.storage.postgres import PostgresStore
 from postroom.storage.postgres_batch import batch
@@ -181,7 +181,8 @@ async def test_each_hot_look_touches_the_partition_of_its_id_alone(store: Postgr
         "account_id": 1, "delivery_id": delivery[0], "connection_id": 1, "worker_id": 1, "epoch": 1,
         "decision_id": 1, "day": 0, "now": 0,
     }  # fmt: skip
-    ids = [row[0] for row in await store.write(lambda: _many(hot.INSERT_ATTEMPT, [attempt] * 30))]
+    (ids,) = await store.write(lambda: _new(30))
+    await store.write(lambda: _many(hot.INSERT_ATTEMPT, [{**attempt, "attempt_id": one} for one in ids]))
     table = {name: next(p.name for p in await store.read(lambda name=name: days.partitions(name))  # type: ignore[misc]
                         if p.day == today) for name in PARTITIONED}  # fmt: skip
     ended = {
@@ -202,7 +203,10 @@ async def test_each_hot_look_touches_the_partition_of_its_id_alone(store: Postgr
         "end attempts": (
             _many(hot.END_ATTEMPT, [{**ended, "attempt_id": one} for one in ids]), {table["attempts"]}
         ),
-        "begin attempts": (_many(hot.INSERT_ATTEMPT, [attempt] * 2), {table["attempts"]}),
+        "begin attempts": (
+            _many(hot.INSERT_ATTEMPT, [{**attempt, "attempt_id": ids[-1] + one} for one in (1, 2)]),
+            {table["attempts"]},
+        ),
     }  # fmt: skip
     for name, (work, wanted) in looks.items():
         assert await locked(store, work) == wanted, name
@@ -222,6 +226,10 @@ async def test_it_stays_so_when_the_server_has_seen_the_statement_often(store: P
 
     await store.write(often)
     assert len(await locked(store, often())) == 2  # on the same connection, which is the only free one
+
+
+def _new(count: int) -> Work[Rows]:
+    return (yield NewIds((("attempts", count),)))
 
 
 def _many(text: str, params: list[dict[str, object]]) -> Work[Rows]:

@@ -19,7 +19,8 @@ from postroom.storage import hot
 from postroom.storage.interface import Compute, Rows, Sql, Work, now
 from postroom.storage.postgres import PostgresStore, lost
 from postroom.storage.postgres_batch import batch, shape
-from postroom.storage.postgres_link import _PLANS_ANEW, Link, cause_of, numbered
+from postroom.storage.postgres_link import _PLANS_ANEW, Link, cause_of
+from postroom.storage.postgres_pieces import numbered
 from tests.support.clock import FakeClock
 from tests.support.postgres import shared_databases
 
@@ -148,6 +149,8 @@ async def test_hot_statements_are_one_statement_for_many() -> None:
         hot.INSERT_READY,
         hot.INSERT_ATTEMPT,
         hot.INSERT_EVENT,
+        hot.INSERT_RELEASE,
+        hot.COUNT_TRANSACTIONAL,
         hot.OPEN_ATTEMPT,
     ):
         names = numbered(text)[1]
@@ -164,7 +167,9 @@ async def test_hot_statements_are_one_statement_for_many() -> None:
         "UPDATE t SET a = :a WHERE b = :b OR b = :c",
         "DELETE FROM t WHERE due <= :now RETURNING n",
         "UPDATE t SET a = :a FROM s WHERE t.b = :b",
-        hot.INSERT_RELEASE,
+        "INSERT INTO t (a, b) VALUES (:a, :b) ON CONFLICT (a) DO UPDATE SET b = :c",
+        "INSERT INTO t (a, b) VALUES (:a, :b) ON CONFLICT (a) DO NOTHING RETURNING id",
+        "INSERT INTO t (a, b) VALUES (0, :b) ON CONFLICT (a) DO UPDATE SET b = excluded.b",
     ],
 )
 def test_what_may_name_a_row_twice_is_run_once_each(text: str) -> None:

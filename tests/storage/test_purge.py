@@ -17,11 +17,12 @@ from postroom.core.template import TemplateKind
 from postroom.engine.housekeeping import Housekeeping, HousekeepingSettings
 from postroom.ids import DeliveryId
 from postroom.mail.content import Content, Mailbox
-from postroom.storage import lanes, messages, purge
+from postroom.storage import lanes, purge
 from postroom.storage.interface import Sql, Work
 from postroom.storage.messages import NewDelivery, NewMessage, pack_content
 from postroom.storage.tables import metadata
 from postroom.templates.letter import Sources
+from tests.support import seed_rows
 from tests.support.context import ACTOR, Harness, make_harness
 from tests.support.stores import on_both
 
@@ -79,7 +80,7 @@ def waiting(owner: Owner, count: int) -> Work[list[DeliveryId]]:
     lane = yield from lanes.ensure(account_id, server_id, Purpose.TRANSACTIONAL, "outbound", sender)
     body = pack_content(Content(Mailbox(sender), (Mailbox("b@example.net"),), subject="s", text="x"))
     names = [f"b{number}@example.net" for number in range(count)]
-    _, made, _ = yield from messages.insert(
+    _, made = yield from seed_rows.insert(
         NewMessage(
             account_id=account_id,
             server_id=server_id,

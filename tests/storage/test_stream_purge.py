@@ -17,9 +17,10 @@ from postroom.core.stream import StreamType
 from postroom.engine.housekeeping import Housekeeping, HousekeepingSettings
 from postroom.ids import ServerId
 from postroom.mail.content import Content, Mailbox
-from postroom.storage import lanes, messages
+from postroom.storage import lanes
 from postroom.storage.interface import Sql, Work
 from postroom.storage.messages import NewDelivery, NewMessage, pack_content
+from tests.support import seed_rows
 from tests.support.context import ACTOR, Harness, make_harness
 from tests.support.stores import on_both
 
@@ -60,7 +61,7 @@ def waiting(owner: Owner, server: ServerId) -> Work[None]:
     sender = "a@shop.example"
     lane = yield from lanes.ensure(owner.account_id, server, Purpose.BROADCAST, "news", sender)
     body = pack_content(Content(Mailbox(sender), (Mailbox("b@example.net"),), subject="s", text="x"))
-    yield from messages.insert(
+    yield from seed_rows.insert(
         NewMessage(
             account_id=owner.account_id,
             server_id=server,

@@ -26,7 +26,7 @@ from postroom.engine.runner import Runner
 from postroom.engine.settings import EngineSettings
 from postroom.ids import ConnectionId, LaneId, MessageId
 from postroom.mail.content import Content, Mailbox
-from postroom.storage import lanes, messages
+from postroom.storage import lanes
 from postroom.storage.interface import Work
 from postroom.storage.messages import NewDelivery, NewMessage, pack_content
 from postroom.transports import dialer
@@ -243,7 +243,7 @@ def _message(
         options={},
         deliveries=[NewDelivery(one, one, "to", DeliveryState.READY) for one in recipients],
     )
-    stored, _, _ = yield from messages.insert(new, lane)
+    stored, _ = yield from seed_rows.insert(new, lane)
     return stored, lane
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from postroom.core.message import DeliveryState, Purpose
-from postroom.ids import AccountId, ConnectionId, LaneId, MessageId, ServerId
+from postroom.ids import AccountId, ConnectionId, DeliveryId, LaneId, MessageId, ServerId
 from postroom.mail.content import Content, Mailbox
 from postroom.storage import lanes, messages
-from postroom.storage.interface import Sql, Work
+from postroom.storage.interface import Sql, Work, now
 from postroom.storage.messages import NewDelivery, NewMessage, pack_content
 
 ACCOUNT = AccountId(1)
@@ -46,6 +46,13 @@ def connection(
     return found
 
 
+def insert(made: NewMessage, lane: LaneId) -> Work[tuple[MessageId, list[DeliveryId]]]:
+    """Store it now."""
+    at_us = yield from now()
+    ids = yield messages.ids_for(len(made.deliveries))
+    return (yield from messages.insert(made, lane, at_us, ids))
+
+
 def message(
     purpose: Purpose,
     recipients: Sequence[str],
@@ -60,7 +67,7 @@ def message(
         Mailbox(SENDER), tuple(Mailbox(one) for one in recipients), subject=public_id, text=body
     )
     packed = pack_content(content)
-    stored, _, _ = yield from messages.insert(
+    stored, _ = yield from insert(
         NewMessage(
             account_id=ACCOUNT,
             server_id=SERVER,

@@ -16,9 +16,10 @@ from postroom.core.stream import StreamType
 from postroom.errors import Invalid, NotFound, Unauthenticated
 from postroom.ids import AccountId, DeliveryId, ServerId
 from postroom.mail.content import Content, Mailbox
-from postroom.storage import audit, lanes, messages
+from postroom.storage import audit, lanes
 from postroom.storage.interface import Rows, Sql, Work
 from postroom.storage.messages import NewDelivery, NewMessage, pack_content
+from tests.support import seed_rows
 from tests.support.context import ACTOR, Harness
 from tests.support.stores import on_both
 
@@ -146,7 +147,7 @@ def _accepted(owner: Owner, recipients: int) -> Work[list[DeliveryId]]:
     )
     addresses = [f"r{number}@example.org" for number in range(recipients)]
     packed = pack_content(Content(Mailbox(sender), subject="s", text="t"))
-    _, made, _ = yield from messages.insert(
+    _, made = yield from seed_rows.insert(
         NewMessage(
             account_id=owner.account_id,
             server_id=owner.server_id,
