@@ -36,7 +36,10 @@ _AGAIN_S = 5
 _RECONNECT_S = 0.2
 _ONE_TRY_S = 1.0  # while it is known to be down
 _LATE_TRY_S = 4.0  # of who waited for others to commit
-_SHARERS = 2  # groups under way at once: while one commits the next one gathers
+# Groups under way at once. One as a rule: what comes while it commits is the next one, and the fewer there are
+# the less each message costs. A second where many wait already, or where the first is held up.
+_SHARERS = 2
+_HELD_UP_S = 0.05
 
 # The server called it off because of others, or ended the session: the same again may well succeed.
 _CALLED_OFF = ("40001", "40P01", "55P03")
@@ -166,15 +169,24 @@ class PostgresStore:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._sharing.append(_Unit(work, future, loop.time()))
-        if self._sharers < _SHARERS:
-            self._sharers += 1
-            self._spawn(self._share())
+        if not self._sharers or len(self._sharing) > self._group_max // 2:
+            self._one_more_sharer()
         return future
 
+    def _one_more_sharer(self) -> None:
+        if self._sharing and self._sharers < _SHARERS:
+            self._sharers += 1
+            self._spawn(self._share())
+
     async def _share(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while self._sharing:
-                await self._together(self._next_group())
+                held_up = loop.call_later(_HELD_UP_S, self._one_more_sharer)
+                try:
+                    await self._together(self._next_group())
+                finally:
+                    held_up.cancel()
         finally:
             self._sharers -= 1
 
