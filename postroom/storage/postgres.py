@@ -36,8 +36,8 @@ _AGAIN_S = 5
 _RECONNECT_S = 0.2
 _ONE_TRY_S = 1.0  # while it is known to be down
 _LATE_TRY_S = 4.0  # of who waited for others to commit
-# Groups under way at once. One as a rule: what comes while it commits is the next one, and the fewer there are
-# the less each message costs. A second where many wait already, or where the first is held up.
+# Groups under way at once. One as a rule: what comes while it commits is the next one, and the fewer there
+# are the less each message costs. A second where many wait already, or where the first is held up.
 _SHARERS = 2
 _HELD_UP_S = 0.05
 

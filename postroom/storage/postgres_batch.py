@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 PARAMETER = re.compile(r"'(?:[^']|'')*'|(?<!:):([A-Za-z_][A-Za-z0-9_]*)")
@@ -45,6 +46,7 @@ class Batch:
 
     keys: of those, by place, the ones that say which rows change; no two runs may have the same.
     bounded: by place, those whose least and greatest value follow the arrays as parameters.
+    once: by place, those that are no array but one value for all runs.
     """
 
     text: str
@@ -52,16 +54,69 @@ class Batch:
     numbered: bool
     keys: tuple[int, ...] = ()
     bounded: tuple[int, ...] = ()
+    once: frozenset[int] = frozenset()
 
-    def fits(self, runs: Sequence[Sequence[object]]) -> bool:
-        """Whether these runs may be one statement: a row is changed once only in each."""
-        return not self.keys or len({tuple(run[at] for at in self.keys) for run in runs}) == len(runs)
+    def fits(self, columns: Sequence[Sequence[object]]) -> bool:
+        """Whether runs with these values may be one statement: a row is changed once only in each."""
+        if not self.keys:
+            return True
+        keys = list(zip(*(columns[place] for place in self.keys), strict=True))
+        return len(set(keys)) == len(keys)
 
-    def arguments(self, runs: Sequence[Sequence[object]]) -> list[Any]:  # Any: arrays, then their bounds
-        """One array a parameter, out of one list of values a run; bounds after them."""
-        columns: list[Any] = [list(column) for column in zip(*runs, strict=True)]
+    def arguments(self, columns: Sequence[Sequence[Any]]) -> list[Any]:  # Any: arrays, then their bounds
+        """One array a parameter, of the values in all runs; bounds after them."""
         bounds = [bound(columns[place]) for place in self.bounded for bound in (min, max)]
-        return columns + bounds
+        if not self.once:
+            return [*columns, *bounds]
+        given = [one[0] if place in self.once else one for place, one in enumerate(columns)]
+        return given + bounds
+
+
+class Batches:
+    """A statement over arrays, in variants.
+
+    What is the same in all runs need be no array: the driver looks at each element of one, and the server
+    unpacks it. Which parameters that is depends on the traffic; the variants that come first are kept, and of
+    those the one that fits best is used. What says which rows are looked for stays an array: as one value it
+    could be mistaken for the better half of a key.
+    """
+
+    def __init__(self, text: str, lock: str, types: Mapping[str, str], plain: Batch) -> None:
+        """types: of its parameters, as PostgreSQL says. plain: of arrays alone."""
+        self._text, self._lock, self._types, self._plain = text, lock, types, plain
+        self._variants = {plain.once: plain}
+        self._may = () if is_select(text) else [at for at in range(len(plain.names)) if at not in plain.keys]
+
+    @classmethod
+    def of(cls, text: str, lock: str, types: Mapping[str, str]) -> Batches | None:
+        """None where there is none."""
+        plain = batch(text, lock, types)
+        return None if plain is None else cls(text, lock, types, plain)
+
+    def for_runs(self, columns: Sequence[Sequence[object]]) -> Batch:
+        """The variant for runs with these values."""
+        runs = len(columns[0])
+        alike = frozenset(place for place in self._may if columns[place].count(columns[place][0]) == runs)
+        if len(alike) == len(columns):
+            alike -= {0}  # something must say how many runs there are
+        found = self._variants.get(alike)
+        if found is None:
+            if runs >= _SURE_RUNS and len(self._variants) < _MOST_VARIANTS:
+                found = self._variants[alike] = self._made(alike)
+            else:
+                found = max(
+                    (one for once, one in self._variants.items() if once <= alike),
+                    key=lambda one: len(one.once),
+                )
+        return found
+
+    def _made(self, once: frozenset[int]) -> Batch:
+        made = batch(self._text, self._lock, self._types, once)
+        assert made is not None
+        return made
+
+
+_SURE_RUNS, _MOST_VARIANTS = 4, 6
 
 
 def shape(text: str) -> str:
@@ -74,21 +129,29 @@ def shape(text: str) -> str:
     return "select" if is_select(text) else ""
 
 
+@lru_cache(maxsize=2000)
 def is_select(text: str) -> bool:
     """Whether it only looks."""
     return text.lstrip().startswith("SELECT")
 
 
-def batch(text: str, lock: str, types: Mapping[str, str]) -> Batch | None:
-    """The statement over arrays; None where there is none. types: of its parameters, as PostgreSQL says."""
+def batch(text: str, lock: str, types: Mapping[str, str], once: frozenset[int] = frozenset()) -> Batch | None:
+    """The statement over arrays; None where there is none. types: of its parameters, as PostgreSQL says.
+
+    once: by place, those that have one value for all runs.
+    """
     kind = shape(text)
     names = tuple(types)
     if not kind or not names:
         return None
-    arrays = ", ".join(f"${number}::{types[name]}[]" for number, name in enumerate(names, 1))
-    columns = ", ".join(f"p{number}" for number in range(1, len(names) + 1))
+    several = [(number, name) for number, name in enumerate(names, 1) if number - 1 not in once]
+    arrays = ", ".join(f"${number}::{types[name]}[]" for number, name in several)
+    columns = ", ".join(f"p{number}" for number, _ in several)
     source = f"unnest({arrays}) WITH ORDINALITY AS q({columns}, run)"
-    column_of = {name: f"q.p{number}" for number, name in enumerate(names, 1)}
+    column_of = {
+        name: f"${number}::{types[name]}" if number - 1 in once else f"q.p{number}"
+        for number, name in enumerate(names, 1)
+    }
 
     bounds: list[int] = []
 
@@ -111,7 +174,8 @@ def batch(text: str, lock: str, types: Mapping[str, str]) -> Batch | None:
         table, into, values, rest, conflict = found.groups()
         made = f"INSERT INTO {table} ({into}) SELECT {filled(values)} FROM {source} ORDER BY q.run"
         unique = _values_of(into, values, conflict) if conflict else ()
-        return Batch(made + (rest or ""), names, False, tuple(names.index(name) for name in unique))
+        keys = tuple(names.index(name) for name in unique)
+        return Batch(made + (rest or ""), names, False, keys, (), once)
     if kind == "select":
         look = filled(bounded(text)) + lock
         made = f"SELECT q.run, s.* FROM {source} CROSS JOIN LATERAL ({look}) s ORDER BY q.run"
@@ -120,11 +184,11 @@ def batch(text: str, lock: str, types: Mapping[str, str]) -> Batch | None:
     if found := _UPDATE.fullmatch(text):
         table, values, where = found.groups()
         made = f"UPDATE {table} SET {filled(values)} FROM {source} WHERE {filled(bounded(where))}"
-        return Batch(made, names, False, keys, tuple(bounds))
+        return Batch(made, names, False, keys, tuple(bounds), once)
     if found := _DELETE.fullmatch(text):
         table, where = found.groups()
         made = f"DELETE FROM {table} USING {source} WHERE {filled(bounded(where))}"
-        return Batch(made, names, False, keys, tuple(bounds))
+        return Batch(made, names, False, keys, tuple(bounds), once)
     return None
 
 

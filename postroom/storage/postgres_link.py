@@ -32,17 +32,19 @@ from postroom.storage.interface import (
     Together,
     Work,
 )
-from postroom.storage.postgres_batch import Batch, batch, is_select, shape
+from postroom.storage.postgres_batch import Batches, is_select, shape
 from postroom.storage.postgres_pieces import (
     NOW,
     Piece,
+    arguments,
     batch_piece,
+    columns_of,
     combined,
     ids_piece,
     now_piece,
     numbered,
     rows_of,
-    sets_of,
+    runs_of,
     single_piece,
 )
 
@@ -58,8 +60,7 @@ DRIVER_ERRORS = (
 )
 _LARGE_BYTES = 100_000
 _MOST_BATCHES = 2000
-_UNKNOWN = Batch("", (), False)
-_BATCHES: dict[tuple[str, str], Batch | None] = {}
+_BATCHES: dict[tuple[str, str], Batches | None] = {}
 
 
 # A client that stops in the middle must not hold its locks for ever.
@@ -260,8 +261,8 @@ class Link:
             columns[place] = piece.share(await self.driver.fetch(piece.text, *piece.arguments))
         elif pieces:
             every = [piece for _, piece in pieces]
-            text, arguments = combined(every)
-            (told,) = await self.driver.fetch(text, *arguments)
+            text, values = combined(every)
+            (told,) = await self.driver.fetch(text, *values)
             for (place, piece), rows in zip(pieces, rows_of(every, told), strict=True):
                 columns[place] = piece.share(rows)
         return list(zip(*columns, strict=True)) if columns else [()] * len(asked)
@@ -284,16 +285,19 @@ class Link:
         if isinstance(first, NewIds):
             return ids_piece([one for one in asked if isinstance(one, NewIds)])
         assert isinstance(first, Sql)
-        runs, askers = sets_of([one for one in asked if isinstance(one, Sql)])
-        lock = first.lock if write else ""
+        runs, askers = runs_of([one for one in asked if isinstance(one, Sql)])
+        names = numbered(first.text)[1]
         if len(runs) <= 1:
-            return single_piece(self._text(first, write), runs[0] if runs else (), askers, len(runs))
+            values = arguments(names, runs[0]) if runs else ()
+            return single_piece(self._text(first, write), values, askers, len(runs))
         if CLOCK in first.text or TAKE in first.text:
             return None
-        made = await self._batch(first.text, lock)
-        if made is None or not made.fits(runs):
+        made = await self._batches(first.text, first.lock if write else "")
+        if made is None:
             return None
-        return batch_piece(made, runs, askers)
+        columns = columns_of(names, runs)
+        variant = made.for_runs(columns)
+        return batch_piece(variant, columns, len(runs), askers) if variant.fits(columns) else None
 
     def _text(self, statement: Sql, write: bool) -> str:
         """Of a statement with one set of parameters."""
@@ -309,28 +313,29 @@ class Link:
         found: list[Rows] = []
         for one in asked:
             assert isinstance(one, Sql)
-            runs, ((*order,),) = sets_of([one])
+            runs, (own,) = runs_of([one])
+            names = numbered(one.text)[1]
+            values = [arguments(names, run) for run in runs]
             text = self._text(one, write)
             self.statements += 1
             if "RETURNING" not in text and not is_select(text):
-                await self.driver.executemany(text, runs)
+                await self.driver.executemany(text, values)
                 found.append([])
             else:
-                rows = [await self.driver.fetch(text, *run) for run in runs]
-                found.append([row for run in order for row in rows[run]])
+                rows = [await self.driver.fetch(text, *run) for run in values]
+                found.append([row for run in own for row in rows[run]])
         return found
 
-    async def _batch(self, text: str, lock: str) -> Batch | None:
+    async def _batches(self, text: str, lock: str) -> Batches | None:
         """Made once for all connections; the server says of what type the parameters are."""
-        known = _BATCHES.get((text, lock), _UNKNOWN)
-        if known is not _UNKNOWN:
-            return known
+        if (text, lock) in _BATCHES:
+            return _BATCHES[text, lock]
         made = None
         if shape(text):
             plain, names = numbered(text + lock)
             prepared = await self.driver.prepare(plain)
             types = [one.name for one in prepared.get_parameters()]
-            made = batch(text, lock, dict(zip(names, types, strict=True)))
+            made = Batches.of(text, lock, dict(zip(names, types, strict=True)))
         if len(_BATCHES) < _MOST_BATCHES:
             _BATCHES[text, lock] = made
         return made

@@ -122,27 +122,31 @@ def id_column(table: str) -> str:
     return column
 
 
-def sets_of(asked: Sequence[Sql]) -> tuple[list[list[object]], list[list[int]]]:
-    """The values of each run, in the order of `numbered`, and for each who asked its runs.
+def runs_of(asked: Sequence[Sql]) -> tuple[list[Mapping[str, object]], Sequence[Sequence[int]]]:
+    """The parameters of each run, and for each who asked the places of its runs.
 
     A look that several ask alike is one run.
     """
     first = asked[0]
+    runs: list[Mapping[str, object]] = []
+    askers: list[Sequence[int]] = []
+    if not is_select(first.text):
+        for one in asked:
+            before = len(runs)
+            if isinstance(one.params, dict):
+                runs.append(one.params)
+            else:
+                runs.extend(_sets(one.params))
+            askers.append(range(before, len(runs)))
+        return runs, askers
     names = numbered(first.text)[1]
-    looks = is_select(first.text)
-    runs: list[list[object]] = []
     places: dict[tuple[object, ...], int] = {}
-    askers: list[list[int]] = []
     for one in asked:
-        params = one.params
         own: list[int] = []
-        for values in (params,) if isinstance(params, dict) else _sets(params):
-            run = arguments(names, values)
-            place = len(runs)
-            if looks:
-                place = places.setdefault(tuple(run), place)
+        for values in (one.params,) if isinstance(one.params, dict) else _sets(one.params):
+            place = places.setdefault(tuple([values[name] for name in names]), len(runs))
             if place == len(runs):
-                runs.append(run)
+                runs.append(values)
             own.append(place)
         askers.append(own)
     return runs, askers
@@ -154,20 +158,37 @@ def _sets(
     return (params,) if isinstance(params, Mapping) else params
 
 
+def columns_of(names: Sequence[str], runs: Sequence[Mapping[str, object]]) -> list[list[object]]:
+    """The values of each parameter in all runs, as asyncpg takes them."""
+    return [_plain_column([run[name] for run in runs]) for name in names]
+
+
+def _plain_column(values: list[object]) -> list[object]:
+    kinds = set(map(type, values))
+    if kinds <= _AS_THEY_ARE or (kinds == {str} and _NUL not in "".join(values)):  # type: ignore[arg-type]
+        return values
+    return [_plain(value) for value in values]
+
+
+_AS_THEY_ARE = {int, bytes, type(None)}
+
+
 def single_piece(text: str, run: Sequence[object], askers: Sequence[Sequence[int]], runs: int) -> Piece:
     """A statement with one set of parameters, or with none at all."""
     back = Back.ROWS if is_select(text) or "RETURNING" in text else Back.NOTHING
     return Piece(text, run, back, runs, askers)
 
 
-def batch_piece(made: Batch, runs: Sequence[Sequence[object]], askers: Sequence[Sequence[int]]) -> Piece:
+def batch_piece(
+    made: Batch, columns: Sequence[Sequence[object]], runs: int, askers: Sequence[Sequence[int]]
+) -> Piece:
     """A statement with several."""
     back = Back.NOTHING
     if made.numbered:
         back = Back.NUMBERED
     elif "RETURNING" in made.text:
         back = Back.ONE_EACH
-    return Piece(made.text, made.arguments(runs), back, len(runs), askers)
+    return Piece(made.text, made.arguments(columns), back, runs, askers)
 
 
 def combined(pieces: Sequence[Piece]) -> tuple[str, list[object]]:

@@ -18,7 +18,7 @@ from postroom.errors import Invalid, Unavailable
 from postroom.storage import hot
 from postroom.storage.interface import Compute, Rows, Sql, Work, now
 from postroom.storage.postgres import PostgresStore, lost
-from postroom.storage.postgres_batch import batch, shape
+from postroom.storage.postgres_batch import Batches, batch, shape
 from postroom.storage.postgres_link import _PLANS_ANEW, Link, cause_of
 from postroom.storage.postgres_pieces import numbered
 from tests.support.clock import FakeClock
@@ -158,6 +158,51 @@ async def test_hot_statements_are_one_statement_for_many() -> None:
         assert made is not None, text
         assert "unnest" in made.text
         assert not [name for name in names if f":{name}" in made.text.replace("::", "")]
+
+
+async def test_what_is_the_same_in_all_runs_is_no_array(store: PostgresStore) -> None:
+    text = "INSERT INTO t (a, b) VALUES (:a, :b) RETURNING id"
+    made = Batches.of(text, "", {"a": "int8", "b": "text"})
+    assert made is not None
+    numbers = list(range(5))
+    each: list[list[object]] = [[*numbers], list("vwxyz")]
+    assert made.for_runs(each).once == frozenset()
+    assert made.for_runs([numbers[:3], ["x"] * 3]).once == frozenset()  # of so few it may be chance
+    same = made.for_runs([numbers, ["x"] * 5])
+    assert same.once == {1}
+    assert same.arguments([numbers, ["x"] * 5]) == [[0, 1, 2, 3, 4], "x"]
+    assert made.for_runs([numbers[:2], ["x"] * 2]) is same  # it is there now
+    assert made.for_runs([["x"] * 5, ["x"] * 5]).once == {1}  # something says how many there are
+    change = Batches.of("UPDATE t SET b = :b WHERE a = :a", "", {"b": "text", "a": "int8"})
+    assert change is not None
+    assert change.for_runs([["x"] * 5, [1] * 5]).once == {0}  # what is looked for stays an array
+    look = Batches.of(FIND, "", {"a": "int8"})
+    assert look is not None
+    assert look.for_runs([[1] * 5]).once == frozenset()
+    for b in ("same", "again"):
+        rows = await store.write(lambda b=b: _one(text, [{"a": None, "b": b}] * 5))  # type: ignore[misc]
+        assert len({row[0] for row in rows}) == 5
+    await store.write(lambda: _one(text, [{"a": a, "b": "c"} for a in range(4)]))
+    await store.write(
+        lambda: _one("UPDATE t SET b = :b WHERE a = :a", [{"a": a, "b": "d"} for a in range(4)])
+    )
+    found = await store.read(lambda: _one("SELECT b, COUNT(*) FROM t GROUP BY b ORDER BY b"))
+    assert [tuple(row) for row in found] == [("again", 5), ("d", 4), ("same", 5)]
+
+
+async def test_variants_are_few(store: PostgresStore) -> None:
+    """Whatever comes, a statement has no more than a handful; what has none of its own goes by arrays."""
+    names = "abcdefgh"
+    text = f"INSERT INTO t ({', '.join(names)}) VALUES ({', '.join(f':{one}' for one in names)})"
+    made = Batches.of(text, "", dict.fromkeys(names, "int8"))
+    assert made is not None
+    seen = set()
+    for mask in range(1, 200):
+        columns = [[7] * 5 if mask >> place & 1 else [*range(5)] for place in range(8)]
+        variant = made.for_runs(columns)
+        seen.add(variant.once)
+        assert all(len(set(columns[place])) == 1 for place in variant.once)
+    assert len(seen) <= 6
 
 
 @pytest.mark.parametrize(
@@ -362,4 +407,4 @@ def test_runs_on_a_table_of_days_are_bounded_so_that_the_other_days_are_not_touc
     found = batch(text, "", {"account_id": "int8", "attempt_id": "int8"})
     assert found is not None
     assert made in found.text
-    assert found.arguments([(1, 30), (2, 10), (1, 20)]) == [[1, 2, 1], [30, 10, 20], 10, 30]
+    assert found.arguments([[1, 2, 1], [30, 10, 20]]) == [[1, 2, 1], [30, 10, 20], 10, 30]
