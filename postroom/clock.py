@@ -44,7 +44,7 @@ def to_datetime(us: int) -> datetime:
 
 def to_iso(us: int | None) -> str | None:
     """`2024-01-01T12:00:00Z`: UTC, whole seconds (RFC 3339), or None."""
-    return None if us is None else to_datetime(us).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if us is None else to_datetime(us).isoformat()[:19] + "Z"
 
 
 _AGE = re.compile(r"([0-9]{1,9})([smhd])")

@@ -22,6 +22,7 @@ from postroom.mail.words import FORBIDDEN, check_text, decode_words
 MAX_LOCAL = 64  # RFC 5321 4.5.3.1.1, octets
 MAX_DOMAIN = 255  # RFC 5321 4.5.3.1.2, octets of the A-label form
 MAX_LABEL = 63  # RFC 1035 2.3.4
+_KEPT_LENGTH = 600  # of what was read and is kept, so that nobody fills memory with blanks
 MAX_ADDRESS = 254  # RFC 5321 4.5.3.1.3: a path of 256 less the angle brackets
 
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
@@ -94,17 +95,28 @@ class _Refused(Exception):
     """Internal: why a text is no address."""
 
 
+class _Blank(Exception):
+    """Internal: there is nothing."""
+
+
 def parse_address(text: str, field: str) -> Address:
     """`text` as exactly one address (addr-spec, no display name, no angle brackets).
 
     Blanks around it are ignored. Raises Invalid(field, reason).
     """
     try:
-        start = _start(text, field)
-        address, end = _addr_spec(text, start)
-        _expect_end(text, end)
+        return _parsed(text) if len(text) <= _KEPT_LENGTH else _parsed.__wrapped__(text)
     except _Refused as error:
         raise Invalid(field, f"is not a valid email address: {error}") from None
+    except _Blank:
+        raise Invalid(field, "can't be blank") from None
+
+
+# A message's sender and recipients are read at several steps of its way.
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Address:
+    address, end = _addr_spec(text, _start(text))
+    _expect_end(text, end)
     return address
 
 
@@ -114,10 +126,12 @@ def parse_mailbox(text: str, field: str) -> Mailbox:
     The name is Unicode, unquoted, encoded-words in it decoded. Raises Invalid(field, reason).
     """
     try:
-        mailbox, end = _mailbox(text, _start(text, field), field)
+        mailbox, end = _mailbox(text, _start(text), field)
         _expect_end(text, end)
     except _Refused as error:
         raise Invalid(field, f"is not a valid email address: {error}") from None
+    except _Blank:
+        raise Invalid(field, "can't be blank") from None
     return mailbox
 
 
@@ -138,7 +152,7 @@ def parse_mailbox_list(text: str, field: str, limit: int) -> tuple[Mailbox, ...]
     """
     found: list[Mailbox] = []
     try:
-        position = _start(text, field)
+        position = _start(text)
         while True:
             while text.startswith(",", position):
                 position = _skip_blanks(text, position + 1)
@@ -153,6 +167,8 @@ def parse_mailbox_list(text: str, field: str, limit: int) -> tuple[Mailbox, ...]
                 raise _Refused(_unexpected(text[position]))
     except _Refused as error:
         raise Invalid(field, f"is not a valid list of email addresses: {error}") from None
+    except _Blank:
+        raise Invalid(field, "can't be blank") from None
     if not found:
         raise Invalid(field, "can't be blank")
     return tuple(found)
@@ -194,13 +210,13 @@ def is_mixed_script(domain: str) -> bool:
     return False
 
 
-def _start(text: str, field: str) -> int:
+def _start(text: str) -> int:
     found = FORBIDDEN.search(text)
     if found is not None:
         raise _Refused("it contains a line break or control character")
     start = _skip_blanks(text, 0)
     if start == len(text):
-        raise Invalid(field, "can't be blank")
+        raise _Blank
     return start
 
 

@@ -106,14 +106,21 @@ def parts_size(content: Content) -> int:
         size += len(name) + 2 * len(value.encode("utf-8", "replace")) + 120
     for text in (content.text, content.html):
         if text is not None:
-            data = text.encode("utf-8", "replace")
-            size += _base64_size(len(data) + data.count(b"\n") + data.count(b"\r") + 2) + 300
+            size += _base64_size(_utf8_size(text) + _line_ends(text) + 2) + 300
     if content.preheader:
         size += _base64_size(6 * len(content.preheader.encode("utf-8", "replace")) + 200)
     size += _MARK_BYTES * (len(content.html_links) + len(content.text_links) + content.track_opens)
     for attachment in content.attachments:
         size += _base64_size(len(attachment.data)) + 5000
     return size
+
+
+def _line_ends(text: str) -> int:
+    return text.count("\n") + (text.count("\r") if "\r" in text else 0)
+
+
+def _utf8_size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def _base64_size(size: int) -> int:
@@ -175,9 +182,14 @@ def _quoted_printable(data: bytes) -> bytes | None:
 
 
 def _fits_lines(data: bytes) -> bool:
-    if len(data) <= MAX_LINE:
-        return True
-    return max(map(len, data.split(b"\r\n"))) <= MAX_LINE
+    """Whether no line is too long: from each place to the last line end within reach, so few are seen."""
+    start, size = 0, len(data)
+    while size - start > MAX_LINE:
+        end = data.rfind(b"\r\n", start, start + MAX_LINE + 2)
+        if end < 0:
+            return False
+        start = end + 2
+    return True
 
 
 def _attachment_part(attachment: Attachment, inline: bool) -> _Part:

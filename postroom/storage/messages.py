@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from postroom.core.event import EventKind
 from postroom.core.message import FINAL_STATES, DeliveryState, Purpose
 from postroom.ids import AccountId, ConnectionId, DeliveryId, KeyId, LaneId, MessageId, ServerId
 from postroom.mail.content import Content
+from postroom.packing import deflate, inflate
 from postroom.storage import hot, labels, link_targets
 from postroom.storage.days import since
 from postroom.storage.interface import NewIds, Rows, Sql, Together, Work
@@ -25,15 +25,15 @@ _PLAIN, _DEFLATED = b"\x00", b"\x01"
 def pack_content(content: Content) -> bytes:
     """A message's content as stored: msgpack, deflated where that makes it smaller."""
     plain = _encode(content)
-    small = zlib.compress(plain, 1)
+    small = deflate(plain)
     return _DEFLATED + small if len(small) < len(plain) else _PLAIN + plain
 
 
 def unpack_content(body: bytes) -> Content:
     """The reverse. Raises ValueError when the stored bytes are damaged."""
     try:
-        return _decode(zlib.decompress(body[1:]) if body[:1] == _DEFLATED else body[1:])
-    except (zlib.error, msgspec.DecodeError) as error:
+        return _decode(inflate(body[1:]) if body[:1] == _DEFLATED else body[1:])
+    except (ValueError, msgspec.DecodeError) as error:
         raise ValueError(f"the stored content cannot be read: {error}") from error
 
 

@@ -25,6 +25,7 @@ RANKS = {
     "secret": 0,
     "keyring": 0,
     "logs": 0,
+    "packing": 0,
     "folder": 0,
     "tally": 0,
     "tracing": 0,

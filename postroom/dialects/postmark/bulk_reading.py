@@ -7,7 +7,6 @@ accepted, so that a template may change meanwhile. A slice is a list of what eac
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -35,6 +34,7 @@ from postroom.dialects.postmark.template_fields import model_of
 from postroom.errors import Invalid, PostroomError, Unavailable
 from postroom.ids import KeyId, TemplateId
 from postroom.mail.content import Attachment
+from postroom.packing import deflate, inflate
 from postroom.templates.letter import Sources
 
 _SHARED = ("From", "ReplyTo", "Tag", "Metadata", "Headers", "TrackOpens", "TrackLinks", "Attachments")
@@ -202,10 +202,10 @@ def _chosen(fields: Fields, names: Sequence[str]) -> dict[str, object]:
 
 def _packed(value: object) -> bytes:
     try:
-        return zlib.compress(json.dumps(value, ensure_ascii=False).encode(), 1)
+        return deflate(json.dumps(value, ensure_ascii=False).encode())
     except ValueError:  # a number of more digits than Python writes
         raise ApiError(402, text="Invalid JSON: a number has too many digits.") from None
 
 
 def _unpacked(stored: bytes) -> Any:  # Any: JSON that we wrote
-    return json.loads(zlib.decompress(stored))
+    return json.loads(inflate(stored))

@@ -54,6 +54,19 @@ def test_w1_all_of_it_in_no_time() -> None:
     assert time.process_time() - begun < 0.1 * len(REFUSED)
 
 
+@pytest.mark.parametrize("backslashes", [0, 1, 2, 3, 62, 63, 64, 65, 66, 200, 201])
+@pytest.mark.parametrize("quotes", [1, 98, 99, 100, 101, 300])
+def test_a_quote_is_escaped_by_an_odd_number_of_backslashes(backslashes: int, quotes: int) -> None:
+    """However many, the text ends where it ends, and a name after it is the second of its kind."""
+    text = b"\\" * (backslashes // 2 * 2) + b'x\\"' * quotes + b"\\" * (backslashes // 2 * 2)
+    body = b'{"a": "' + text + b'", "b": [1, "' + text + b'"], "c": 2}'
+    assert parse(body) == json.loads(body)
+    with pytest.raises(Malformed, match="twice"):
+        parse(body[:-1] + b', "a": 3}')
+    with pytest.raises(Malformed, match="not valid"):
+        parse(b'{"a": "' + text + b'\\"}')
+
+
 def test_depth_counts_what_is_open() -> None:
     assert parse(b"[" * MOST_DEPTH + b"]" * MOST_DEPTH) is not None
     with pytest.raises(Malformed, match="nested"):
