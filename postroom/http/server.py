@@ -118,8 +118,42 @@ class _Server(uvicorn.Server):
         )
 
 
+_GATHERED_BYTES = 64 << 10
+
+
 class _HeadTooLarge(Exception):
     """Raised inside the parser, which then refuses the request."""
+
+
+class _Gathered:
+    """A transport that hands on together what is written in one turn of the loop: the head of an answer and
+    its body are one system call and one wake-up of the client."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._held: list[bytes] = []
+        self._bytes = 0
+
+    def write(self, data: bytes) -> None:
+        if not self._held:
+            self._loop.call_soon(self.flush)
+        self._held.append(data)
+        self._bytes += len(data)
+        if self._bytes > _GATHERED_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand on what is held."""
+        if self._held:
+            held, self._held, self._bytes = self._held, [], 0
+            self._transport.write(held[0] if len(held) == 1 else b"".join(held))
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:  # Any: the rest is the transport's own
+        return getattr(self._transport, name)
 
 
 class _BoundedProtocol(HttpToolsProtocol):
@@ -143,7 +177,8 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._refusal: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(transport)
+        self._gathered = _Gathered(transport, self.loop)
+        super().connection_made(cast(asyncio.Transport, self._gathered))
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -190,6 +225,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._unanswered.append(self.cycle)
 
     def on_response_complete(self) -> None:
+        self._gathered.flush()
         self._unanswered = [cycle for cycle in self._unanswered if not cycle.response_complete]
         super().on_response_complete()
         if self._refusal is not None and not self._unanswered and not self.transport.is_closing():
