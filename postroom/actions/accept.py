@@ -100,7 +100,7 @@ async def accept_message(ctx: Context, submission: Submission) -> Accepted:
         ctx.running.add(marker)
     try:
         accepted, lane = await ctx.store.write(
-            lambda: storing(ctx, prepared),
+            lambda: storing(ctx, prepared, ends=True),
             size_bytes=prepared.size_bytes,
             share=not submission.rehearsed,
         )
@@ -231,10 +231,11 @@ def _admitted(submission: Submission, server: Accepting, sender: _From, proof: R
     return Admitted(_stream(submission), sender.mailbox, sender.key, domain, captured, own)
 
 
-def storing(ctx: Context, prepared: Prepared) -> Work[tuple[Accepted, LaneId | None]]:
+def storing(ctx: Context, prepared: Prepared, *, ends: bool = False) -> Work[tuple[Accepted, LaneId | None]]:
     """The unit of work: everything that needs the database, and the message itself.
 
-    It raises before it writes anything (but the name of an idempotent request).
+    ends: nothing comes after it in its unit. It raises before it writes anything (but the name of an
+    idempotent request).
     """
     submission, recipients, public_id = prepared.submission, prepared.recipients, prepared.public_id
     found = prepared.found
@@ -288,11 +289,12 @@ def storing(ctx: Context, prepared: Prepared) -> Work[tuple[Accepted, LaneId | N
         targets=found.targets,
     )
     lane = yield from lanes.made(lane_of, known_lane)
-    message_id, deliveries = yield from messages.insert(message, lane, at_us, ids)
+    named = submission.idempotency
+    ends = ends and named is None and not submission.rehearsed
+    message_id, deliveries = yield from messages.insert(message, lane, at_us, ids, ends=ends)
     if submission.rehearsed:
         made = list(zip(deliveries, message.deliveries, strict=True))
         yield from rehearsal.settle(account_id, server_id, made, submission.rehearsed, at_us)
-    named = submission.idempotency
     if named is not None:
         yield from idempotency.finish(account_id, named.key_id, named.name, message_id)
     told = tuple(

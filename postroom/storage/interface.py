@@ -88,13 +88,22 @@ class Together:
 
     For each the rows it would get alone come back, in their order. All see what was there before any of them,
     so no two may change one row. What they change is locked in their order.
+
+    ends: the unit yields nothing after it, so that it may be committed with it.
     """
 
     statements: Sequence[Sql | Now | NewIds]
+    ends: bool = False
 
 
 Statement: TypeAlias = Sql | Now | NewIds | Together | Compute | Executable
 Work: TypeAlias = Generator[Statement, Rows, T]
+
+
+def check_goes_on(before: Statement | None) -> None:
+    """For who runs units, when one yields after this. Raises RuntimeError when it had said it would not."""
+    if isinstance(before, Together) and before.ends:
+        raise RuntimeError("a unit of work went on after the statement that ends it")
 
 
 class Store(Protocol):

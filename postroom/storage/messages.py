@@ -154,11 +154,12 @@ def ids_for(recipients: int) -> NewIds:
 
 
 def insert(
-    message: NewMessage, lane_id: LaneId, at_us: int, ids: Rows
+    message: NewMessage, lane_id: LaneId, at_us: int, ids: Rows, *, ends: bool = False
 ) -> Work[tuple[MessageId, list[DeliveryId]]]:
     """Store a message with its deliveries and put what is ready into its lane.
 
-    at_us: when it was accepted. ids: of `ids_for`. Returns the message's id and the deliveries' in order.
+    at_us: when it was accepted. ids: of `ids_for`. ends: the unit of work does nothing after it.
+    Returns the message's id and the deliveries' in order.
     """
     (content_id,), (message_id,), numbers = ids
     deliveries: list[DeliveryId] = list(numbers)
@@ -233,7 +234,7 @@ def insert(
         steps.append(link_targets.add(message.account_id, content_id, message.targets))
     if found_by := labels.of(message.options):
         steps.append(labels.add(message.account_id, message.server_id, message.stream, message_id, found_by))
-    yield Together(steps)
+    yield Together(steps, ends)
     return message_id, deliveries
 
 

@@ -203,11 +203,14 @@ class PostgresStore:
         return group
 
     async def _together(self, group: Sequence[_Unit]) -> None:
-        if len(group) > 1:
+        if group:
             try:
                 values = await self._patiently(
                     lambda link: self._transaction(
-                        link, len(group), lambda: link.run_together([unit.work() for unit in group])
+                        link,
+                        len(group),
+                        lambda: link.run_together([unit.work() for unit in group]),
+                        begins=False,
                     ),
                     "written",
                     group[0].asked_s,
@@ -240,19 +243,28 @@ class PostgresStore:
         await link.rollback()
         return value
 
-    async def _transaction(self, link: Link, units: int, run: Callable[[], Awaitable[T]]) -> T:
+    async def _transaction(
+        self, link: Link, units: int, run: Callable[[], Awaitable[T]], *, begins: bool = True
+    ) -> T:
+        """begins: a transaction is begun before; else by what runs, if it needs one."""
         begun_s = time.perf_counter()
         try:
-            await link.begin(write=True)
+            if begins:
+                await link.begin(write=True)
             value = await run()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if link.deciding and (lost(error) or not isinstance(error, Exception)):
+                raise _InDoubt from error
+            if not isinstance(error, Exception):
+                raise
             await link.rollback()
             if getattr(error, "sqlstate", None) == _READ_ONLY:
                 link.abort()  # a primary that became a standby: perhaps another one is found
                 raise ConnectionError("the server takes no writes") from error
             raise
         try:
-            await link.commit()
+            if link.is_open:
+                await link.commit()
         except asyncpg.PostgresError as error:
             if called_off(error):
                 raise

@@ -31,6 +31,7 @@ from postroom.storage.interface import (
     Statement,
     Together,
     Work,
+    check_goes_on,
 )
 from postroom.storage.postgres_batch import Batches, is_select, shape
 from postroom.storage.postgres_pieces import (
@@ -120,6 +121,21 @@ class Raised:
     error: Exception
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """Statements that go together, each asked by so many: as pieces, None for what must run one by one."""
+
+    askers: int
+    groups: Sequence[Sequence[Statement]]
+    pieces: Sequence[Piece | None]
+    write: bool
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it is one statement."""
+        return None not in self.pieces and any(piece is not None and piece.runs for piece in self.pieces)
+
+
 class Link:
     """An open connection. Used by one unit, or one group of units, at a time."""
 
@@ -130,6 +146,7 @@ class Link:
         self._said = _SAID if pooler else ""
         self._keeps_plans = not pooler
         self._begun, self._plans_anew_at = 0, _PLANS_ANEW
+        self.deciding = False  # a statement is under way that is a transaction of its own
         self.statements = 0
 
     @classmethod
@@ -151,11 +168,17 @@ class Link:
         """Whether another transaction may be begun on it."""
         return not self.driver.is_closed() and not self.driver.is_in_transaction()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a transaction is."""
+        is_open: bool = self.driver.is_in_transaction()
+        return is_open
+
     async def begin(self, *, write: bool) -> None:
         """Begin a transaction; once in a while with plans made anew."""
         begin = "BEGIN" if write else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
         self._begun += 1
-        if self._begun == self._plans_anew_at and self._keeps_plans:
+        if self._begun >= self._plans_anew_at and self._keeps_plans:
             self._plans_anew_at *= _PLANS_ANEW_TIMES
             begin += "; DISCARD PLANS"
         await self.driver.execute(begin + self._said)
@@ -182,26 +205,34 @@ class Link:
                 except asyncpg.PostgresError as error:
                     statement = work.throw(error)
                 else:
-                    statement = work.send(rows)
+                    before, statement = statement, work.send(rows)
+                    check_goes_on(before)
         except StopIteration as stop:
             value: T = stop.value
             return value
 
     async def run_together(self, works: Sequence[Work[T]]) -> list[T | Raised]:
-        """Drive units side by side in the open transaction: where several are at the same statement, it runs
-        once for all of them. What one raises that has changed nothing yet is its own; later it ends all."""
+        """Drive units side by side: where several are at the same statement, it runs once for all of them.
+        What one raises that has changed nothing yet is its own; later it ends all.
+
+        A transaction is begun, and left open, when something else than the last statement of all of them
+        changes rows; that one alone is a transaction of its own.
+        """
+        is_open, decided = await self._begun_at_once(), False
         values: dict[int, T | Raised] = {}
         waiting: dict[object, list[tuple[int, Statement]]] = {}
         wrote: set[int] = set()
 
-        def go_on(number: int, rows: Rows | None) -> None:
+        # Once it is decided nothing may run again, whatever a unit raises then.
+        def go_on(number: int, before: Statement | None, rows: Rows | None) -> None:
             work = works[number]
             try:
                 statement = next(work) if rows is None else work.send(rows)
+                check_goes_on(before)
             except StopIteration as stop:
                 values[number] = stop.value
             except Exception as error:
-                if number in wrote:
+                if number in wrote and not decided:
                     raise
                 values[number] = Raised(error)
             else:
@@ -210,13 +241,39 @@ class Link:
                     wrote.add(number)
 
         for number in range(len(works)):
-            go_on(number, None)
+            go_on(number, None, None)
         while waiting:
             asked = waiting.pop(next(iter(waiting)))
-            found = await self._once_for([statement for _, statement in asked])
-            for (number, _), rows in zip(asked, found, strict=True):
-                go_on(number, rows)
+            statements = [statement for _, statement in asked]
+            first = statements[0]
+            if isinstance(first, Together):
+                plan = await self._plan(statements, write=True)
+                last = first.ends and not waiting and plan.is_one
+                if not is_open and not last and _may_change(first):
+                    is_open = await self._open()
+                self.deciding = last and not is_open
+                found = await self._carry_out(plan)
+                decided, self.deciding = self.deciding, False
+            else:
+                if not is_open and _may_change(first):
+                    is_open = await self._open()
+                found = await self._once_for(statements)
+            for (number, statement), rows in zip(asked, found, strict=True):
+                go_on(number, statement, rows)
         return [values[number] for number in range(len(works))]
+
+    async def _begun_at_once(self) -> bool:
+        """Whether a group's transaction was begun before it needs one: behind a pooler settings are said
+        there, and plans are thrown away there."""
+        self.deciding = False
+        if self._said or self._begun + 1 >= self._plans_anew_at:
+            return await self._open()
+        self._begun += 1
+        return False
+
+    async def _open(self) -> bool:
+        await self.begin(write=True)
+        return True
 
     async def execute(self, statement: Statement, *, write: bool = True) -> Rows:
         """Run one statement."""
@@ -226,7 +283,7 @@ class Link:
         """The rows each gets of one statement that several wait for."""
         first = asked[0]
         if isinstance(first, Together):
-            return await self._together(asked, write)
+            return await self._carry_out(await self._plan(asked, write))
         if isinstance(first, Sql | Now | NewIds):
             return await self._for(asked, write)
         (only,) = asked
@@ -241,31 +298,36 @@ class Link:
         except DBAPIError as error:
             _raise_cause(error)
 
-    async def _together(self, asked: Sequence[Statement], write: bool) -> Sequence[Rows]:
+    async def _plan(self, asked: Sequence[Statement], write: bool) -> _Plan:
+        """How to run what these ask together."""
+        groups: list[Sequence[Statement]] = list(zip(*(_parts(one) for one in asked), strict=True))
+        pieces = [await self._piece(group, write) for group in groups]
+        return _Plan(len(asked), groups, pieces, write)
+
+    async def _carry_out(self, plan: _Plan) -> Sequence[Rows]:
         """For each who asked, the rows of each of its statements."""
-        columns: list[Sequence[Rows]] = []
-        pieces: list[tuple[int, Piece]] = []
-        for place, group in enumerate(zip(*(_parts(one) for one in asked), strict=True)):
-            piece = await self._piece(group, write)
-            columns.append([])
+        columns: list[Sequence[Rows]] = [[[]] * plan.askers for _ in plan.groups]
+        for place, piece in enumerate(plan.pieces):
             if piece is None:
-                columns[place] = await self._for(group, write)
-            elif piece.runs:
-                pieces.append((place, piece))
-            else:
-                columns[place] = [[]] * len(group)
-        if pieces:
+                columns[place] = await self._one_by_one(plan.groups[place], plan.write)
+        going = [
+            (place, piece) for place, piece in enumerate(plan.pieces) if piece is not None and piece.runs
+        ]
+        if len(going) == 1:
+            ((place, piece),) = going
+            columns[place] = await self._fetched(piece)
+        elif going:
             self.statements += 1
-        if len(pieces) == 1:
-            ((place, piece),) = pieces
-            columns[place] = piece.share(await self.driver.fetch(piece.text, *piece.arguments))
-        elif pieces:
-            every = [piece for _, piece in pieces]
+            every = [piece for _, piece in going]
             text, values = combined(every)
             (told,) = await self.driver.fetch(text, *values)
-            for (place, piece), rows in zip(pieces, rows_of(every, told), strict=True):
+            for (place, piece), rows in zip(going, rows_of(every, told), strict=True):
                 columns[place] = piece.share(rows)
-        return list(zip(*columns, strict=True)) if columns else [()] * len(asked)
+        return list(zip(*columns, strict=True)) if columns else [()] * plan.askers
+
+    async def _fetched(self, piece: Piece) -> Sequence[Rows]:
+        self.statements += 1
+        return piece.share(await self.driver.fetch(piece.text, *piece.arguments))
 
     async def _for(self, asked: Sequence[Statement], write: bool) -> Sequence[Rows]:
         """Of one statement that is not several."""
@@ -274,8 +336,7 @@ class Link:
             return await self._one_by_one(asked, write)
         if not piece.runs:
             return [[]] * len(asked)
-        self.statements += 1
-        return piece.share(await self.driver.fetch(piece.text, *piece.arguments))
+        return await self._fetched(piece)
 
     async def _piece(self, asked: Sequence[Statement], write: bool) -> Piece | None:
         """What these ask, which differ in their parameters only; None where it cannot be one statement."""
@@ -376,7 +437,7 @@ def _kind(statement: Statement) -> object:
     if isinstance(statement, Sql):
         return statement.text, statement.lock
     if isinstance(statement, Together):
-        return tuple(_kind(one) for one in statement.statements)
+        return statement.ends, *(_kind(one) for one in statement.statements)
     if isinstance(statement, NewIds):
         return tuple(table for table, _ in statement.counts)
     return Now if isinstance(statement, Now) else id(statement)

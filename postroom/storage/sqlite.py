@@ -30,7 +30,19 @@ from sqlalchemy.pool import NullPool
 from postroom.clock import Clock
 from postroom.errors import Unavailable
 from postroom.logs import Trouble, logger
-from postroom.storage.interface import CLOCK, TAKE, Compute, NewIds, Now, Rows, Sql, Statement, Together, Work
+from postroom.storage.interface import (
+    CLOCK,
+    TAKE,
+    Compute,
+    NewIds,
+    Now,
+    Rows,
+    Sql,
+    Statement,
+    Together,
+    Work,
+    check_goes_on,
+)
 from postroom.tally import COMMIT_BOUNDS_S, Histogram
 
 T = TypeVar("T")
@@ -149,7 +161,8 @@ class Database:
                 except sqlite3.Error as error:
                     statement = work.throw(error)
                 else:
-                    statement = work.send(rows)
+                    before, statement = statement, work.send(rows)
+                    check_goes_on(before)
         except StopIteration as stop:
             value: T = stop.value
             return value

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from postroom.errors import Unavailable
-from postroom.storage.interface import Rows, Sql, Work
+from postroom.storage.interface import Rows, Sql, Together, Work
 from postroom.storage.postgres import PostgresStore
 from tests.support.postgres import PostgresServer
 
@@ -193,6 +193,50 @@ async def test_a_commit_whose_answer_is_lost_is_not_run_again(
         await task
     assert runs == 1
     server.execute("DROP FUNCTION wait_a_little CASCADE")
+
+
+async def test_a_statement_that_is_its_own_transaction_is_not_run_again_when_its_answer_is_lost(
+    server: PostgresServer, store: PostgresStore
+) -> None:
+    """It may have been committed: who asked is told so, alone and in a group, and nothing runs twice."""
+    server.execute("CREATE FUNCTION slow() RETURNS bigint LANGUAGE sql AS 'SELECT 1 FROM pg_sleep(60)'")
+    server.execute("CREATE TABLE u (a bigint, b bigint DEFAULT slow())")
+    runs = 0
+
+    def work(a: int) -> Work[Rows]:
+        nonlocal runs
+        runs += 1
+        return (yield Together((Sql("INSERT INTO u (a) VALUES (:a)", {"a": a}),), ends=True))
+
+    for together in (1, 3):
+        runs = 0
+        tasks = [asyncio.create_task(store.write(lambda a=a: work(a), share=True)) for a in range(together)]  # type: ignore[misc]
+        await cut_off(server, "query LIKE 'INSERT INTO u%'")
+        for one in await asyncio.gather(*tasks, return_exceptions=True):
+            assert isinstance(one, Unavailable)
+            assert "did not say" in str(one)
+        assert runs == together
+    assert store.commits == 0
+    server.execute("DROP TABLE u")
+    server.execute("DROP FUNCTION slow")
+
+
+async def test_its_patience_ends_in_doubt_too(server: PostgresServer) -> None:
+    server.execute("CREATE FUNCTION slow() RETURNS bigint LANGUAGE sql AS 'SELECT 1 FROM pg_sleep(2)'")
+    server.execute("CREATE TABLE u (a bigint, b bigint DEFAULT slow())")
+    store = PostgresStore(server.url, patience_s=0.5)
+    try:
+        await store.read(count)
+
+        def work() -> Work[Rows]:
+            return (yield Together((Sql("INSERT INTO u (a) VALUES (1)"),), ends=True))
+
+        with pytest.raises(Unavailable, match="did not say"):
+            await store.write(work, share=True)
+    finally:
+        await store.close()
+        server.execute("DROP TABLE u")
+        server.execute("DROP FUNCTION slow")
 
 
 async def test_a_caller_that_goes_away_stops_nothing(server: PostgresServer, store: PostgresStore) -> None:

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from postroom.errors import Invalid
-from postroom.storage.interface import CLOCK, NewIds, Now, Sql, Store, Together, Work
+from postroom.storage.interface import CLOCK, NewIds, Now, Rows, Sql, Store, Together, Work
 from postroom.storage.postgres import PostgresStore
+from postroom.storage.postgres_link import Link
 from postroom.storage.postgres_pieces import id_column
 from postroom.storage.tables import metadata
 from tests.support import seed_rows, stores
@@ -241,3 +243,80 @@ async def test_units_that_share_a_commit_share_what_they_ask_together(store: Sto
     assert len(set(given)) == len(given)
     counted = await made.read(ask(Sql("SELECT COUNT(*) FROM u"), Sql("SELECT COUNT(*) FROM t")))
     assert counted == [[(sum(a % 3 for a in range(40) if a != 7),)], [(39,)]]
+
+
+@on_both
+async def test_who_says_it_ends_yields_nothing_more(store: Store) -> None:
+    runs = 0
+
+    def goes_on() -> Work[None]:
+        nonlocal runs
+        runs += 1
+        yield Together((cap(1),), ends=True)
+        yield SERVER
+
+    for share in (False, True):
+        with pytest.raises(RuntimeError, match="went on"):
+            await store.write(goes_on, share=share)
+    assert runs == 2
+
+
+@on_postgresql
+async def test_the_last_statement_of_a_group_is_its_transaction(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is one statement, and nobody in the group has changed anything before or will after."""
+    assert isinstance(store, PostgresStore)
+
+    def unit(a: int, *, before: bool = False, after: bool = False, twice: bool = False) -> Work[int]:
+        yield Together((Now(), SERVER))
+        yield Now()
+        if before:
+            yield Sql(LANE, {"stream": f"s{a}"})
+        one = {"account_id": 1, "connection_id": a, "held": a}
+        inserted = Sql(CAP, [one, {**one, "connection_id": a + 100}])
+        raised = Sql(RAISE, [{"account_id": 1, "connection_id": 1, "n": 1}] * 2 if twice else [])
+        yield Together((inserted, raised), ends=not after)
+        if after:
+            yield SERVER
+        return a
+
+    async def shared(*units: Work[int]) -> None:
+        await asyncio.gather(*(store.write(lambda one=one: one, share=True) for one in units))  # type: ignore[misc]
+
+    begun = 0
+    begin = Link.begin
+
+    async def noting(link: Link, *, write: bool) -> None:
+        nonlocal begun
+        begun += write
+        await begin(link, write=write)
+
+    monkeypatch.setattr(Link, "begin", noting)
+    await shared(unit(1))
+    await shared(unit(2), unit(3))
+    assert begun == 0
+    await shared(unit(4), unit(5, before=True))
+    assert begun == 1
+    await shared(unit(6, after=True), unit(7))
+    assert begun == 2
+    await shared(unit(8, twice=True), unit(9))  # two statements
+    assert begun == 3
+    counted = await store.read(ask(Sql("SELECT COUNT(*), SUM(held) FROM cap")))
+    assert counted == [[(18, 2 * sum(range(1, 10)) + 2)]]
+
+
+@on_postgresql
+async def test_what_the_database_refuses_of_such_a_group_is_refused_alone(store: Store) -> None:
+    await store.write(ask(cap(1, 2)))
+
+    def blindly(a: int) -> Work[Rows]:
+        return (yield Together((Sql(CAP, {"account_id": 1, "connection_id": a, "held": 0}),), ends=True))
+
+    told = await asyncio.gather(
+        *(store.write(lambda a=a: blindly(a), share=True) for a in (2, 3, 3, 4)),  # type: ignore[misc]
+        return_exceptions=True,
+    )
+    assert [isinstance(one, asyncpg.UniqueViolationError) for one in told].count(True) == 2
+    found = await store.read(ask(Sql("SELECT connection_id FROM cap ORDER BY 1")))
+    assert found == [[(1,), (2,), (3,), (4,)]]
