@@ -13,6 +13,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import msgspec
 
@@ -43,6 +44,12 @@ _ALONE_TIMEOUT_S = 60.0
 
 class CannotCompose(Exception):
     """Why a delivery is held."""
+
+
+@lru_cache(maxsize=16)
+def _unsigned(offer: Offer) -> Offer:
+    """One click may be offered only where what offers it is signed (RFC 8058 4)."""
+    return replace(offer, one_click=False)
 
 
 @dataclass
@@ -92,7 +99,7 @@ class Composer:
         """
         signers = await self._signers(claimed, rules)
         if not signers and not rules.covered:
-            offer = replace(offer, one_click=False)
+            offer = _unsigned(offer)
         entry = self._cache.get(claimed.content_id)
         if entry is None:
             wanted = {claimed.content_id: claimed.account_id}

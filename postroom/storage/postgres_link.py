@@ -221,6 +221,7 @@ class Link:
         is_open, decided = await self._begun_at_once(), False
         values: dict[int, T | Raised] = {}
         waiting: dict[object, list[tuple[int, Statement]]] = {}
+        changes: dict[object, bool] = {}
         wrote: set[int] = set()
 
         # Once it is decided nothing may run again, whatever a unit raises then.
@@ -236,8 +237,13 @@ class Link:
                     raise
                 values[number] = Raised(error)
             else:
-                waiting.setdefault(_kind(statement), []).append((number, statement))
-                if _may_change(statement):
+                kind = _kind(statement)
+                if kind not in changes or isinstance(
+                    kind, int
+                ):  # a number is another's when this one is gone
+                    changes[kind] = _may_change(statement)
+                waiting.setdefault(kind, []).append((number, statement))
+                if changes[kind]:
                     wrote.add(number)
 
         for number in range(len(works)):

@@ -93,7 +93,8 @@ class SmtpSession:
         if not outcome.session_usable:
             self._spent = True
             self._wire.abort()
-        return replace(outcome, text=redact(outcome.text, self._target))
+        text = redact(outcome.text, self._target)
+        return outcome if text == outcome.text else replace(outcome, text=text)
 
     async def close(self) -> None:
         quit_s = self._timeouts.quit_s
