@@ -58,7 +58,9 @@ def peers(names: str) -> list[Peer]:
         found += [
             PostroomOnPostgres(f"postroom, postgresql, {name}", way=way) for name, way in DUTIES.items()
         ]
-        found.append(PostroomOnPostgres("postroom, postgresql, 2 processes, batches", processes=2, way=BATCH))
+        for name in ("batches", "batches, RSA, tracked"):
+            whole = f"postroom, postgresql, 2 processes, {name}"
+            found.append(PostroomOnPostgres(whole, processes=2, way=DUTIES[name]))
     if names == "all":
         found += [PostOffice(), Celery(), Nodemailer()]
     return found

@@ -166,7 +166,8 @@ METRICS: tuple[Metric, ...] = (
         "postroom_statements_total",
         "counter",
         (),
-        "Statements the database was given, one for many units counted once; on SQLite the writer's.",
+        "Statements the database was given, one for many units, and what goes together, counted once;"
+        " on SQLite the writer's.",
     ),
     Metric("postroom_commits_total", "counter", (), "Commits of the database."),
     Metric("postroom_failed_commits_total", "counter", (), "Commits that failed; their callers were told."),

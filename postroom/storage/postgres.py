@@ -27,7 +27,7 @@ from postroom.clock import Clock
 from postroom.errors import Unavailable
 from postroom.logs import Trouble, logger
 from postroom.storage.interface import Work
-from postroom.storage.postgres_link import DRIVER_ERRORS, Link, Raised, engine_for
+from postroom.storage.postgres_link import DRIVER_ERRORS, Growth, Link, Raised, engine_for
 from postroom.tally import COMMIT_BOUNDS_S, Histogram
 
 T = TypeVar("T")
@@ -95,6 +95,7 @@ class PostgresStore:
         self._engine, self._clock, self._pooler = engine_for(url, pooler=pooler), clock, pooler
         self._most, self._patience_s, self._group_max = connections, patience_s, group_commit_max
         self._queue_units, self._queue_bytes = queue_units, queue_bytes
+        self._growth = Growth()
         self._free: list[Link] = []
         self._open = 0
         self._came_back: deque[asyncio.Future[None]] = deque()
@@ -363,7 +364,9 @@ class PostgresStore:
                 self._open += 1
                 try:
                     async with asyncio.timeout_at(deadline_s):
-                        return await Link.open(self._engine, self._clock, pooler=self._pooler)
+                        return await Link.open(
+                            self._engine, self._clock, pooler=self._pooler, growth=self._growth
+                        )
                 except BaseException as error:
                     self._open -= 1
                     self._tell_one()

@@ -72,6 +72,8 @@ _IN_TRANSACTIONS = {
     "jit": "off",
     # Every table is looked into by a key; a plan made while one was small must not stay when it is not.
     "enable_seqscan": "off",
+    # Joins are written in the order that looks least up; of small tables any other order seems as good.
+    "join_collapse_limit": "1",
 }
 _SETTINGS = {
     **_IN_TRANSACTIONS,
@@ -84,8 +86,9 @@ _SETTINGS = {
 # Where a table is nearly empty one index is as good as another, and the server keeps the plan it made then
 # until the table is analyzed, a minute later or more: looking a row up by the account alone reads all of it.
 # So a session's plans are made anew after this many transactions, and then each time it has had so many times
-# as many.
+# as many; and each time all of this process have changed so many times as many rows, which may be sooner.
 _PLANS_ANEW, _PLANS_ANEW_TIMES = 25, 4
+_PLANS_ANEW_ROWS = 200
 # Behind a pooler they are said anew in each transaction, in the message that begins it.
 _SAID = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in _IN_TRANSACTIONS.items())
 
@@ -136,21 +139,33 @@ class _Plan:
         return None not in self.pieces and any(piece is not None and piece.runs for piece in self.pieces)
 
 
+class Growth:
+    """How many rows all connections of a process have changed, roughly."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+
 class Link:
     """An open connection. Used by one unit, or one group of units, at a time."""
 
-    def __init__(self, core: AsyncConnection, driver: Any, clock: Clock | None, pooler: bool) -> None:
+    def __init__(
+        self, core: AsyncConnection, driver: Any, clock: Clock | None, pooler: bool, growth: Growth
+    ) -> None:
         """driver: asyncpg's connection (its types are not published). clock: answers `Now`, for tests.
-        pooler: as of the engine."""
+        pooler: as of the engine. growth: of all connections together."""
         self._core, self.driver, self._clock = core, driver, clock
         self._said = _SAID if pooler else ""
         self._keeps_plans = not pooler
         self._begun, self._plans_anew_at = 0, _PLANS_ANEW
+        self._growth, self._rows_then = growth, growth.rows  # when plans were made
         self.deciding = False  # a statement is under way that is a transaction of its own
         self.statements = 0
 
     @classmethod
-    async def open(cls, engine: AsyncEngine, clock: Clock | None, *, pooler: bool) -> Link:
+    async def open(
+        cls, engine: AsyncEngine, clock: Clock | None, *, pooler: bool, growth: Growth | None = None
+    ) -> Link:
         """Connect. Raises OSError, TimeoutError, asyncpg's errors."""
         try:
             core = await engine.connect()
@@ -161,7 +176,7 @@ class Link:
         await driver.set_type_codec(
             "numeric", schema="pg_catalog", encoder=str, decoder=_number, format="text"
         )
-        return cls(core, driver, clock, pooler)
+        return cls(core, driver, clock, pooler, growth or Growth())
 
     @property
     def usable(self) -> bool:
@@ -176,12 +191,20 @@ class Link:
 
     async def begin(self, *, write: bool) -> None:
         """Begin a transaction; once in a while with plans made anew."""
+        self.deciding = False
         begin = "BEGIN" if write else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
         self._begun += 1
-        if self._begun >= self._plans_anew_at and self._keeps_plans:
-            self._plans_anew_at *= _PLANS_ANEW_TIMES
+        if self._plans_are_old:
+            if self._begun >= self._plans_anew_at:
+                self._plans_anew_at *= _PLANS_ANEW_TIMES
+            self._rows_then = self._growth.rows
             begin += "; DISCARD PLANS"
         await self.driver.execute(begin + self._said)
+
+    @property
+    def _plans_are_old(self) -> bool:
+        grown = max(_PLANS_ANEW_ROWS, _PLANS_ANEW_TIMES * self._rows_then)
+        return self._keeps_plans and (self._begun >= self._plans_anew_at or self._growth.rows >= grown)
 
     async def commit(self) -> None:
         """Raises Unavailable when there was nothing to commit any more: a unit passed over an error."""
@@ -271,10 +294,10 @@ class Link:
     async def _begun_at_once(self) -> bool:
         """Whether a group's transaction was begun before it needs one: behind a pooler settings are said
         there, and plans are thrown away there."""
-        self.deciding = False
-        if self._said or self._begun + 1 >= self._plans_anew_at:
+        if self._said or self._plans_are_old:
             return await self._open()
         self._begun += 1
+        self.deciding = False
         return False
 
     async def _open(self) -> bool:
@@ -325,6 +348,7 @@ class Link:
         elif going:
             self.statements += 1
             every = [piece for _, piece in going]
+            self._growth.rows += sum(piece.runs for piece in every if piece.changes)
             text, values = combined(every)
             (told,) = await self.driver.fetch(text, *values)
             for (place, piece), rows in zip(going, rows_of(every, told), strict=True):
@@ -333,6 +357,8 @@ class Link:
 
     async def _fetched(self, piece: Piece) -> Sequence[Rows]:
         self.statements += 1
+        if piece.changes:
+            self._growth.rows += piece.runs
         return piece.share(await self.driver.fetch(piece.text, *piece.arguments))
 
     async def _for(self, asked: Sequence[Statement], write: bool) -> Sequence[Rows]:

@@ -19,7 +19,7 @@ from postroom.storage import hot
 from postroom.storage.interface import Compute, Rows, Sql, Work, now
 from postroom.storage.postgres import PostgresStore, lost
 from postroom.storage.postgres_batch import Batches, batch, shape
-from postroom.storage.postgres_link import _PLANS_ANEW, Link, cause_of
+from postroom.storage.postgres_link import _PLANS_ANEW, Growth, Link, cause_of
 from postroom.storage.postgres_pieces import numbered
 from tests.support.clock import FakeClock
 from tests.support.postgres import shared_databases
@@ -355,8 +355,12 @@ def test_what_the_driver_says_of_a_dead_server_is_found_under_the_wrapping(raise
     assert lost(found)
 
 
-async def test_a_plan_of_when_a_table_was_small_is_made_anew(store: PostgresStore) -> None:
-    link = await Link.open(store._engine, None, pooler=False)
+@pytest.mark.parametrize("told_by", ["transactions", "rows"])
+async def test_a_plan_of_when_a_table_was_small_is_made_anew(store: PostgresStore, told_by: str) -> None:
+    """After so many transactions, or as soon as any connection of the process changed very many rows."""
+    growth = Growth()
+    link = await Link.open(store._engine, None, pooler=False, growth=growth)
+    other = await Link.open(store._engine, None, pooler=False, growth=growth)
     asked = Sql("SELECT COUNT(*) FROM t WHERE b = :b", {"b": "x"})
 
     async def transactions(count: int) -> None:
@@ -375,13 +379,20 @@ async def test_a_plan_of_when_a_table_was_small_is_made_anew(store: PostgresStor
     try:
         await transactions(8)  # from the sixth on it is one plan for whatever value
         small = await plan()
-        await link.driver.execute(
-            "INSERT INTO t (a, b) SELECT g, 'some text' FROM generate_series(1, 20000) g"
-        )
-        await transactions(_PLANS_ANEW)
+        if told_by == "rows":
+            for start in range(0, 20_000, 10_000):
+                rows = [{"a": start + number, "b": "some text"} for number in range(10_000)]
+                await other.execute(Sql(INSERT, rows))
+            await transactions(8)
+        else:
+            await link.driver.execute(
+                "INSERT INTO t (a, b) SELECT g, 'some text' FROM generate_series(1, 20000) g"
+            )
+            await transactions(_PLANS_ANEW)
         assert await plan() != small
     finally:
         await link.close()
+        await other.close()
 
 
 @pytest.mark.parametrize(

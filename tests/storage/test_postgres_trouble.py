@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 
+import asyncpg
 import pytest
 
 from postroom.errors import Unavailable
@@ -251,3 +252,27 @@ async def test_a_caller_that_goes_away_stops_nothing(server: PostgresServer, sto
         await task
     await store.close()
     assert server.execute("SELECT a FROM t") == "7"
+
+
+async def test_who_comes_after_a_refused_statement_of_its_own_is_not_in_doubt(
+    server: PostgresServer, store: PostgresStore
+) -> None:
+    """Nothing of it is left on the connection: what is cut off then before its commit is run again."""
+
+    def refused() -> Work[Rows]:
+        return (yield Together((Sql("INSERT INTO t (a) VALUES (1), (1)"),), ends=True))
+
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await store.write(refused, share=True)
+    runs = 0
+
+    def cut_short() -> Work[int]:
+        nonlocal runs
+        runs += 1
+        yield Sql("SELECT 'here', pg_sleep(:s)", {"s": 0.0 if runs > 1 else 60.0})
+        return (yield from put(5))
+
+    task = asyncio.create_task(store.write(cut_short))
+    await cut_off(server, "query LIKE 'SELECT ''here''%'")
+    assert await task == 5
+    assert runs == 2
