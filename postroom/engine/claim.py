@@ -348,7 +348,7 @@ class _Taker:
                 deadline_us=state.grants_end_us,
                 decision_id=pick.decision_id,
             )
-            for attempt, (pick, row) in zip(self._attempts, going, strict=False)
+            for attempt, (pick, row) in zip(self._attempts[: len(going)], going, strict=True)
         ]
 
     def _writing(self, claimed: Sequence[Claimed]) -> Sequence[Sql]:

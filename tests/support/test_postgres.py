@@ -53,11 +53,15 @@ async def test_a_restart_cuts_connections_and_keeps_the_rows(server: PostgresSer
 async def test_a_paused_server_answers_when_it_is_resumed(server: PostgresServer) -> None:
     connection = await asyncpg.connect(server.url)
     server.pause()
-    answer = asyncio.create_task(connection.fetchval("SELECT 1"))
-    states = [_state(pid) for pid in postgres_keeper.family(server.pid)]
-    assert len(states) > 3
-    assert set(states) == {"T"}
-    server.resume()
+    try:
+        answer = asyncio.create_task(connection.fetchval("SELECT 1"))
+        async with asyncio.timeout(10):  # each stops where it is, a moment after it was told
+            while set(states := [_state(pid) for pid in postgres_keeper.family(server.pid)]) != {"T"}:
+                await asyncio.sleep(0.01)
+        assert len(states) > 3
+        assert not answer.done()
+    finally:
+        server.resume()
     assert await answer == 1
     await connection.close()
 
