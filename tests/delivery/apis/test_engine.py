@@ -140,6 +140,12 @@ async def test_a_refused_key_fails_the_connection_and_a_good_one_brings_it_back(
         post.time.advance(61.0)
         await play.until(is_failed)
         assert emails(peer) == []  # nothing was claimed for a key that does not work
+        runner = post.engine._runners[way]
+
+        async def is_known() -> bool:
+            return (runner.probing.next_us(runner.route) or 0) > post.clock.now_us()
+
+        await play.until(is_known)
         peer.default = good
         post.time.advance(601.0)
         await post.until_settled()
