@@ -44,7 +44,15 @@ from postroom.tracing import Received
 
 log = logger("accept")
 _LARGE_BYTES = 64 << 10  # what is larger is searched for links beside the event loop
-__all__ = ["DEFAULT_STREAM", "Accepted", "AllSuppressed", "Idempotency", "Submission", "accept_message"]
+__all__ = [
+    "DEFAULT_STREAM",
+    "Accepted",
+    "AllSuppressed",
+    "Idempotency",
+    "Submission",
+    "accept_message",
+    "accept_prepared",
+]
 
 DEFAULT_STREAM = {
     Purpose.TRANSACTIONAL: "outbound",
@@ -91,7 +99,13 @@ async def accept_message(ctx: Context, submission: Submission) -> Accepted:
     the same idempotent request is still running; AllSuppressed where that is asked for; TooLarge;
     Unavailable.
     """
-    prepared = await prepare(ctx, submission)
+    return await accept_prepared(ctx, await prepare(ctx, submission))
+
+
+async def accept_prepared(ctx: Context, prepared: Prepared) -> Accepted:
+    """Accept a message that passed what needs no database, durably. Raises the rest of what `accept_message`
+    does."""
+    submission = prepared.submission
     running = submission.idempotency
     if running is not None:
         marker = (running.key_id, running.name)

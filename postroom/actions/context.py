@@ -15,6 +15,7 @@ from postroom.core.connection import Connection
 from postroom.errors import Unavailable
 from postroom.ids import AccountId, ConnectionId, DeliveryId, LaneId
 from postroom.keyring import KeyRing
+from postroom.loop_turns import LoopTurns
 from postroom.storage.interface import Store
 from postroom.storage.pauses import Pause
 from postroom.storage.processes import Process
@@ -117,4 +118,6 @@ class Context:
     resolver: Resolver = field(default_factory=NoResolver, compare=False, repr=False)
     # Set when a bulk was accepted; whoever makes them into messages here waits for it.
     bulk_came: asyncio.Event = field(default_factory=asyncio.Event, compare=False, repr=False)
+    # Between the messages of large requests, so that one request does not keep the loop to itself.
+    turns: LoopTurns = field(default_factory=LoopTurns, compare=False, repr=False)
     inliner: Inliner = field(default_factory=Inliner, compare=False, repr=False)

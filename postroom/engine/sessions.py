@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from postroom.engine.term import Term
 
 PER_SESSION = 2
-MOST_PER_SESSION = 5  # of a host that is lost so many become unknown
+MOST_PER_SESSION = 10  # of a host that is lost so many become unknown
 AHEAD_S = 0.05  # what is claimed for a session keeps it busy for about so long, if that is more than two
 SLOW_S = 1.0  # a delivery that takes longer holds up what was claimed to follow it
 _NEWS = 0.1  # how much of the pace the newest delivery is

@@ -33,7 +33,7 @@ def sessions_of(count: int, clock: FakeClock | None = None) -> Sessions:
 
 @pytest.mark.parametrize(
     ("seconds", "each"),
-    [(5.0, PER_SESSION), (0.2, PER_SESSION), (0.025, 2), (0.0125, 4), (0.01, 5), (0.0, MOST_PER_SESSION)],
+    [(5.0, PER_SESSION), (0.2, PER_SESSION), (0.025, 2), (0.0125, 4), (0.0071, 7), (0.0, MOST_PER_SESSION)],
 )
 def test_about_as_much_is_claimed_ahead_as_keeps_a_session_busy_for_a_moment(
     seconds: float, each: int

@@ -13,6 +13,7 @@ from postroom.dialects.postmark.errors import ApiError
 from postroom.http.json import Malformed
 
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
+_PART_BYTES = 16  # what a number, a name or an object is in JSON, about
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 
 
@@ -31,6 +32,11 @@ class Fields:
     def sent(self, name: str) -> bool:
         """Whether it was sent at all, be it as null or as an empty text."""
         return name.lower() in self._fields
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it was in its request, however deep they lie."""
+        return _weight(self._fields)
 
     def any_of(self, names: Iterable[str]) -> bool:
         """Whether one of these was sent with a value or as an empty text."""
@@ -87,6 +93,16 @@ class Fields:
             if isinstance(value, str) and value.strip().lower() == word.lower():
                 return word
         raise ApiError(code, name)
+
+
+def _weight(value: object) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return _PART_BYTES + _weight(list(value.values()))
+    if isinstance(value, list):
+        return _PART_BYTES + sum(map(_weight, value))
+    return _PART_BYTES
 
 
 def fields_of(value: object, name: str) -> Fields:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from postroom.actions.accept import Accepted, AllSuppressed, accept_message
+from postroom.actions.accept import Accepted, AllSuppressed, Prepared, accept_prepared, prepare
 from postroom.actions.sending_terms import SendingTerms, sending_terms
 from postroom.actions.submission import Submission, check_submission
 from postroom.core.message import DeliveryState
@@ -30,7 +30,7 @@ log = logger("dialects.postmark")
 
 MOST_AT_ONCE = 500
 _TOGETHER = 100  # of a batch, so many are read and accepted at a time
-_LARGE_BYTES = 256 << 10  # what is larger is read beside the event loop
+_LARGE_BYTES = 256 << 10  # a message that is larger is read beside the event loop
 _NOBODY = str(UUID(int=0))
 _TEST_TERMS = SendingTerms(
     {"outbound": StreamType.TRANSACTIONAL, "broadcast": StreamType.BROADCAST, "inbound": StreamType.INBOUND}
@@ -45,6 +45,15 @@ _NAMES = {
 }  # fmt: skip
 
 Reader = Callable[[Sending, Fields], Awaitable[Submission]]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A message that was read and passed what needs no database. to: its recipients as its answer repeats
+    them. prepared: None for one that is only checked."""
+
+    to: dict[str, object]
+    prepared: Prepared | None
 
 
 @dataclass(frozen=True)
@@ -70,17 +79,19 @@ async def batch(call: Call) -> Answer:
 
 
 def plain_reader(call: Call) -> Reader:
-    """Reads messages whose bodies were sent with them, beside the event loop where the request is large."""
+    """Reads messages whose bodies were sent with them, large ones beside the event loop."""
 
     async def read(sending: Sending, fields: Fields) -> Submission:
-        return await beside(call, lambda: read_plain(sending, fields))
+        return await beside(call, fields, lambda: read_plain(sending, fields))
 
     return read
 
 
-async def beside(call: Call, read: Callable[[], Submission]) -> Submission:
-    """Read what a request holds; beside the event loop where it is large."""
-    return read() if len(call.raw_body) < _LARGE_BYTES else await asyncio.to_thread(read)
+async def beside(call: Call, fields: Fields, read: Callable[[], Submission]) -> Submission:
+    """Read a message; beside the event loop where it is large."""
+    if len(call.raw_body) < _LARGE_BYTES or fields.weight < _LARGE_BYTES:
+        return read()
+    return await asyncio.to_thread(read)
 
 
 def read_plain(sending: Sending, fields: Fields) -> Submission:
@@ -106,7 +117,9 @@ async def send_all(call: Call, given: list[object], read: Reader) -> Answer:
     sent: list[Sent] = []
     for start in range(0, len(given), _TOGETHER):
         part = given[start : start + _TOGETHER]
-        sent += await asyncio.gather(*(_one_of_many(call, sending, one, read) for one in part))
+        # All are stored in one go, and so in few commits, when the last of them was read.
+        ready = await asyncio.gather(*(_read_in_turn(call, sending, one, read) for one in part))
+        sent += await asyncio.gather(*(_accepted(call, one) for one in ready))
     errors = [one.error for one in sent]
     if errors and all(isinstance(error, Unavailable) for error in errors):
         assert errors[0] is not None
@@ -116,24 +129,37 @@ async def send_all(call: Call, given: list[object], read: Reader) -> Answer:
 
 async def send(call: Call, sending: Sending, fields: Fields, read: Reader) -> dict[str, object]:
     """Accept one message; its answer. Raises ApiError and what accepting raises."""
+    return await _answer(call, await _read(call, sending, fields, read))
+
+
+async def _read(call: Call, sending: Sending, fields: Fields, read: Reader) -> _Read:
     submission = await read(sending, fields)
     given = fields.text("To")
-    to = {} if given is None else {"To": given}
+    to: dict[str, object] = {} if given is None else {"To": given}
     try:
         if call.testing:
             check_submission(call.ctx.limits, submission)
-            return {
-                **to,
-                "SubmittedAt": to_wire(call.ctx.clock.now_us()),
-                "MessageID": str(uuid4()),
-                "ErrorCode": 0,
-                "Message": "Test job accepted",
-            }
-        accepted = await accept_message(call.ctx, submission)
-    except (AllSuppressed, Denied, Invalid) as error:
+            return _Read(to, None)
+        return _Read(to, await prepare(call.ctx, submission))
+    except Invalid as error:
         raise refusal_of(error, submission) from None
+
+
+async def _answer(call: Call, one: _Read) -> dict[str, object]:
+    if one.prepared is None:
+        return {
+            **one.to,
+            "SubmittedAt": to_wire(call.ctx.clock.now_us()),
+            "MessageID": str(uuid4()),
+            "ErrorCode": 0,
+            "Message": "Test job accepted",
+        }
+    try:
+        accepted = await accept_prepared(call.ctx, one.prepared)
+    except (AllSuppressed, Denied, Invalid) as error:
+        raise refusal_of(error, one.prepared.submission) from None
     return {
-        **to,
+        **one.to,
         "SubmittedAt": to_wire(accepted.accepted_us),
         "MessageID": accepted.public_id,
         "ErrorCode": 0,
@@ -141,21 +167,35 @@ async def send(call: Call, sending: Sending, fields: Fields, read: Reader) -> di
     }
 
 
-async def _one_of_many(call: Call, sending: Sending, given: object, read: Reader) -> Sent:
-    """One message of a batch; never raises: some of the others are accepted."""
+async def _read_in_turn(call: Call, sending: Sending, given: object, read: Reader) -> _Read | Sent:
+    """A message of a batch, or why it is none; never raises."""
+    await call.ctx.turns.turn()
     to: str | None = None
     try:
         fields = fields_of(given, "Messages")
         to = fields.text("To")
-        return Sent(await send(call, sending, fields, read))
-    except PostroomError as error:
-        refused = error
-    except Exception:
-        log.exception("a message of a batch could not be accepted")
-        refused = ApiError(101)
+        return await _read(call, sending, fields, read)
+    except Exception as error:
+        return _refused(call, to, error)
+
+
+async def _accepted(call: Call, one: _Read | Sent) -> Sent:
+    """What became of a message of a batch; never raises: some of the others are accepted."""
+    if isinstance(one, Sent):
+        return one
+    try:
+        return Sent(await _answer(call, one))
+    except Exception as error:
+        return _refused(call, one.to.get("To"), error)
+
+
+def _refused(call: Call, to: object, error: Exception) -> Sent:
+    if not isinstance(error, PostroomError):
+        log.error("a message of a batch could not be accepted", exc_info=error)
+        error = ApiError(101)
     # Two clients insist on the fields of a success in every item.
     at = to_wire(call.ctx.clock.now_us())
-    return Sent({"To": to or "", "SubmittedAt": at, "MessageID": _NOBODY, **told(refused).body}, refused)
+    return Sent({"To": to or "", "SubmittedAt": at, "MessageID": _NOBODY, **told(error).body}, error)
 
 
 def _message(accepted: Accepted) -> str:

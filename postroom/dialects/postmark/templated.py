@@ -95,7 +95,7 @@ async def _reader(call: Call, messages: Iterable[Fields]) -> Reader:
         check_types(fields)
         asked = asked_of(fields)
         stream, purpose = stream_of(fields, sending.terms)
-        envelope = await beside(call, lambda: envelope_of(sending, fields, stream, purpose))
+        envelope = await beside(call, fields, lambda: envelope_of(sending, fields, stream, purpose))
         which, model = check_asked(fields, asked)
         if call.testing:
             return saying(envelope, Bodies("", None, ""))

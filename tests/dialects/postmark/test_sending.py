@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import threading
 from typing import Any
 from uuid import UUID
 
@@ -12,9 +14,11 @@ from postroom.actions import servers, suppressions
 from postroom.actions.messages import Seen, show_message
 from postroom.actions.sending_terms import SendingTerms
 from postroom.actions.servers import ServerChanges
+from postroom.actions.submission import Submission
 from postroom.core.key import Key
 from postroom.core.message import Purpose
 from postroom.core.server import Owner
+from postroom.dialects.postmark import sending
 from postroom.dialects.postmark.bodies import Bodies, with_unsubscribe_link
 from postroom.dialects.postmark.errors import ApiError
 from postroom.dialects.postmark.fields import Fields
@@ -22,6 +26,7 @@ from postroom.dialects.postmark.mail_fields import Sending, submission_of
 from postroom.ids import AccountId, KeyId, ServerId
 from postroom.mail.content import Mailbox, TrackLinks
 from postroom.storage.interface import Sql, Work
+from postroom.storage.sqlite import SqliteStore
 from tests.dialects.postmark.conftest import Postmark
 from tests.support.context import ACTOR
 
@@ -312,6 +317,70 @@ async def test_a_batch_answers_in_order_and_has_a_limit(postmark: Postmark) -> N
     assert await count(postmark) == 118
     assert "500 messages" in await postmark.refused(410, "POST", "/email/batch", [PLAIN] * 501)
     assert await count(postmark) == 118
+
+
+async def test_between_the_messages_of_a_batch_others_have_their_turn_and_all_are_stored_at_once(
+    postmark: Postmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_in, rounds, read = [], 0, sending.read_plain
+
+    def noted(*given: Any) -> Submission:
+        read_in.append(rounds)
+        return read(*given)
+
+    async def others() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(sending, "read_plain", noted)
+    store = postmark.house.ctx.store
+    assert isinstance(store, SqliteStore)
+    commits = store.commits
+    other = asyncio.create_task(others())
+    try:
+        batches = [[{**PLAIN, "Subject": str(n)} for n in range(60)] for _ in range(3)]
+        for told in await asyncio.gather(*(postmark.ok("POST", "/email/batch", one) for one in batches)):
+            assert all(one["ErrorCode"] == 0 for one in told)
+    finally:
+        other.cancel()
+    assert len(read_in) == len(set(read_in)) == 180  # never two in one round of the loop, whosever they are
+    assert store.commits - commits <= 12
+
+
+async def test_only_a_large_message_is_read_beside_the_loop(
+    postmark: Postmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: dict[str, str] = {}
+    read = sending.read_plain
+
+    def noted(whose: Sending, fields: Fields) -> Submission:
+        threads[str(fields.text("Subject"))] = threading.current_thread().name
+        return read(whose, fields)
+
+    monkeypatch.setattr(sending, "read_plain", noted)
+    many = [{**PLAIN, "Subject": str(n)} for n in range(5)]
+    file = {
+        "Name": "a.txt",
+        "Content": base64.b64encode(bytes(300_000)).decode(),
+        "ContentType": "text/plain",
+    }
+    many[3]["Attachments"] = [file]  # type: ignore[assignment]
+    await postmark.ok("POST", "/email/batch", many)
+    here = threading.current_thread().name
+    assert {name for name, thread in threads.items() if thread != here} == {"3"}
+    await postmark.ok("POST", "/email", many[3] | {"Subject": "alone"})
+    assert threads["alone"] != here
+
+
+def test_the_weight_of_a_message_is_about_its_size_however_deep_it_lies() -> None:
+    small = Fields(PLAIN).weight
+    assert 0 < small < 1000
+    assert Fields({**PLAIN, "HtmlBody": "x" * 5000}).weight == small + 5000
+    deep = {"a": [{"b": ["x" * 5000, 1, None, True]}]}
+    assert small + 5000 < Fields({**PLAIN, "TemplateModel": deep}).weight < small + 5200
+    assert Fields({**PLAIN, "TemplateModel": {"a": [0] * 5000}}).weight > 5000
 
 
 async def test_a_request_that_is_too_large_is_413(postmark: Postmark) -> None:
