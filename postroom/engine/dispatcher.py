@@ -161,7 +161,7 @@ class Dispatcher:
         await self._tasks.cancel()
         await self.terms.stop(max(5.0, drain_s))
         if self._signing is not None:
-            self._signing.close()
+            await self._signing.close()
 
     # --- Hearer: what actions tell us after their commit -----------------------------------------------
 

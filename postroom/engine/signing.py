@@ -1,4 +1,4 @@
-"""Which DKIM keys sign a mail, and signing with them: RSA in threads, as it takes longer than all the rest.
+"""Which DKIM keys sign a mail, and signing with them.
 
 A mail is signed by the keys of its From's domain or of a domain above it, whichever is nearer, that its
 server, its account or everybody has; with one of each kind. Signed is only what arrives as it left: the row
@@ -7,19 +7,17 @@ of the vendor behind the connection says what it rewrites, and its option `dkim`
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
 from postroom.actions.sealing import unseal
 from postroom.clock import Clock
 from postroom.core.connection import DeliveryMethod, SignsMail, Vendor
+from postroom.engine.signature_makers import SignatureMakers
 from postroom.ids import AccountId, ServerId
 from postroom.keyring import KeyRing, KeyringError
-from postroom.mail.dkim import Signer, sign
+from postroom.mail.dkim import Signer, unsigned
 from postroom.mail.dkim_keys import Algorithm, from_stored
 from postroom.storage import dkim_keys, generations
 from postroom.storage.dkim_keys import SealedKey
@@ -29,7 +27,6 @@ from postroom.transports.vendors import vendor_row
 
 _LOOK_S = 5.0  # a change of which no news came is seen after this
 _MOST_KNOWN = 10_000
-_THREADS = min(4, os.cpu_count() or 1)
 _INLINE_BYTES = 64 << 10  # more than this is hashed in a thread, whatever the key
 
 
@@ -69,7 +66,7 @@ class Signing:
         self._store, self._ring, self._clock = store, ring, clock
         self._known: dict[tuple[AccountId, ServerId, str], tuple[Signer, ...]] = {}
         self._opened: dict[tuple[int, bytes], Signer] = {}
-        self._pool: ThreadPoolExecutor | None = None
+        self._makers = SignatureMakers()
         self._changes = 0
         self._generation: int | None = None
         self._looked_s = -_LOOK_S
@@ -79,6 +76,7 @@ class Signing:
         self._changes += 1
         self._known.clear()
         self._opened.clear()  # a key that was destroyed is to leave memory as well
+        self._makers.forget()
 
     async def signers(self, account_id: AccountId, server_id: ServerId, sender: str) -> tuple[Signer, ...]:
         """Who signs this server's mail from `sender`, an address for comparing; nobody: empty.
@@ -131,21 +129,17 @@ class Signing:
         self, message: bytes, signers: Sequence[Signer], at_us: int, rewritten: frozenset[str]
     ) -> bytes:
         """The signatures to go on top of `message`."""
-        quick = len(message) <= _INLINE_BYTES and all(one.algorithm is Algorithm.ED25519 for one in signers)
-        if quick:
-            return sign(message, signers, at_us=at_us, rewritten=rewritten)
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(_THREADS, "postroom-dkim")
-        # As many wait here as sessions are open: each delivers one message at a time.
-        return await asyncio.get_running_loop().run_in_executor(
-            self._pool, lambda: sign(message, signers, at_us=at_us, rewritten=rewritten)
-        )
+        if len(message) <= _INLINE_BYTES:
+            found = unsigned(message, signers, at_us=at_us, rewritten=rewritten)
+        else:
+            found = await self._makers.beside(
+                lambda: unsigned(message, signers, at_us=at_us, rewritten=rewritten)
+            )
+        return b"".join([one.signed(await self._makers.signature(one)) for one in found])
 
-    def close(self) -> None:
-        """End the threads, which hold nothing anybody waits for."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
+    async def close(self) -> None:
+        """End what signs; nobody waits for it any more."""
+        await self._makers.close()
 
 
 def _chosen(found: Sequence[SealedKey]) -> list[SealedKey]:

@@ -59,12 +59,33 @@ class Signer:
         return f"{self.algorithm} {self.name}"
 
 
+@dataclass(frozen=True)
+class Unsigned:
+    """A DKIM-Signature field up to its `b=`, and the SHA-256 digest that `signer` is to sign for it."""
+
+    signer: Signer
+    field: bytes
+    digest: bytes
+
+    def signed(self, signature: bytes) -> bytes:
+        """The whole field."""
+        return self.field + _in_lines(_base64(signature)).encode("ascii")
+
+
 def sign(message: bytes, signers: Sequence[Signer], *, at_us: int, rewritten: Collection[str] = ()) -> bytes:
     """One DKIM-Signature field for each signer, in their order, to go on top of `message`.
 
     message: complete, with CRLF line ends only, as `compose` makes it. at_us: microseconds since 1970.
     rewritten: names (lower case) of header fields that will not arrive as they are here; none is signed.
     """
+    fields = unsigned(message, signers, at_us=at_us, rewritten=rewritten)
+    return b"".join(one.signed(signature_of(one.signer.key, one.digest)) for one in fields)
+
+
+def unsigned(
+    message: bytes, signers: Sequence[Signer], *, at_us: int, rewritten: Collection[str] = ()
+) -> list[Unsigned]:
+    """The same fields before anything is signed."""
     fields, body = split_raw(message)
     by_name: dict[bytes, list[bytes]] = {}
     for lower, whole in fields:
@@ -85,10 +106,17 @@ def sign(message: bytes, signers: Sequence[Signer], *, at_us: int, rewritten: Co
             f"DKIM-Signature: v=1; a={one.algorithm}-sha256; c=relaxed/relaxed; t={at_us // 1_000_000};\r\n"
             f" d={one.domain}; s={one.selector};\r\n {listed};\r\n bh={body_hash};\r\n b="
         )
-        unsigned = text.encode("ascii")
-        digest.update(_relaxed_field(b"dkim-signature", unsigned)[:-2])
-        made.append(unsigned + _in_lines(_base64(_signature(one.key, digest.digest()))).encode("ascii"))
-    return b"".join(made)
+        begun = text.encode("ascii")
+        digest.update(_relaxed_field(b"dkim-signature", begun)[:-2])
+        made.append(Unsigned(one, begun, digest.digest()))
+    return made
+
+
+def signature_of(key: PrivateKey, digest: bytes) -> bytes:
+    """The signature of a SHA-256 digest: RSA as RFC 8301 has it, Ed25519 of the digest (RFC 8463 3)."""
+    if isinstance(key, RSAPrivateKey):
+        return key.sign(digest, PKCS1v15(), Prehashed(SHA256()))
+    return key.sign(digest)
 
 
 def relaxed_body(body: bytes) -> bytes:
@@ -111,12 +139,6 @@ def _to_sign(rewritten: Collection[str]) -> list[tuple[str, int]]:
 def _relaxed_field(lower: bytes, whole: bytes) -> bytes:
     """RFC 6376 3.4.2."""
     return lower + b":" + _BLANKS.sub(b" ", whole.partition(b":")[2]).strip(b" ") + b"\r\n"
-
-
-def _signature(key: PrivateKey, digest: bytes) -> bytes:
-    if isinstance(key, RSAPrivateKey):
-        return key.sign(digest, PKCS1v15(), Prehashed(SHA256()))
-    return key.sign(digest)  # Ed25519 of the SHA-256 digest, RFC 8463 3
 
 
 def _base64(data: bytes) -> str:

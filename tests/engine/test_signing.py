@@ -66,7 +66,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         counting = CountingStore(harness.store)
         signing = Signing(cast(Store, counting), ctx.ring, harness.clock)
         yield House(harness, Owner(account.account_id), server.server_id, counting, signing)
-        signing.close()
+        await signing.close()
 
 
 @on_both
