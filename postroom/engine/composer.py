@@ -70,7 +70,9 @@ class _Entry:
 
     @property
     def size_bytes(self) -> int:
-        composed = len(self.plain or b"") + sum(one.copies.size_bytes for one in self.marked.values())
+        composed = len(self.plain or b"")
+        for one in self.marked.values():
+            composed += one.copies.size_bytes
         return len(self.body) + 2 * composed
 
 

@@ -150,6 +150,10 @@ def parse_mailbox_list(text: str, field: str, limit: int) -> tuple[Mailbox, ...]
 
     Raises Invalid(field, reason), also when there are more than `limit`, before reading the rest.
     """
+    return (_kept if len(text) <= _KEPT_LENGTH else _listed)(text, field, limit)
+
+
+def _listed(text: str, field: str, limit: int) -> tuple[Mailbox, ...]:
     found: list[Mailbox] = []
     try:
         position = _start(text)
@@ -172,6 +176,9 @@ def parse_mailbox_list(text: str, field: str, limit: int) -> tuple[Mailbox, ...]
     if not found:
         raise Invalid(field, "can't be blank")
     return tuple(found)
+
+
+_kept = lru_cache(maxsize=1024)(_listed)  # one sender sends many messages
 
 
 def parse_domain(text: str, field: str) -> str:

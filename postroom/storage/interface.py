@@ -16,9 +16,10 @@ own and does nothing but yield and compute.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+import msgspec
 from sqlalchemy.sql.base import Executable
 
 T = TypeVar("T")
@@ -28,8 +29,7 @@ T = TypeVar("T")
 Rows: TypeAlias = Sequence[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Sql:
+class Sql(msgspec.Struct, frozen=True):
     """Plain SQL with `:name` parameters, the same text on both databases.
 
     With a sequence of parameter sets the statement runs once per set, and the rows of all runs come
@@ -40,12 +40,11 @@ class Sql:
     """
 
     text: str
-    params: Mapping[str, object] | Sequence[Mapping[str, object]] = field(default_factory=dict)
+    params: Mapping[str, object] | Sequence[Mapping[str, object]] = msgspec.field(default_factory=dict)
     lock: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(msgspec.Struct, frozen=True):
     """Asks for the database's clock: one row, one column, microseconds since 1970.
 
     The only place where SQL learns the time. On SQLite it is the process's clock, on PostgreSQL the
@@ -53,8 +52,7 @@ class Now:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class NewIds:
+class NewIds(msgspec.Struct, frozen=True):
     """Asks for numbers of rows that are about to be inserted: for each table a row, which holds so many.
 
     counts: of each table. What is given is nobody else's, unless the unit comes to nothing.
@@ -82,8 +80,7 @@ class Compute:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Together:
+class Together(msgspec.Struct, frozen=True):
     """Statements of which none needs what another brings or changes: one round trip on PostgreSQL.
 
     For each the rows it would get alone come back, in their order. All see what was there before any of them,

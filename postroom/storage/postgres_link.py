@@ -466,10 +466,10 @@ def _parts(statement: Statement) -> Sequence[Statement]:
 
 def _kind(statement: Statement) -> object:
     """What is equal for statements that may run as one."""
-    if isinstance(statement, Sql):
+    if type(statement) is Sql:
         return statement.text, statement.lock
-    if isinstance(statement, Together):
-        return statement.ends, *(_kind(one) for one in statement.statements)
+    if type(statement) is Together:
+        return statement.ends, *map(_kind, statement.statements)
     if isinstance(statement, NewIds):
         return tuple(table for table, _ in statement.counts)
     return Now if isinstance(statement, Now) else id(statement)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 _OURS = "{{ unsubscribe_link }}"
 _PLACE = re.compile(r"\{\{\{\s{0,9}pm:unsubscribe(?:_url)?\s{0,9}\}\}\}")
@@ -37,4 +37,4 @@ def with_unsubscribe_link(says: Bodies) -> tuple[Bodies, bool]:
     if text is not None and "pm:unsubscribe" in text:
         text, more = _PLACE.subn(_OURS, text)
         found += more
-    return replace(says, html=html, text=text), bool(found)
+    return (Bodies(says.subject, html, text) if found else says), bool(found)

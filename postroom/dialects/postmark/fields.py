@@ -49,11 +49,11 @@ class Fields:
 
     def text(self, name: str) -> str | None:
         """A text, or None. A number counts as what it looks like."""
-        value = self.value(name)
+        value = self._fields.get(name.lower())
+        if value is None or isinstance(value, str):
+            return value or None
         if isinstance(value, int | float) and not isinstance(value, bool):
             return str(value)
-        if value is None or isinstance(value, str):
-            return value
         raise ApiError(403, name)
 
     def is_cleared(self, name: str) -> bool:

@@ -296,4 +296,4 @@ def _metadata(fields: Fields) -> dict[str, str]:
 
 def _units(text: str) -> int:
     """How long it is in the product's count: UTF-16."""
-    return len(text) + sum(char > "\uffff" for char in text)
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
