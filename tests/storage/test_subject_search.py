@@ -189,6 +189,15 @@ async def test_what_is_old_is_found_where_walking_ends_before_it(ctx: Context, s
     assert (part.numbers, part.last) == ([2], None)
 
 
+async def test_the_same_beside_an_index_that_has_many(ctx: Context, small: None) -> None:
+    said = [Said(number, "once" if number == 2 else "x", tagged=number % 2 == 0) for number in range(1, 61)]
+    await fill(ctx, said)
+    once = Search("outbound", subject="ONCE", labels=(TAG,))
+    assert not (await finding.find(ctx, ACCOUNT, SERVER, once, enough=1)).numbers
+    await make(ctx, 12, "outbound")
+    assert (await finding.find(ctx, ACCOUNT, SERVER, once, enough=1)).numbers == [2]
+
+
 async def test_it_stops_when_it_read_so_many_blocks_and_goes_on_from_there(ctx: Context, small: None) -> None:
     """A text of two characters is in no bitmap, so each block is read."""
     await fill(ctx, [Said(number, "ab" if number == 1 else "x") for number in range(1, 61)])
