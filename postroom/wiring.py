@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from postroom.actions.connections import load_connection
 from postroom.actions.context import Context, Limits
 from postroom.actions.generations import Generation
+from postroom.actions.subject_blocks import SubjectBlocks
 from postroom.backup.placing import finish
 from postroom.clock import Clock, SystemClock
 from postroom.config import ConfigError, Settings
@@ -536,6 +537,11 @@ def bulk_feed(room: PostRoom) -> BulkFeed:
 
     turn = Turn(room.store, BULKS) if room.settings.database else None
     return BulkFeed(room.ctx, {ORIGIN: read_slice}, turn)
+
+
+def subject_blocks(room: PostRoom) -> SubjectBlocks:
+    """What makes blocks of the subjects of streams that are searched in this process."""
+    return SubjectBlocks(room.ctx, on_postgres=bool(room.settings.database))
 
 
 def operations_application(

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from postroom.actions.generations import Generation
 from postroom.actions.key_cache import KeyCache
+from postroom.actions.subject_streams import SubjectStreams
 from postroom.clock import Clock
 from postroom.core.actor import Actor as Actor  # every action takes both
 from postroom.core.connection import Connection
@@ -121,3 +122,4 @@ class Context:
     # Between the messages of large requests, so that one request does not keep the loop to itself.
     turns: LoopTurns = field(default_factory=LoopTurns, compare=False, repr=False)
     inliner: Inliner = field(default_factory=Inliner, compare=False, repr=False)
+    subjects: SubjectStreams = field(default_factory=SubjectStreams, compare=False, repr=False)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from postroom.actions.context import Context
 from postroom.ids import AccountId, MessageId, ServerId
-from postroom.storage import message_search
+from postroom.storage import message_search, subject_search
 from postroom.storage.interface import Work
-from postroom.storage.message_search import Search, Slice, Walk
+from postroom.storage.message_search import Plan, Search, Slice
+from postroom.storage.subject_search import Effort, Pace, Step
 
 FIRST_SLICE = 250  # what is looked for is often among the newest
 SLICE = 5000
 MOST_LOOKED = 50_000
+MOST_BLOCKS = 50  # of subjects that are looked through: of 250,000 messages
+MOST_BITMAPS = 1000  # of blocks that are passed by, mostly
+# So many messages of a block are looked up each before walking costs less; of a shorter index a tenth.
+CROWDED = 500
+_BITMAPS_AT_ONCE, _BLOCKS_AT_ONCE = 200, 10
 
 
 @dataclass(frozen=True)
@@ -39,34 +46,62 @@ async def find(
     count_to: int = 0,
     before: int | None = None,
 ) -> Found:
-    """At least `enough` of the newest older than `before`, where there are; or what MOST_LOOKED brought.
+    """At least `enough` of the newest older than `before`, where there are; or what the bounds above brought.
 
     How many there are is counted up to `count_to` where an index knows everything that is asked, and each
     costs next to nothing; else `more` beyond enough are looked for.
     """
 
-    def begin() -> Work[tuple[Walk, Slice, int]]:
+    def begin() -> Work[tuple[Plan, Slice, int]]:
         at = before
         if search.until_us is not None and server_id is not None:
             place = yield from message_search.place_of(account_id, server_id, search.until_us)
             at = place if at is None or (place is not None and place < at) else at
-        walk = yield from message_search.plan(account_id, server_id, search)
+        plan = yield from message_search.plan(account_id, server_id, search)
+        walk = plan.walk
         looked = yield from message_search.look(walk, search, at, enough if walk.whole else FIRST_SLICE)
         if not (walk.whole and count_to and looked.last is not None):
-            return walk, looked, len(looked.found)
-        return walk, looked, (yield from message_search.total(walk, at, count_to))
+            return plan, looked, len(looked.found)
+        return plan, looked, (yield from message_search.total(walk, at, count_to))
 
-    walk, looked, total = await ctx.store.read(begin)
-    if walk.whole:
+    plan, looked, total = await ctx.store.read(begin)
+    if plan.walk.whole:
         return Found(looked.found, looked.last, total)
-    numbers, seen = list(looked.found), FIRST_SLICE
-    while looked.last is not None and len(numbers) < enough + more and seen < MOST_LOOKED:
-        older_than = looked.last
+    numbers, last, effort = list(looked.found), looked.last, Effort(FIRST_SLICE)
+    while last is not None and (lacking := enough + more - len(numbers)) > 0 and _goes_on(plan, effort):
+        if plan.blocks is not None:
+            ctx.subjects.note(plan.blocks.stream, ctx.clock.steady_s())
+        step = await ctx.store.read(partial(_step, plan, search, last, lacking, effort))
+        numbers += step.found
+        last = None if step.before is None else MessageId(step.before)
+        effort.add(step.effort)
+    return Found(numbers, last, len(numbers))
 
-        def go_on(older_than: int = older_than) -> Work[Slice]:
-            return message_search.look(walk, search, older_than, SLICE)
 
-        looked = await ctx.store.read(go_on)
-        numbers += looked.found
-        seen += SLICE
-    return Found(numbers, looked.last, len(numbers))
+def _goes_on(plan: Plan, effort: Effort) -> bool:
+    """Whether more may be looked at. Where another index is walked, it is when no more blocks may be read."""
+    if _by_stream(plan) and _enough_blocks(effort):
+        return False
+    return effort.rows < MOST_LOOKED
+
+
+def _by_stream(plan: Plan) -> bool:
+    return plan.blocks is not None and plan.walk == plan.blocks.walk
+
+
+def _enough_blocks(effort: Effort) -> bool:
+    return effort.blocks >= MOST_BLOCKS or effort.bitmaps >= MOST_BITMAPS
+
+
+def _step(plan: Plan, search: Search, before: int, lacking: int, effort: Effort) -> Work[Step]:
+    if plan.blocks is not None and not _enough_blocks(effort):
+        pace = Pace(
+            SLICE,
+            bitmaps=min(_BITMAPS_AT_ONCE, MOST_BITMAPS - effort.bitmaps),
+            blocks=min(_BLOCKS_AT_ONCE, MOST_BLOCKS - effort.blocks),
+            crowded=CROWDED if _by_stream(plan) else CROWDED // 10,
+        )
+        return (yield from subject_search.look(plan, search, before, lacking, pace))
+    step = Step(before)
+    step.take((yield from message_search.look(plan.walk, search, before, SLICE)), SLICE)
+    return step

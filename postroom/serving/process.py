@@ -33,7 +33,14 @@ from postroom.serving.ready import Ready, ready_on
 from postroom.serving.seeing import Seeing
 from postroom.serving.submission import start_submission, submission_tls
 from postroom.serving.turns import Stop, Turn
-from postroom.wiring import PostRoom, bulk_feed, http_application, open_post_room, operations_application
+from postroom.wiring import (
+    PostRoom,
+    bulk_feed,
+    http_application,
+    open_post_room,
+    operations_application,
+    subject_blocks,
+)
 
 log = logs.logger("serve")
 _COLLECT = (20_000, 20, 20)
@@ -228,6 +235,9 @@ class Serving:
             feed = bulk_feed(room)
             feed.start()
             stack.push_async_callback(feed.stop)
+            blocks = subject_blocks(room)
+            blocks.start()
+            stack.push_async_callback(blocks.stop)
         return handles
 
     async def _begin_inbox(self, room: PostRoom, listeners: Listeners) -> Stop:

@@ -33,6 +33,7 @@ _SIZES = {
     "contents": "LENGTH(body)",
     "bulk_slices": "LENGTH(body)",
     "bulks": "LENGTH(shared)",
+    "subject_blocks": "LENGTH(grams) + LENGTH(subjects)",
     "templates": "COALESCE(LENGTH(html), 0) + COALESCE(LENGTH(text), 0)",
 }
 _OWN = (COPY, MOVED, FLOOR)

@@ -18,8 +18,9 @@ from sqlalchemy import Select, delete, func, select
 
 from postroom.core.message import DeliveryState
 from postroom.ids import AccountId, MessageId, ServerId
-from postroom.storage import labels, queue, servers, tables
+from postroom.storage import labels, queue, servers, subject_blocks, tables
 from postroom.storage.interface import Sql, Work, now
+from postroom.storage.subject_blocks import StreamKey
 from postroom.storage.tables import (
     attempts,
     bounces,
@@ -60,7 +61,7 @@ OWN = (
     dkim_keys,
     keys,
 )
-WALKED = (messages, deliveries, hits, events, tables.labels)
+WALKED = (messages, deliveries, hits, events, tables.labels, tables.subject_blocks)
 STAYS = ("servers", "connections", "lanes")
 
 
@@ -178,6 +179,10 @@ def mail_slice(account_id: AccountId, server_id: ServerId, stream: str | None = 
         if found_by := labels.of(json.loads(options)):
             yield from labels.remove(account_id, server_id, on_stream, message_id, found_by)
     yield delete(messages).where(messages.c.account_id == account_id, messages.c.message_id.in_(numbers))
+    # After them: a block that is being made now holds the first of them until it is there.
+    last_of = {on_stream: message_id for message_id, _, on_stream, _ in found}
+    for on_stream, last_id in sorted(last_of.items()):
+        yield from subject_blocks.remove(StreamKey(account_id, server_id, on_stream), last_id)
     return len(found)
 
 

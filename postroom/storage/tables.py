@@ -579,6 +579,19 @@ labels = Table(
     sqlite_with_rowid=False,
 )
 
+# What is searched for a part of a subject (`storage.subject_blocks`); made when somebody searches.
+subject_blocks = Table(
+    "subject_blocks",
+    metadata,
+    _int("account_id", key=True),
+    _int("server_id", key=True),
+    _text("stream", key=True),
+    _int("first_id", key=True),  # it speaks for all messages of the stream from here to `last_id`
+    _int("last_id"),
+    _bytes("grams"),  # which three characters follow each other in them (`storage.trigrams`)
+    _bytes("subjects"),  # packed; in an order that lets the others be read without it
+)
+
 # What the tracked links of a content lead to; stays when the content goes: links in mail are for ever.
 link_targets = Table(
     "link_targets",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from postroom.control.operations import run
 from postroom.serving.seeing import Seeing
-from postroom.wiring import bulk_feed
+from postroom.wiring import bulk_feed, subject_blocks
 from tests.processes.conftest import House
 from tests.support.postgres import PLAIN, PostgresServer
 
@@ -30,6 +30,9 @@ async def test_an_idle_process_makes_few_statements(tmp_path: Path) -> None:
             feed = bulk_feed(room)
             feed.start()
             stack.push_async_callback(feed.stop)
+            blocks = subject_blocks(room)
+            blocks.start()
+            stack.push_async_callback(blocks.stop)
             room.desk.housekeeping.start()
             stack.push_async_callback(room.desk.housekeeping.stop)
             async with asyncio.timeout(30):

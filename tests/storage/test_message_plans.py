@@ -73,8 +73,8 @@ async def test_each_search_walks_its_index(tmp_path: Path) -> None:
 
     def explain(server_id: ServerId | None, search: Search) -> Work[str]:
         account_id = _SMALL if search == Search() and server_id is None else seed_rows.ACCOUNT
-        walk = yield from message_search.plan(account_id, server_id, search)
-        statement = next(message_search.look(walk, search, 3900, 50))
+        plan = yield from message_search.plan(account_id, server_id, search)
+        statement = next(message_search.look(plan.walk, search, 3900, 50))
         assert isinstance(statement, Sql)
         return (yield from _plan(statement.text, statement.params, kind))
 

@@ -17,7 +17,7 @@ from postroom.storage.tables import metadata
 from tests.support.clock import FakeClock
 
 # Bytes that are not sealed: random ids, hashes, what a message says.
-PLAIN = {"uid", "hash", "body", "fingerprint", "targets", "label", "shared"}
+PLAIN = {"uid", "hash", "body", "fingerprint", "targets", "label", "shared", "grams", "subjects"}
 
 
 @pytest.fixture

@@ -764,6 +764,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account_id", "server_id", "stream", name=op.f("pk_streams")),
     )
     op.create_table(
+        "subject_blocks",
+        sa.Column("account_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("server_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("first_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("last_id", _INT, autoincrement=False, nullable=False),
+        sa.Column("grams", sa.LargeBinary(), nullable=False),
+        sa.Column("subjects", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "account_id", "server_id", "stream", "first_id", name=op.f("pk_subject_blocks")
+        ),
+    )
+    op.create_table(
         "suppressions",
         sa.Column("account_id", _INT, autoincrement=False, nullable=False),
         sa.Column("suppression_id", _INT, autoincrement=True, nullable=False),
