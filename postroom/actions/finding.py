@@ -15,12 +15,13 @@ from postroom.storage.subject_search import Effort, Pace, Step
 
 FIRST_SLICE = 250  # what is looked for is often among the newest
 SLICE = 5000
+MANY = 20  # where one of so many on another index fits, blocks of subjects are no help
 MOST_LOOKED = 50_000
-MOST_BLOCKS = 50  # of subjects that are looked through: of 250,000 messages
+MOST_BLOCKS = 16  # of subjects that are looked through: of 80,000 messages
 MOST_BITMAPS = 1000  # of blocks that are passed by, mostly
 # So many messages of a block are looked up each before walking costs less; of a shorter index a tenth.
 CROWDED = 500
-_BITMAPS_AT_ONCE, _BLOCKS_AT_ONCE = 200, 10
+_FIRST_BITMAPS, _BITMAPS_AT_ONCE, _BLOCKS_AT_ONCE = 20, 200, 10
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,13 @@ async def find(
     if plan.walk.whole:
         return Found(looked.found, looked.last, total)
     numbers, last, effort = list(looked.found), looked.last, Effort(FIRST_SLICE)
+    if not _by_stream(plan) and len(numbers) * MANY >= FIRST_SLICE:
+        plan = Plan(plan.walk)
     while last is not None and (lacking := enough + more - len(numbers)) > 0 and _goes_on(plan, effort):
         if plan.blocks is not None:
             ctx.subjects.note(plan.blocks.stream, ctx.clock.steady_s())
-        step = await ctx.store.read(partial(_step, plan, search, last, lacking, effort))
+        rows = _rows(lacking, len(numbers), effort.rows)
+        step = await ctx.store.read(partial(_step, plan, search, last, lacking, rows, effort))
         numbers += step.found
         last = None if step.before is None else MessageId(step.before)
         effort.add(step.effort)
@@ -93,15 +97,21 @@ def _enough_blocks(effort: Effort) -> bool:
     return effort.blocks >= MOST_BLOCKS or effort.bitmaps >= MOST_BITMAPS
 
 
-def _step(plan: Plan, search: Search, before: int, lacking: int, effort: Effort) -> Work[Step]:
+def _rows(lacking: int, found: int, looked: int) -> int:
+    """How many rows to walk until nothing is lacking, a quarter more than if what comes is as what came."""
+    return min(SLICE, max(FIRST_SLICE, lacking * looked * 5 // (found * 4))) if found else SLICE
+
+
+def _step(plan: Plan, search: Search, before: int, lacking: int, rows: int, effort: Effort) -> Work[Step]:
     if plan.blocks is not None and not _enough_blocks(effort):
+        at_once = _BITMAPS_AT_ONCE if effort.bitmaps else _FIRST_BITMAPS
         pace = Pace(
-            SLICE,
-            bitmaps=min(_BITMAPS_AT_ONCE, MOST_BITMAPS - effort.bitmaps),
+            rows,
+            bitmaps=min(at_once, MOST_BITMAPS - effort.bitmaps),
             blocks=min(_BLOCKS_AT_ONCE, MOST_BLOCKS - effort.blocks),
             crowded=CROWDED if _by_stream(plan) else CROWDED // 10,
         )
         return (yield from subject_search.look(plan, search, before, lacking, pace))
     step = Step(before)
-    step.take((yield from message_search.look(plan.walk, search, before, SLICE)), SLICE)
+    step.take((yield from message_search.look(plan.walk, search, before, rows)), rows)
     return step

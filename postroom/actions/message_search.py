@@ -31,7 +31,7 @@ __all__ = [
     "search",
 ]
 
-_MORE = 1000  # counted beyond a page where each message has to be looked at
+_MORE = 250  # counted beyond a page where each message has to be looked at
 _MOST_EVENTS = 1000
 
 

@@ -83,6 +83,16 @@ class Walk:
             " ORDER BY x.message_id DESC LIMIT :most"
         )
 
+    @property
+    def subjects(self) -> str:
+        """The same with their subjects, where that is all there is to be asked of a message; else empty."""
+        if self.table != "messages" or self.conditions or not self.subject:
+            return ""
+        return (
+            f"SELECT x.message_id, x.subject FROM messages AS x WHERE {self.where} AND x.message_id < :before"
+            " ORDER BY x.message_id DESC LIMIT :most"
+        )
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -148,17 +158,22 @@ def look(walk: Walk, search: Search, before: int | None, most: int, floor: int =
         rows = yield Sql(walk.rows, params)
         last = rows[-1][0] if len(rows) == most else None
         return Slice(list(dict.fromkeys(row[0] for row in rows)), last)  # to one address twice, perhaps
-    ((count, last),) = yield Sql(f"SELECT COUNT(*), MIN(c.message_id) FROM ({walk.rows}) c", params)
+    # The floor is no part of what is limited: a range of the index would look shorter than it may be.
+    if walk.subjects:
+        rows = yield Sql(walk.subjects, params)
+        count, last = len(rows), rows[-1][0] if rows else None
+        found = [row[0] for row in rows if walk.subject in folded(row[1]) and row[0] > floor]
+    else:
+        ((count, last),) = yield Sql(f"SELECT COUNT(*), MIN(c.message_id) FROM ({walk.rows}) c", params)
+        rows = yield Sql(
+            f"SELECT m.message_id{', m.subject' if walk.subject else ''} FROM ({walk.rows}) c"
+            " JOIN messages m ON m.account_id = :account_id AND m.message_id = c.message_id"
+            f" WHERE {' AND '.join(('c.message_id > :floor', *walk.conditions))} ORDER BY m.message_id DESC",
+            params,
+        )
+        found = [row[0] for row in rows if not walk.subject or walk.subject in folded(row[1])]
     if last is None:
         return Slice([], None)
-    # The floor is no part of what is limited: a range of the index would look shorter than it may be.
-    rows = yield Sql(
-        f"SELECT m.message_id{', m.subject' if walk.subject else ''} FROM ({walk.rows}) c"
-        " JOIN messages m ON m.account_id = :account_id AND m.message_id = c.message_id"
-        f" WHERE {' AND '.join(('c.message_id > :floor', *walk.conditions))} ORDER BY m.message_id DESC",
-        params,
-    )
-    found = [row[0] for row in rows if not walk.subject or walk.subject in folded(row[1])]
     if last <= floor:
         return Slice(found, MessageId(floor + 1))
     past = count < most
