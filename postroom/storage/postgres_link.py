@@ -72,17 +72,25 @@ _IN_TRANSACTIONS = {
     "jit": "off",
     # Every table is looked into by a key; a plan made while one was small must not stay when it is not.
     "enable_seqscan": "off",
-    # Joins are written in the order that looks least up; of small tables any other order seems as good.
+    # Joins are written in the order that looks least up; of small tables any other order seems as good, and
+    # so does reading the whole of one beside the other.
     "join_collapse_limit": "1",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
 }
 _SETTINGS = {
     **_IN_TRANSACTIONS,
+    # What a group asks before its transaction, and what ends it: making a plan for arrays as short as most
+    # are takes longer than what it is for. None of it looks into a table of days.
+    "plan_cache_mode": "force_generic_plan",
     "application_name": "postroom",
     # Nor a lost one its session.
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
 }
+# Of tables of days a plan for all values takes the lock of every day: in a transaction the server chooses.
+_CHOOSES = "; SET LOCAL plan_cache_mode = auto"
 # Where a table is nearly empty one index is as good as another, and the server keeps the plan it made then
 # until the table is analyzed, a minute later or more: looking a row up by the account alone reads all of it.
 # So a session's plans are made anew after this many transactions, and then each time it has had so many times
@@ -199,7 +207,7 @@ class Link:
                 self._plans_anew_at *= _PLANS_ANEW_TIMES
             self._rows_then = self._growth.rows
             begin += "; DISCARD PLANS"
-        await self.driver.execute(begin + self._said)
+        await self.driver.execute(begin + (_CHOOSES if self._keeps_plans else self._said))
 
     @property
     def _plans_are_old(self) -> bool:

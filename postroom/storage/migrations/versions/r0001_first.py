@@ -57,7 +57,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(
-        op.f("ix_attempts_account_id_delivery_id"), "attempts", ["account_id", "delivery_id"], unique=False
+        op.f("ix_attempts_delivery_id_account_id"), "attempts", ["delivery_id", "account_id"], unique=False
     )
     op.create_index(
         "ix_attempts_open",
@@ -350,13 +350,13 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(
-        op.f("ix_deliveries_account_id_message_id"), "deliveries", ["account_id", "message_id"], unique=False
-    )
-    op.create_index(
         "ix_deliveries_address",
         "deliveries",
-        ["account_id", "address", "message_id", "server_id"],
+        ["address", "account_id", "message_id", "server_id"],
         unique=False,
+    )
+    op.create_index(
+        op.f("ix_deliveries_message_id_account_id"), "deliveries", ["message_id", "account_id"], unique=False
     )
     op.create_table(
         "dkim_keys",
