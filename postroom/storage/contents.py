@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from postroom.ids import AccountId
 from postroom.storage.interface import Rows, Sql, Work
 
+LOOK = "SELECT content_id, body FROM contents WHERE account_id = :account_id AND content_id = :content_id"
+
 
 def bodies(wanted: Mapping[int, AccountId]) -> Work[dict[int, bytes]]:
     """The contents with these numbers, of these accounts; one that is gone is left out."""
@@ -15,10 +17,10 @@ def bodies(wanted: Mapping[int, AccountId]) -> Work[dict[int, bytes]]:
 
 def look(wanted: Mapping[int, AccountId]) -> Sql:
     """Asks for them; `bodies_of` takes what comes."""
-    return Sql(
-        "SELECT content_id, body FROM contents WHERE account_id = :account_id AND content_id = :content_id",
-        [{"account_id": account_id, "content_id": content_id} for content_id, account_id in wanted.items()],
-    )
+    params = [
+        {"account_id": account_id, "content_id": content_id} for content_id, account_id in wanted.items()
+    ]
+    return Sql(LOOK, params)
 
 
 def bodies_of(rows: Rows) -> dict[int, bytes]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 
 from postroom.storage.interface import Sql, Work
 
@@ -47,6 +48,17 @@ class Partition:
 def first_of(day: int) -> int:
     """The lowest id of a day."""
     return day << BITS
+
+
+def name_of(table: str, day: int) -> str:
+    """The partition of a day."""
+    return f"{table}_{_1970 + timedelta(days=day):%Y_%m_%d}"
+
+
+@lru_cache
+def text_of(text: str, table: str, day: int) -> str:
+    """The same statement on the partition of a day. It names the table once, behind FROM or UPDATE."""
+    return re.sub(rf"\b(FROM|UPDATE) {table}\b", rf"\1 {name_of(table, day)}", text, count=1)
 
 
 def since(content_id: int) -> int:
@@ -86,7 +98,7 @@ def make() -> Work[list[str]]:
             first = first_of(day)
             if any((one.first is None or one.first <= first) and first < one.end for one in there):
                 continue
-            name = f"{table}_{_1970 + timedelta(days=day):%Y_%m_%d}"
+            name = name_of(table, day)
             yield from _attach(table, Partition(first_of(day + 1), first, name))
             made.append(name)
     yield Sql("SELECT setval('postroom_days', :day)", {"day": last})

@@ -306,7 +306,10 @@ class PostgresStore:
                 text = f"the database does not answer and nothing could be {what}"
                 raise Unavailable(text, retry_after_s=_AGAIN_S) from error
             except Exception as error:
-                if not called_off(error) and not lost(error):
+                gone = isinstance(error, asyncpg.UndefinedTableError) and self._growth.day
+                if gone:  # the day this process takes for the newest went with its partitions
+                    self._growth.day = 0
+                elif not called_off(error) and not lost(error):
                     raise
                 tries += 1
                 pause_s = random.uniform(0, min(0.01 * 2**tries, _RECONNECT_S))  # noqa: S311 - it only spreads

@@ -7,18 +7,20 @@ connection, so both are in one transaction. A unit of work never sees which.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import asyncpg
+import msgspec
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from postroom.clock import Clock
 from postroom.errors import Unavailable
+from postroom.storage import contents, days, hot
 from postroom.storage.interface import (
     CLOCK,
     TAKE,
@@ -60,6 +62,12 @@ DRIVER_ERRORS = (
     EOFError,
 )
 _LARGE_BYTES = 100_000
+# Statements on one table of days, by an id: which, and the id's parameter.
+_BY_DAY = {
+    hot.OPEN_ATTEMPT: ("attempts", "attempt_id"),
+    hot.END_ATTEMPT: ("attempts", "attempt_id"),
+    contents.LOOK: ("contents", "content_id"),
+}
 _MOST_BATCHES = 2000
 _BATCHES: dict[tuple[str, str], Batches | None] = {}
 
@@ -148,10 +156,14 @@ class _Plan:
 
 
 class Growth:
-    """How many rows all connections of a process have changed, roughly."""
+    """What all connections of a process know of the tables.
+
+    rows: how many they have changed, roughly. day: the newest of which an attempt was numbered, so that its
+    partitions are there; 0: none yet.
+    """
 
     def __init__(self) -> None:
-        self.rows = 0
+        self.rows = self.day = 0
 
 
 class Link:
@@ -388,6 +400,7 @@ class Link:
         assert isinstance(first, Sql)
         runs, askers = runs_of([one for one in asked if isinstance(one, Sql)])
         names = numbered(first.text)[1]
+        first = self._of_its_day(first, runs)
         if len(runs) <= 1:
             values = arguments(names, runs[0]) if runs else ()
             return single_piece(self._text(first, write), values, askers, len(runs))
@@ -399,6 +412,16 @@ class Link:
         columns = columns_of(names, runs)
         variant = made.for_runs(columns)
         return batch_piece(variant, columns, len(runs), askers) if variant.fits(columns) else None
+
+    def _of_its_day(self, first: Sql, runs: Sequence[Mapping[str, Any]]) -> Sql:
+        """The same on the partition where all of it is, if that is of the newest day: to plan one table takes
+        the server less, and one plan is good for all values."""
+        if first.text == hot.INSERT_ATTEMPT and runs:
+            self._growth.day = max(self._growth.day, runs[-1]["attempt_id"] >> days.BITS)
+        found, day = _BY_DAY.get(first.text), self._growth.day
+        if found is None or not day or any(run[found[1]] >> days.BITS != day for run in runs):
+            return first
+        return msgspec.structs.replace(first, text=days.text_of(first.text, found[0], day))
 
     def _text(self, statement: Sql, write: bool) -> str:
         """Of a statement with one set of parameters."""

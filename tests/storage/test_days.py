@@ -228,6 +228,33 @@ async def test_it_stays_so_when_the_server_has_seen_the_statement_often(store: P
     assert len(await locked(store, often())) == 2  # on the same connection, which is the only free one
 
 
+async def test_what_is_of_another_day_is_found_as_well(store: PostgresStore) -> None:
+    today = await today_of(store)
+    await put(store)
+    ((delivery_id,),) = await store.read(lambda: sql("SELECT delivery_id FROM deliveries"))
+    attempt = {
+        "account_id": 1, "delivery_id": delivery_id, "connection_id": 1, "worker_id": 1, "epoch": 1,
+        "decision_id": 1, "day": 0, "now": 0,
+    }  # fmt: skip
+    ids = [7, *(first_of(day) + n for day in (today - 1, today) for n in (1, 2))]
+    await store.write(lambda: _many(hot.INSERT_ATTEMPT, [{**attempt, "attempt_id": one} for one in ids]))
+    for wanted in (ids, ids[:1], ids[1:3], ids[3:], ids[4:], ids[2:4]):
+        which = [{"account_id": 1, "attempt_id": one} for one in wanted]
+        rows = await store.write(lambda which=which: _many(hot.OPEN_ATTEMPT, which))  # type: ignore[misc]
+        assert [row[0] for row in rows] == wanted
+
+
+async def test_a_day_that_went_while_nothing_was_numbered_is_no_trouble(store: PostgresStore) -> None:
+    today = await today_of(store)
+    _, content_id = await put(store)
+    gone = first_of(today + AHEAD + 30) + 1
+    store._growth.day = gone >> BITS
+    assert await store.write(lambda: contents.bodies({gone: seed_rows.ACCOUNT})) == {}
+    assert store._growth.day == 0
+    store._growth.day = today
+    assert list(await store.write(lambda: contents.bodies({content_id: seed_rows.ACCOUNT}))) == [content_id]
+
+
 def _new(count: int) -> Work[Rows]:
     return (yield NewIds((("attempts", count),)))
 
