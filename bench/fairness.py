@@ -8,6 +8,7 @@ sees each arrive; what stands beside it differs by course, and `alone` is what t
     alone     nothing
     account   a broadcast of `--queued` deliveries of another account, through a connection of its own
     server    the same broadcast, of another server of the probe's account, through the same connection
+    batches   another account that hands in batches of 100 over twenty connections, all the time
     tarpit    mail of another account to a next hop that takes a minute for each reply
     capped    `--accounts` accounts with mail for which their connections have no room left
     small     `--accounts` accounts with 20 messages each beside the broadcast: when each had its last one
@@ -180,6 +181,28 @@ async def server(room: Room, given: argparse.Namespace) -> dict[str, float]:
     return await _beside(room, room.probe(key), lambda: room.slow.accepted)
 
 
+async def batches(room: Room, given: argparse.Namespace) -> dict[str, float]:
+    """Another account hands in batches as fast as it can."""
+    other = await room.account("probe")
+    await room.way_out(other, room.slow.port)
+    key = await room.server(other, "probe")
+    feeder = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.load", room.post.url, room.post.key, "--messages", str(given.queued)),
+        *("--connections", "20", "--first", "0", "--batch", "100"),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await room.until(lambda: room.fast.count >= 1000)
+        found = await _beside(room, room.probe(key), lambda: room.fast.count)
+        if feeder.returncode is not None:
+            raise SystemExit("the batches ended before the probe did: give more with --queued")
+        return found
+    finally:
+        if feeder.returncode is None:
+            feeder.kill()
+            await feeder.wait()
+
+
 async def tarpit(room: Room, given: argparse.Namespace) -> dict[str, float]:
     """Another account's mail goes nowhere, slowly."""
     other = await room.account("probe")
@@ -252,7 +275,9 @@ async def _beside(
 
 
 Course = Callable[[Room, argparse.Namespace], Awaitable[dict[str, float]]]
-COURSES: dict[str, Course] = {one.__name__: one for one in (alone, account, server, tarpit, capped, small)}
+COURSES: dict[str, Course] = {
+    one.__name__: one for one in (alone, account, server, batches, tarpit, capped, small)
+}
 
 
 @asynccontextmanager

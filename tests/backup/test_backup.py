@@ -214,9 +214,10 @@ def test_a_damage_that_was_backed_up_and_another_key_file_are_found(data: Path, 
     database = tmp_path / "b" / "postroom.db"
     with sqlite3.connect(database) as copy:
         copy.execute("PRAGMA writable_schema=ON")
-        copy.execute(
-            "UPDATE sqlite_master SET rootpage = 2 WHERE name = 'ix_deliveries_account_id_message_id'"
+        changed = copy.execute(
+            "UPDATE sqlite_master SET rootpage = 2 WHERE name = 'ix_deliveries_message_id_account_id'"
         )
+        assert changed.rowcount == 1
     copy.close()
     written = json.loads((tmp_path / "b" / "manifest.json").read_text())
     found = manifest.file_of(database)
