@@ -10,12 +10,13 @@ import asyncio
 
 
 class LoopTurns:
-    """Whose piece is next: in the order they came, one in each round of the loop."""
+    """Whose piece is next: in the order they came, at most one in each round of the loop."""
 
     def __init__(self) -> None:
         self._next = asyncio.Lock()
 
     async def turn(self) -> None:
-        """Wait for one's turn, a round at least; what comes until the next wait is the piece."""
+        """Wait for one's turn: a round at least, two for each who waits before. What comes until the next
+        wait is the piece."""
         async with self._next:
             await asyncio.sleep(0)

@@ -164,6 +164,8 @@ def drop(table: str, one: Partition, judged: Judged) -> Work[bool]:
         return False  # another process was quicker
     if table == "contents" and (yield from _sent_again(judged)):
         return False
+    # Who looks something up by its day says the partition's name, and asks nothing of the table.
+    yield Sql(f"LOCK TABLE {one.name} IN ACCESS EXCLUSIVE MODE")
     kept = f"{one.name}_kept"
     if judged.stay:
         # All columns as the table has them, also those that only a newer version knows.

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 from collections import deque
+from contextlib import suppress
 from typing import cast
 
+from postroom import child_python
 from postroom.engine.sign_child import FORGET, HEADER, KEY, LENGTH, SIGN
 from postroom.mail.dkim_keys import PrivateKey, to_stored
 
@@ -48,13 +49,19 @@ class SignProcess:
         with its:
             ours.setblocking(False)
             loop = asyncio.get_running_loop()
-            _, link = await loop.create_connection(_Link, sock=ours)
+            try:
+                _, link = await loop.create_connection(_Link, sock=ours)
+            except BaseException:
+                ours.close()
+                raise
             try:
                 self._child = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "postroom.engine.sign_child", str(its.fileno())),
+                    *child_python.command("postroom.engine.sign_child"),
+                    str(its.fileno()),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     pass_fds=(its.fileno(),),
+                    env=child_python.environment(),
                 )
             except BaseException:
                 link.close()
@@ -110,9 +117,12 @@ class SignProcess:
             try:
                 async with asyncio.timeout(_END_S):
                     await self._child.wait()
-            except TimeoutError:
-                self._child.kill()
+            except BaseException as error:
+                with suppress(ProcessLookupError):
+                    self._child.kill()
                 await self._child.wait()
+                if not isinstance(error, TimeoutError):
+                    raise
 
 
 class _Link(asyncio.Protocol):

@@ -20,6 +20,7 @@ from postroom.mail.dkim_keys import Algorithm
 
 T = TypeVar("T")
 log = logger("engine")
+_MOST_WAITING = 64  # of long keys threads take what is more: they sign beside it
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -48,13 +49,13 @@ class SignatureMakers:
         """Whether one is started, or there, or was in trouble so lately that none is started."""
         return self._keeping is not None
 
-    async def signature(self, one: Unsigned) -> bytes:
-        """The signature of a field."""
+    async def signature(self, one: Unsigned, *, current: bool = True) -> bytes:
+        """The signature of a field. current: the process may be told its key; else it is forgotten."""
         key = one.signer.key
         if one.signer.algorithm is Algorithm.ED25519:
             return signature_of(key, one.digest)  # quicker than handing it over
         process = self._process
-        if process is not None and process.ready:
+        if current and process is not None and process.ready and process.waiting < _MOST_WAITING:
             try:
                 return await process.sign(key, one.digest)
             except SignProcessGone:
@@ -96,8 +97,8 @@ class SignatureMakers:
             await process.start()
             self._process = process
             why = await self._end_of(process)
-        except (OSError, TimeoutError) as error:
-            why = str(error) or "it was not ready in time"
+        except Exception as error:  # whatever it is: threads sign, and the next one may do better
+            why = str(error) or type(error).__name__
         finally:
             self._process = None
             await process.close()

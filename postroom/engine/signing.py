@@ -66,6 +66,7 @@ class Signing:
         self._store, self._ring, self._clock = store, ring, clock
         self._known: dict[tuple[AccountId, ServerId, str], tuple[Signer, ...]] = {}
         self._opened: dict[tuple[int, bytes], Signer] = {}
+        self._current: dict[int, Signer] = {}  # those of `_opened`, by id()
         self._makers = SignatureMakers()
         self._changes = 0
         self._generation: int | None = None
@@ -75,6 +76,7 @@ class Signing:
         """Keys or identities changed: the next mail asks anew."""
         self._changes += 1
         self._known.clear()
+        self._current.clear()
         self._opened.clear()  # a key that was destroyed is to leave memory as well
         self._makers.forget()
 
@@ -122,7 +124,8 @@ class Signing:
             ) from error
         if len(self._opened) >= _MOST_KNOWN:
             self._opened.clear()
-        self._opened[place] = signer
+            self._current.clear()
+        self._opened[place] = self._current[id(signer)] = signer
         return signer
 
     async def fields(
@@ -135,7 +138,11 @@ class Signing:
             found = await self._makers.beside(
                 lambda: unsigned(message, signers, at_us=at_us, rewritten=rewritten)
             )
-        return b"".join([one.signed(await self._makers.signature(one)) for one in found])
+        made = []
+        for one in found:  # keys may have changed since this mail asked for them
+            current = self._current.get(id(one.signer)) is one.signer
+            made.append(one.signed(await self._makers.signature(one, current=current)))
+        return b"".join(made)
 
     async def close(self) -> None:
         """End what signs; nobody waits for it any more."""

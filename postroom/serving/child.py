@@ -30,6 +30,7 @@ log = logs.logger("serve")
 
 async def live(descriptor: int) -> int:
     """The life of one child; its exit code."""
+    os.set_inheritable(descriptor, False)  # its end is news, so no child of ours may hold it open
     link = await Link.over(socket.socket(fileno=descriptor))
     heard = link.hear()
     async for first in heard:
@@ -45,6 +46,7 @@ async def live(descriptor: int) -> int:
         def ready(found: Ready) -> None:
             link.say({"ready": {"made": found.made, "fresh": found.fresh}})
 
+        os.set_inheritable(plan.counts, False)
         shares = Shares(plan.counts, plan.processes, plan.number - 1)
         listeners = Listeners.adopt(plan.listeners, shares)
         serving = Serving(settings, first_run=plan.first_run, ready=ready, listeners=listeners)

@@ -15,14 +15,11 @@ import contextlib
 import os
 import signal
 import socket
-import sys
-import sysconfig
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import postroom
-from postroom import logs
+from postroom import child_python, logs
 from postroom.accepting import Shares, shared_counts
 from postroom.config import ConfigError, Settings
 from postroom.control.protocol import InternalError, error_from_json
@@ -163,11 +160,12 @@ class Child:
         plan = self._supervisor.plan(self.number, first_run=first_run)
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "postroom.serving.child", str(theirs.fileno())),
+                *child_python.command("postroom.serving.child"),
+                str(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=2,  # whoever reads our output waits for the end of it: ours, not a child's
                 pass_fds=(theirs.fileno(), plan.counts, *plan.listeners.values()),
-                env=_environment(),
+                env=child_python.environment(),
             )
         except BaseException:
             ours.close()
@@ -260,13 +258,3 @@ def _how(code: int) -> str:
     with contextlib.suppress(ValueError):
         return signal.Signals(-code).name
     return f"signal {-code}"
-
-
-def _environment() -> dict[str, str]:
-    """Ours; and children find this package, wherever it lies, and no other of that name in the folder we
-    were started in (-P)."""
-    package = str(Path(postroom.__file__).parent.parent)
-    if package == sysconfig.get_path("purelib"):
-        return dict(os.environ)
-    rest = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": package + (os.pathsep + rest if rest else "")}

@@ -33,6 +33,7 @@ from postroom.tally import COMMIT_BOUNDS_S, Histogram
 T = TypeVar("T")
 log = logger("storage")
 _AGAIN_S = 5
+_DAYS_GONE = 3
 _RECONNECT_S = 0.2
 _ONE_TRY_S = 1.0  # while it is known to be down
 _LATE_TRY_S = 4.0  # of who waited for others to commit
@@ -306,9 +307,10 @@ class PostgresStore:
                 text = f"the database does not answer and nothing could be {what}"
                 raise Unavailable(text, retry_after_s=_AGAIN_S) from error
             except Exception as error:
-                gone = isinstance(error, asyncpg.UndefinedTableError) and self._growth.day
-                if gone:  # the day this process takes for the newest went with its partitions
-                    self._growth.day = 0
+                # The day this process takes for the newest went with its partitions, perhaps.
+                gone = isinstance(error, asyncpg.UndefinedTableError) and tries < _DAYS_GONE
+                if gone:
+                    self._growth.look_again()
                 elif not called_off(error) and not lost(error):
                     raise
                 tries += 1

@@ -158,12 +158,24 @@ class _Plan:
 class Growth:
     """What all connections of a process know of the tables.
 
-    rows: how many they have changed, roughly. day: the newest of which an attempt was numbered, so that its
-    partitions are there; 0: none yet.
+    rows: how many they have changed, roughly. day: the newest of which an attempt was numbered and which has
+    partitions of its own; 0: none that is known.
     """
 
     def __init__(self) -> None:
-        self.rows = self.day = 0
+        self.rows = self.day = self._looked = 0
+
+    def look_again(self) -> None:
+        """A partition that was there is not."""
+        self.day = self._looked = 0
+
+    async def numbered(self, day: int, driver: Any) -> None:
+        """An attempt has a number of this day. A clock that was wrong may have left it without partitions."""
+        if day > self._looked:
+            there = [f"to_regclass('{days.name_of(table, day)}') IS NOT NULL" for table in days.PARTITIONED]
+            if await driver.fetchval(f"SELECT {' AND '.join(there)}"):
+                self.day = day
+            self._looked = max(self._looked, day)
 
 
 class Link:
@@ -400,7 +412,7 @@ class Link:
         assert isinstance(first, Sql)
         runs, askers = runs_of([one for one in asked if isinstance(one, Sql)])
         names = numbered(first.text)[1]
-        first = self._of_its_day(first, runs)
+        first = await self._of_its_day(first, runs)
         if len(runs) <= 1:
             values = arguments(names, runs[0]) if runs else ()
             return single_piece(self._text(first, write), values, askers, len(runs))
@@ -413,11 +425,11 @@ class Link:
         variant = made.for_runs(columns)
         return batch_piece(variant, columns, len(runs), askers) if variant.fits(columns) else None
 
-    def _of_its_day(self, first: Sql, runs: Sequence[Mapping[str, Any]]) -> Sql:
+    async def _of_its_day(self, first: Sql, runs: Sequence[Mapping[str, Any]]) -> Sql:
         """The same on the partition where all of it is, if that is of the newest day: to plan one table takes
         the server less, and one plan is good for all values."""
         if first.text == hot.INSERT_ATTEMPT and runs:
-            self._growth.day = max(self._growth.day, runs[-1]["attempt_id"] >> days.BITS)
+            await self._growth.numbered(runs[-1]["attempt_id"] >> days.BITS, self.driver)
         found, day = _BY_DAY.get(first.text), self._growth.day
         if found is None or not day or any(run[found[1]] >> days.BITS != day for run in runs):
             return first

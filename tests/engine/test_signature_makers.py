@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
@@ -171,3 +172,38 @@ async def test_who_goes_away_before_the_answer_takes_nothing_from_others(process
     asked[0].cancel()
     made = await asyncio.gather(*asked, return_exceptions=True)
     assert made[1:] == [signature_of(RSA.key, digest) for digest in DIGESTS[1:]]
+
+
+async def test_a_key_that_was_forgotten_meanwhile_is_not_told_again(makers: SignatureMakers) -> None:
+    await signed(makers)
+    await until(lambda: makers.process is not None)
+    assert makers.process is not None
+    before = makers.process.answers
+    field = Unsigned(RSA, b"", DIGESTS[0])
+    assert await makers.signature(field, current=False) == signature_of(RSA.key, DIGESTS[0])
+    assert makers.process.answers == before
+    assert await makers.signature(field) == signature_of(RSA.key, DIGESTS[0])
+    assert makers.process.answers == before + 1
+
+
+async def test_an_end_that_is_cut_short_leaves_no_process(process: SignProcess) -> None:
+    child = child_of(process)
+    os.kill(child, signal.SIGSTOP)
+    ending = asyncio.create_task(process.close())
+    await asyncio.sleep(0.01)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+async def test_nothing_of_the_folder_it_is_started_in_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cryptography.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    process = SignProcess()
+    await process.start()
+    assert process.ready
+    await process.close()

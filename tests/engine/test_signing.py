@@ -14,6 +14,7 @@ from postroom.core.connection import DeliveryMethod, SignsMail, Vendor
 from postroom.core.server import Owner
 from postroom.engine.signing import Signing, rules_of
 from postroom.ids import AccountId, ServerId
+from postroom.mail.dkim import Unsigned
 from postroom.mail.dkim_keys import Algorithm
 from postroom.storage.interface import Store, Work
 from postroom.storage.routes import Route
@@ -174,3 +175,26 @@ def test_the_vendors_row_decides_and_the_connection_may_overrule_it(
     assert (rules.signs, rules.covered) == (signs, covered)
     if route.vendor is Vendor.AWS_SES:
         assert {"date", "message-id"} <= rules.rewritten
+
+
+@on_both
+async def test_a_key_of_before_a_change_is_told_to_nobody(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.key("a", Algorithm.RSA)
+    told: list[bool] = []
+    make = house.signing._makers.signature
+
+    async def noted(one: Unsigned, *, current: bool = True) -> bytes:
+        told.append(current)
+        return await make(one, current=current)
+
+    monkeypatch.setattr(house.signing._makers, "signature", noted)
+    message = b"From: ann@example.com\r\n\r\nHi\r\n"
+    signers = await house.signing.signers(house.account.account_id, house.server_id, ANN)
+    first = await house.signing.fields(message, signers, 1, frozenset())
+    house.signing.forget()
+    assert await house.signing.fields(message, signers, 1, frozenset()) == first
+    signers = await house.signing.signers(house.account.account_id, house.server_id, ANN)
+    assert await house.signing.fields(message, signers, 1, frozenset()) == first
+    assert told == [True, False, True]

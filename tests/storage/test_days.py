@@ -255,6 +255,46 @@ async def test_a_day_that_went_while_nothing_was_numbered_is_no_trouble(store: P
     assert list(await store.write(lambda: contents.bodies({content_id: seed_rows.ACCOUNT}))) == [content_id]
 
 
+async def test_a_day_without_partitions_of_its_own_is_asked_of_the_table(store: PostgresStore) -> None:
+    """As a clock leaves it that was days ahead when the database was made: ids lie in what is before."""
+    today = await today_of(store)
+    await put(store)
+    ((delivery_id,),) = await store.read(lambda: sql("SELECT delivery_id FROM deliveries"))
+    attempt = {
+        "account_id": 1, "delivery_id": delivery_id, "connection_id": 1, "worker_id": 1, "epoch": 1,
+        "decision_id": 1, "day": 0, "now": 0,
+    }  # fmt: skip
+
+    def without() -> Work[None]:
+        """Today's attempts lie in a partition of another name."""
+        name = days.name_of("attempts", today)
+        yield Sql(f"ALTER TABLE {name} RENAME TO attempts_of_another_name")
+
+    await store.write(without)
+    store._growth.look_again()
+    ids = [first_of(today) + n for n in (1001, 1002)]
+    for one in ids:
+        await store.write(lambda one=one: _many(hot.INSERT_ATTEMPT, [{**attempt, "attempt_id": one}]))  # type: ignore[misc]
+        assert store._growth.day == 0
+    rows = await store.write(
+        lambda: _many(hot.OPEN_ATTEMPT, [{"account_id": 1, "attempt_id": one} for one in ids])
+    )
+    assert [row[0] for row in rows] == ids
+    assert store.run_again == 0
+
+
+async def test_many_who_meet_a_day_that_went_all_go_on(store: PostgresStore) -> None:
+    today = await today_of(store)
+    gone = first_of(today + AHEAD + 30) + 1
+
+    def look() -> Work[dict[int, bytes]]:
+        return contents.bodies({gone: seed_rows.ACCOUNT})
+
+    for _ in range(5):
+        store._growth.day = gone >> BITS
+        assert await asyncio.gather(*(store.write(look) for _ in range(8))) == [{}] * 8
+
+
 def _new(count: int) -> Work[Rows]:
     return (yield NewIds((("attempts", count),)))
 

@@ -27,6 +27,7 @@ RANKS = {
     "logs": 0,
     "packing": 0,
     "folder": 0,
+    "child_python": 0,
     "loop_turns": 0,
     "tally": 0,
     "tracing": 0,

@@ -118,7 +118,8 @@ async def send_all(call: Call, given: list[object], read: Reader) -> Answer:
     for start in range(0, len(given), _TOGETHER):
         part = given[start : start + _TOGETHER]
         # All are stored in one go, and so in few commits, when the last of them was read.
-        ready = await asyncio.gather(*(_read_in_turn(call, sending, one, read) for one in part))
+        alone = len(given) == 1
+        ready = await asyncio.gather(*(_read_in_turn(call, sending, one, read, alone=alone) for one in part))
         sent += await asyncio.gather(*(_accepted(call, one) for one in ready))
     errors = [one.error for one in sent]
     if errors and all(isinstance(error, Unavailable) for error in errors):
@@ -167,9 +168,12 @@ async def _answer(call: Call, one: _Read) -> dict[str, object]:
     }
 
 
-async def _read_in_turn(call: Call, sending: Sending, given: object, read: Reader) -> _Read | Sent:
+async def _read_in_turn(
+    call: Call, sending: Sending, given: object, read: Reader, *, alone: bool
+) -> _Read | Sent:
     """A message of a batch, or why it is none; never raises."""
-    await call.ctx.turns.turn()
+    if not alone:
+        await call.ctx.turns.turn()
     to: str | None = None
     try:
         fields = fields_of(given, "Messages")
