@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.loop_turns import until_accepted, until_closed
+from tests.support.loop_turns import abort_accepted, until_accepted, until_closed
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,7 @@ class HttpPeer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for writer in list(self._writers):  # of tasks that never began
             writer.transport.abort()
+        abort_accepted(self.port)
         await until_closed()
         await self._server.wait_closed()
 

@@ -11,6 +11,15 @@ async def until_accepted() -> None:
         await asyncio.sleep(0)
 
 
+def abort_accepted(port: int) -> None:
+    """Every connection to a listener of this loop, also one whose handshake goes on: nobody has that yet."""
+    transports = getattr(asyncio.get_running_loop(), "_transports", {})
+    for transport in list(transports.values()):
+        name = transport.get_extra_info("sockname")
+        if isinstance(name, tuple) and name[1] == port:
+            transport.abort()
+
+
 async def until_closed() -> None:
     """A transport that was aborted closes its socket in a turn to come."""
     for _ in range(2):
