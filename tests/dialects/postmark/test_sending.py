@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from postroom.actions import servers, suppressions
+from postroom.actions.accept import Accepted
 from postroom.actions.messages import Seen, show_message
 from postroom.actions.sending_terms import SendingTerms
 from postroom.actions.servers import ServerChanges
@@ -347,6 +348,26 @@ async def test_between_the_messages_of_a_batch_others_have_their_turn_and_all_ar
         other.cancel()
     assert len(read_in) == len(set(read_in)) == 180  # never two in one round of the loop, whosever they are
     assert store.commits - commits <= 12
+
+
+async def test_no_message_of_a_batch_is_stored_before_the_last_was_read(
+    postmark: Postmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    read, accept = sending.read_plain, sending.accept_prepared
+
+    def reads(*given: Any) -> Submission:
+        steps.append("read")
+        return read(*given)
+
+    async def stores(*given: Any) -> Accepted:
+        steps.append("store")
+        return await accept(*given)
+
+    monkeypatch.setattr(sending, "read_plain", reads)
+    monkeypatch.setattr(sending, "accept_prepared", stores)
+    await postmark.ok("POST", "/email/batch", [PLAIN] * 20)
+    assert steps == ["read"] * 20 + ["store"] * 20
 
 
 async def test_only_a_large_message_is_read_beside_the_loop(
