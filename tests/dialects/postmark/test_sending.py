@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from postroom.actions import servers, suppressions
-from postroom.actions.accept import Accepted
+from postroom.actions.accept import Accepted, accept_prepared
 from postroom.actions.messages import Seen, show_message
 from postroom.actions.sending_terms import SendingTerms
 from postroom.actions.servers import ServerChanges
@@ -354,7 +354,7 @@ async def test_no_message_of_a_batch_is_stored_before_the_last_was_read(
     postmark: Postmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
-    read, accept = sending.read_plain, sending.accept_prepared
+    read = sending.read_plain
 
     def reads(*given: Any) -> Submission:
         steps.append("read")
@@ -362,7 +362,7 @@ async def test_no_message_of_a_batch_is_stored_before_the_last_was_read(
 
     async def stores(*given: Any) -> Accepted:
         steps.append("store")
-        return await accept(*given)
+        return await accept_prepared(*given)
 
     monkeypatch.setattr(sending, "read_plain", reads)
     monkeypatch.setattr(sending, "accept_prepared", stores)
