@@ -173,7 +173,7 @@ async def _read_in_turn(
 ) -> _Read | Sent:
     """A message of a batch, or why it is none; never raises."""
     if not alone:
-        await call.ctx.turns.turn()
+        await call.ctx.turns.turn(call.key.account_id)
     to: str | None = None
     try:
         fields = fields_of(given, "Messages")
