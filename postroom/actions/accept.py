@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
+
+import msgspec
 
 from postroom.actions import rehearsal
 from postroom.actions.context import Context
@@ -61,8 +62,7 @@ DEFAULT_STREAM = {
 }
 
 
-@dataclass(frozen=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """The yes. `replayed`: this very request was accepted before, and this is that message.
 
     accepted_us: when it was stored.
@@ -125,8 +125,7 @@ async def accept_prepared(ctx: Context, prepared: Prepared) -> Accepted:
     return accepted
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """A submission that passed what needs no database, and what was found out about it."""
 
     submission: Submission
@@ -181,8 +180,7 @@ def _tell(ctx: Context, submission: Submission, accepted: Accepted, began_us: in
             log.exception("an accepted message could not be traced", message=accepted.message_id)
 
 
-@dataclass(frozen=True)
-class _From:
+class _From(msgspec.Struct, frozen=True):
     """What stands in From: the mailbox, its address for comparing, and its domain; all empty where it is that
     of the connection which takes the message first."""
 
@@ -191,8 +189,7 @@ class _From:
     domain: str
 
 
-@dataclass(frozen=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """What the database says of a message.
 
     key: its From for comparing. domain: for its Message-ID. own_unsubscribing: its stream leaves that to it.

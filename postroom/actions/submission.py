@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import msgspec
 
 from postroom.actions.context import Limits
 from postroom.core.bounce import BounceKind
@@ -26,8 +28,7 @@ class Idempotency:
     fingerprint: bytes
 
 
-@dataclass(frozen=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True):
     """What a caller asks to send.
 
     sender: None takes the server's default. stream: None takes the purpose's own. `options` is kept with
@@ -63,13 +64,12 @@ class Submission:
     key_id: KeyId | None = None
     message_id: str = ""
     refuse_suppressed: bool = False
-    rehearsed: Mapping[str, BounceKind | None] = field(default_factory=dict)
-    options: Mapping[str, object] = field(default_factory=dict)
+    rehearsed: Mapping[str, BounceKind | None] = msgspec.field(default_factory=dict)
+    options: Mapping[str, object] = msgspec.field(default_factory=dict)
     idempotency: Idempotency | None = None
 
 
-@dataclass(frozen=True)
-class Recipient:
+class Recipient(msgspec.Struct, frozen=True):
     """One who gets a copy. key: his address for comparing. kind: to, cc or bcc."""
 
     address: str

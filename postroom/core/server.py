@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from postroom.ids import AccountId, ServerId
 
 
@@ -51,8 +53,7 @@ class Server:
     options: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Owner:
+class Owner(msgspec.Struct, frozen=True):
     """Whose things a caller may see and make; anything else does not exist for it.
 
     With `server_id`: that server's. Without: what the account's servers share. `whole_account` (the

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from postroom.core.connection import DeliveryMethod
 from postroom.core.message import DeliveryState, Purpose, withdrawn_state
 from postroom.engine import caps
@@ -49,8 +51,7 @@ class Pick:
     floor_us: int = LOWEST  # begin with what is due then, as long as that is enough
 
 
-@dataclass(frozen=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True):
     """One delivery that this worker holds, with what composing needs."""
 
     attempt_id: AttemptId

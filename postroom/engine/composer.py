@@ -12,7 +12,7 @@ import asyncio
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import msgspec
@@ -58,13 +58,13 @@ class _Marked:
     copies: Copies
 
 
-@dataclass
-class _Entry:
+class _Entry(msgspec.Struct):
     body: bytes  # as stored
     content: Content | None = None
     plain: bytes | None = None  # the same for everybody
-    signatures: dict[tuple[frozenset[str], tuple[Signer, ...]], bytes] = field(default_factory=dict)  # on it
-    marked: dict[Offer | None, _Marked] = field(default_factory=dict)
+    # On it, by the headers a peer writes anew and by who signs:
+    signatures: dict[tuple[frozenset[str], tuple[Signer, ...]], bytes] = msgspec.field(default_factory=dict)
+    marked: dict[Offer | None, _Marked] = msgspec.field(default_factory=dict)
     utf8: bool = False  # known with `content`
     eight_bit: bool = False
 

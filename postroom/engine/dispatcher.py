@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from postroom.clock import Clock
 from postroom.core.connection import Connection, DeliveryMethod

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from postroom.core.actor import ENGINE
 from postroom.core.event import EventKind
@@ -39,8 +42,7 @@ from postroom.transports.interface import Fault, Outcome, Result
 _WOULD_WAIT = frozenset({Result.RETURNED, Result.DEFERRED, Result.UNKNOWN})
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """One attempt that ended, of this account; None: whose it was is only in the database.
 
     crashed: its worker died with composing begun and no final dot. cancelled: it was stopped because
@@ -104,8 +106,7 @@ class Settled:
         self.overtaken |= other.overtaken
 
 
-@dataclass(frozen=True)
-class _Attempt:
+class _Attempt(msgspec.Struct, frozen=True):
     """A row of hot.OPEN_ATTEMPT."""
 
     attempt_id: AttemptId

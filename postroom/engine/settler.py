@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from postroom.engine.journal import Journal
 from postroom.engine.retry import Policy
@@ -27,8 +28,7 @@ _APART_S = 0.01  # from the beginning of one batch to that of the next, unless t
 _AGAIN_S = 0.5
 
 
-@dataclass
-class _Item:
+class _Item(msgspec.Struct):
     ended: Ended
     done: Callable[[], None]
 

@@ -6,7 +6,7 @@ and the policy; `engine.settle` writes the answer down.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from postroom.clock import MICROS
 from postroom.core.event import EventKind
@@ -16,8 +16,7 @@ from postroom.ids import AttemptId, DeliveryId
 from postroom.transports.interface import Fault, Outcome, Phase, Result
 
 
-@dataclass(frozen=True)
-class DeliveryFacts:
+class DeliveryFacts(msgspec.Struct, frozen=True):
     """What the transition depends on."""
 
     delivery_id: DeliveryId
@@ -30,8 +29,7 @@ class DeliveryFacts:
     copies: int = 0
 
 
-@dataclass(frozen=True)
-class Transition:
+class Transition(msgspec.Struct, frozen=True):
     """Where the delivery goes. `due_us` is set for ready and unknown."""
 
     state: DeliveryState

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from postroom.actions.checks import is_id
 from postroom.actions.context import Actor, Context
 from postroom.core.key import Key, Scope
@@ -17,8 +19,7 @@ from postroom.errors import NotFound
 JSON = "application/json; charset=utf-8"
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A request whose key is known and may do it. `path`: as routed, without prefix and suffix.
 
     base_url: how callers reach us, without a trailing slash, "" when unknown; from our settings, not from
@@ -38,7 +39,7 @@ class Call:
     origin: str
     rate_per_minute: int
     client: str
-    body: dict[str, object] = field(default_factory=dict)
+    body: dict[str, object] = msgspec.field(default_factory=dict)
 
     @property
     def actor(self) -> Actor:
@@ -50,13 +51,12 @@ class Call:
         return number_or_missing(self.params["id"], kind)
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What an operation answers: JSON, a text of `content_type`, or with None nothing at all."""
 
     body: Mapping[str, object] | Sequence[object] | str | None
     status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     content_type: str = JSON
 
 

@@ -128,8 +128,7 @@ def surface_app(ctx: Context, settings: ApiSettings, surface: Surface[C]) -> ASG
     return app
 
 
-@dataclass(frozen=True)
-class _Reply:
+class _Reply(msgspec.Struct, frozen=True):
     """An answer written out. content_type: "" for none."""
 
     status: int

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
 
 import idna
+import msgspec
 
 from postroom.errors import Invalid
 from postroom.mail.content import Mailbox
@@ -51,8 +51,7 @@ _SPECIAL_REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """One address, made by `parse_address`. `local` is as written, quotes included.
 
     `domain` is as written, or for an international domain its Unicode form after UTS #46 mapping (so

@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
@@ -59,8 +60,7 @@ class Signer:
         return f"{self.algorithm} {self.name}"
 
 
-@dataclass(frozen=True)
-class Unsigned:
+class Unsigned(msgspec.Struct, frozen=True):
     """A DKIM-Signature field up to its `b=`, and the SHA-256 digest that `signer` is to sign for it."""
 
     signer: Signer

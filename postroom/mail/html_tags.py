@@ -10,9 +10,10 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from html.entities import html5
+
+import msgspec
 
 _BLANK = r"[ \t\n\f\r]"
 _NAME = r"[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+"
@@ -31,8 +32,7 @@ _REFERENCE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Tag:
+class Tag(msgspec.Struct, frozen=True):
     """One tag: its place, its name in lower case, and where its attributes stand. name "": what begins here
     (a comment, a tag, an element without markup) is never closed and hides all that follows."""
 
@@ -43,8 +43,7 @@ class Tag:
     inside: tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(msgspec.Struct, frozen=True):
     """A value as written, without its quotes, and its place; character references are still in it."""
 
     start: int

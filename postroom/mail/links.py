@@ -30,8 +30,7 @@ _TRAILING = ".,;:!?'*_~|`)]"
 _PIXEL = '<img src="{}" width="1" height="1" alt="" style="border:0;width:1px;height:1px">'
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What is to be tracked in a message. `targets`: each once, their order is their number."""
 
     html: tuple[Link, ...] = ()

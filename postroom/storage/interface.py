@@ -16,7 +16,6 @@ own and does nothing but yield and compute.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -69,8 +68,7 @@ TAKE = "{take}"
 TAKING = "FOR UPDATE SKIP LOCKED"
 
 
-@dataclass(frozen=True)
-class Compute:
+class Compute(msgspec.Struct, frozen=True):
     """Asks for a value that takes a while to make: one row, one column.
 
     Where units run on the event loop, what is large (size_bytes, roughly) is made in a thread meanwhile.

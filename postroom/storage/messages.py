@@ -37,8 +37,7 @@ def unpack_content(body: bytes) -> Content:
         raise ValueError(f"the stored content cannot be read: {error}") from error
 
 
-@dataclass(frozen=True)
-class NewDelivery:
+class NewDelivery(msgspec.Struct, frozen=True):
     """One recipient of a new message. `address` is the recipient for comparing."""
 
     recipient: str
@@ -48,8 +47,7 @@ class NewDelivery:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class NewMessage:
+class NewMessage(msgspec.Struct, frozen=True):
     """A message that was checked and is now to be stored; `body` is packed content.
 
     targets: what its tracked links lead to, by number.

@@ -18,10 +18,10 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import asyncpg
+import msgspec
 
 from postroom.clock import Clock
 from postroom.errors import Unavailable
@@ -49,8 +49,7 @@ _READ_ONLY = "25006"
 _LOST = tuple(one for one in DRIVER_ERRORS if one is not asyncpg.PostgresError)
 
 
-@dataclass(slots=True)
-class _Unit:
+class _Unit(msgspec.Struct):
     work: Callable[[], Work[Any]]  # Any: units of all callers share one queue
     future: asyncio.Future[Any]
     asked_s: float

@@ -140,8 +140,7 @@ class Raised:
     error: Exception
 
 
-@dataclass(frozen=True)
-class _Plan:
+class _Plan(msgspec.Struct, frozen=True):
     """Statements that go together, each asked by so many: as pieces, None for what must run one by one."""
 
     askers: int

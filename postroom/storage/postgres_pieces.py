@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from postroom.storage.days import PARTITIONED
 from postroom.storage.interface import NewIds, Rows, Sql
@@ -39,8 +40,7 @@ class Back(Enum):
     NOTHING = "nothing"  # alone: whatever it says
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True):
     """One statement with `$1` parameters. askers: for each who asked, its runs by their place, or for IDS how
     many of each list."""
 

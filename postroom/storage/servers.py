@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import func, insert, select, update
 
 from postroom.core.message import Purpose
@@ -160,8 +160,7 @@ def claimed(account_id: AccountId, server_id: ServerId) -> Work[list[DeliveryId]
     return [DeliveryId(row[0]) for row in rows]
 
 
-@dataclass(frozen=True)
-class Accepting:
+class Accepting(msgspec.Struct, frozen=True):
     """What accepting a message for a server depends on.
 
     stream_type: None when the server has no such stream or it is archived. ever_had_connection: the server

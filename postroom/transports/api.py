@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from postroom.transports import outcomes
 from postroom.transports.dialer import Dialer, verified_context

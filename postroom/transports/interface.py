@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+import msgspec
+
 from postroom.mail.content import Content
 
 
@@ -55,8 +57,7 @@ class Result(StrEnum):
     HELD = "held"  # it cannot be composed at all: waits for a person (never a transport's answer)
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How one attempt ended.
 
     `code` is the SMTP reply code or HTTP status (0: none read), `enhanced` like "5.1.1" or "",
@@ -129,8 +130,7 @@ class SmtpTarget:
     verify_tls: bool = True
 
 
-@dataclass(frozen=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True):
     """One message to one recipient.
 
     `sender` is the envelope sender ("" for the null return path). `content` composes lazily: called
@@ -216,8 +216,7 @@ class Quota:
     per_second: float | None = None
 
 
-@dataclass(frozen=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True):
     """What a harmless read showed. `outcome`: SENT when the account may send, else what stands against it."""
 
     outcome: Outcome

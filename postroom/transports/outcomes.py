@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from postroom.transports.interface import Fault, Outcome, Phase, Result
 from postroom.transports.smtp_reply import clean_text

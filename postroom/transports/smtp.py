@@ -12,7 +12,8 @@ import functools
 import re
 import ssl
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from postroom.transports import smtp_outcomes as outcomes
 from postroom.transports.dialer import Dialer, DialError, Peer, Purpose, tls_name, tls_text, verified_context

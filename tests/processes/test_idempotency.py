@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 
 import asyncpg
+from msgspec.structs import replace
 
 from postroom.actions.accept import Accepted, Idempotency, Submission, accept_message
 from postroom.core.message import Purpose

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from postroom.core.server import Owner
 from postroom.dialects.b2core.texts import LANGUAGES
@@ -12,8 +11,7 @@ from postroom.http.asgi import RawHeaders
 from postroom.http.language import preferred
 
 
-@dataclass(frozen=True)
-class Call(calls.Call):
+class Call(calls.Call, frozen=True):
     """A request whose key is known and may do it."""
 
     language: str = "en"

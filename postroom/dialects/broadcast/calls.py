@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from postroom.actions.servers import get_server
 from postroom.core.server import Owner
 from postroom.errors import Invalid, NotFound
@@ -18,8 +16,7 @@ CHANNEL = "broadcast_channel_id"
 CHANNEL_REQUIRED = "broadcast_channel_id is required for an account key"
 
 
-@dataclass(frozen=True)
-class Call(calls.Call):
+class Call(calls.Call, frozen=True):
     """A request whose key is known and may do it."""
 
     async def channel(self) -> Owner:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 _OURS = "{{ unsubscribe_link }}"
 _PLACE = re.compile(r"\{\{\{\s{0,9}pm:unsubscribe(?:_url)?\s{0,9}\}\}\}")
@@ -11,8 +12,7 @@ _IN_LINK = re.compile(r"""href\s{0,9}=\s{0,9}["']?\s{0,9}\Z""", re.IGNORECASE)
 _MOST_BEFORE = 40
 
 
-@dataclass(frozen=True)
-class Bodies:
+class Bodies(msgspec.Struct, frozen=True):
     """Subject and body parts: as they were sent, or as a template gave them."""
 
     subject: str

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from uuid import uuid4
+
+from msgspec.structs import replace
 
 from postroom.actions.bulks import BulkDraft, accept_bulk, get_bulk, list_bulks
 from postroom.actions.submission import Submission

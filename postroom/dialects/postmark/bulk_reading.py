@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from postroom.actions.context import Context, Limits
 from postroom.actions.sending_terms import sending_terms

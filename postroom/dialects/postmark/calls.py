@@ -8,9 +8,11 @@ works, and nothing is sent: `Call.testing` says so.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 from postroom.actions import keys
 from postroom.actions.context import Context
@@ -53,8 +55,7 @@ class Op(calls.Operation["Call"]):
     testable: bool = False
 
 
-@dataclass(frozen=True)
-class Call(calls.Call):
+class Call(calls.Call, frozen=True):
     """A request whose key is known and may do it.
 
     given: its body as it was sent; `fields` where that is an object. site: where people reach us, without a
@@ -63,7 +64,7 @@ class Call(calls.Call):
     """
 
     given: object = None
-    fields: Fields = field(default_factory=lambda: Fields({}))
+    fields: Fields = msgspec.field(default_factory=lambda: Fields({}))
     site: str = ""
     inbound_domain: str = ""
     dial_private: DialPrivate = DialPrivate.SMTP

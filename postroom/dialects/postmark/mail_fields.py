@@ -7,7 +7,10 @@ Types come first (ErrorCode 403), then the stream (1235, 1236), then addresses, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import msgspec
+from msgspec.structs import replace
 
 from postroom.actions.checks import has_refused_characters
 from postroom.actions.sending_terms import SendingTerms
@@ -61,8 +64,7 @@ class Sending:
     terms: SendingTerms
 
 
-@dataclass(frozen=True)
-class Tracking:
+class Tracking(msgspec.Struct, frozen=True):
     """Whether opens are tracked, and which links, in the product's word."""
 
     opens: bool

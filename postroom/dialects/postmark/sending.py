@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from uuid import UUID, uuid4
+
+import msgspec
 
 from postroom.actions.accept import Accepted, AllSuppressed, Prepared, accept_prepared, prepare
 from postroom.actions.sending_terms import SendingTerms, sending_terms
@@ -47,8 +48,7 @@ _NAMES = {
 Reader = Callable[[Sending, Fields], Awaitable[Submission]]
 
 
-@dataclass(frozen=True)
-class _Read:
+class _Read(msgspec.Struct, frozen=True):
     """A message that was read and passed what needs no database. to: its recipients as its answer repeats
     them. prepared: None for one that is only checked."""
 
@@ -56,12 +56,11 @@ class _Read:
     prepared: Prepared | None
 
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(msgspec.Struct, frozen=True):
     """What a message became: its answer, or the error that is it."""
 
     body: dict[str, object]
-    error: PostroomError | None = field(default=None)
+    error: PostroomError | None = None
 
 
 async def email(call: Call) -> Answer:

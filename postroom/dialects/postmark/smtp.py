@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from uuid import uuid4
+
+from msgspec.structs import replace
 
 from postroom.actions import api_errors
 from postroom.actions.accept import Accepted, AllSuppressed, SmtpOff, accept_message

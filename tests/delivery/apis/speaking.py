@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from postroom.mail.compose import compose
 from postroom.mail.content import Content, Mailbox
@@ -20,7 +23,7 @@ from tests.support.postmark_peer import TOKEN, postmark_peer
 from tests.support.ses_peer import ACCESS_KEY, REGION, SECRET_KEY, ses_peer
 
 PATIENT = HttpTimeouts(10.0, 10.0, 10.0, 10.0)
-SOON = replace(PATIENT, write_s=0.3, reply_s=0.3)
+SOON = dataclasses.replace(PATIENT, write_s=0.3, reply_s=0.3)
 AUTHOR = "shop@example.com"
 RECIPIENT = "ann@example.net"
 MESSAGE_ID = "<m1@example.com>"
@@ -41,7 +44,7 @@ def envelope(said: Content = CONTENT, **changes: object) -> Envelope:
         author=AUTHOR,
         reference=REFERENCE,
     )
-    return replace(made, **changes)  # type: ignore[arg-type]  # fields of Envelope, of the types they have
+    return replace(made, **changes)
 
 
 @dataclass

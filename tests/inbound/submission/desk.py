@@ -86,7 +86,7 @@ class Desk:
         return await self.ctx.store.read(work)
 
     async def new_key(self, *scopes: str, account: bool = False) -> tuple[Key, str]:
-        owner = replace(self.owner, server_id=None) if account else self.owner
+        owner = Owner(self.owner.account_id) if account else self.owner
         key, secret = await create_key(self.ctx, ACTOR, owner, "app", scopes or ("transactionals_write",))
         return key, secret.reveal()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as but
 
 from postroom.actions import connections, identities, servers
 from postroom.actions.accept import Accepted, Idempotency, Submission, accept_message
@@ -82,7 +83,8 @@ async def test_what_is_accepted_is_stored_and_the_engine_told(
 ) -> None:
     await connect(harness.ctx, owner, Purpose.TRANSACTIONAL)
     done = await accept_message(
-        harness.ctx, replace(shop, cc=(Mailbox("bob@example.net"),), bcc=(Mailbox("ANN@example.net"),))
+        harness.ctx,
+        but(shop, cc=(Mailbox("bob@example.net"),), bcc=(Mailbox("ANN@example.net"),)),
     )
     assert states(done) == [DeliveryState.READY] * 2  # Ann once
     assert not done.captured
@@ -119,9 +121,7 @@ async def test_a_shared_connection_of_the_account_counts(
     await connect(ctx, Owner(owner.account_id), Purpose.BROADCAST)
     with pytest.raises(Invalid, match="no connection of this server is switched on for transactional"):
         await accept_message(ctx, shop)
-    assert states(await accept_message(ctx, replace(shop, purpose=Purpose.BROADCAST))) == [
-        DeliveryState.READY
-    ]
+    assert states(await accept_message(ctx, but(shop, purpose=Purpose.BROADCAST))) == [DeliveryState.READY]
 
 
 async def test_a_sandbox_captures_always(ctx: Context, owner: Owner, shop: Submission) -> None:
@@ -159,7 +159,7 @@ async def test_what_is_refused_leaves_nothing(
     ctx: Context, shop: Submission, change: dict[str, object], error: type[PostroomError], field: str
 ) -> None:
     with pytest.raises(error) as refused:
-        await accept_message(ctx, replace(shop, **change))  # type: ignore[arg-type]  # fields by name
+        await accept_message(ctx, but(shop, **change))
     if isinstance(refused.value, Invalid):
         assert refused.value.errors[0].field == field
     for table in ("messages", "contents", "deliveries", "ready", "events", "lanes"):
@@ -175,7 +175,7 @@ async def test_without_any_sender_it_is_refused(ctx: Context, owner: Owner, shop
 
 async def test_a_foreign_server_does_not_exist(ctx: Context, stranger: Owner, shop: Submission) -> None:
     with pytest.raises(NotFound):
-        await accept_message(ctx, replace(shop, account_id=stranger.account_id))
+        await accept_message(ctx, but(shop, account_id=stranger.account_id))
 
 
 def named(name: str = "order-1", body: bytes = b"1", key: int = 1) -> Idempotency:
@@ -183,23 +183,23 @@ def named(name: str = "order-1", body: bytes = b"1", key: int = 1) -> Idempotenc
 
 
 async def test_the_same_request_is_one_message(ctx: Context, shop: Submission) -> None:
-    first = await accept_message(ctx, replace(shop, idempotency=named()))
-    again = await accept_message(ctx, replace(shop, idempotency=named()))
+    first = await accept_message(ctx, but(shop, idempotency=named()))
+    again = await accept_message(ctx, but(shop, idempotency=named()))
     assert (again.message_id, again.replayed) == (first.message_id, True)
-    other_key = await accept_message(ctx, replace(shop, idempotency=named(key=2)))
+    other_key = await accept_message(ctx, but(shop, idempotency=named(key=2)))
     assert other_key.message_id != first.message_id
     with pytest.raises(Invalid) as refused:
-        await accept_message(ctx, replace(shop, idempotency=named(body=b"2")))
+        await accept_message(ctx, but(shop, idempotency=named(body=b"2")))
     assert refused.value.errors[0].field == "Idempotency-Key"
     assert await count(ctx, "messages") == 2
 
 
 async def test_a_name_is_free_again_after_a_day(harness: Harness, shop: Submission) -> None:
-    first = await accept_message(harness.ctx, replace(shop, idempotency=named()))
+    first = await accept_message(harness.ctx, but(shop, idempotency=named()))
     harness.clock.advance(86_401)
-    later = await accept_message(harness.ctx, replace(shop, idempotency=named(body=b"2")))
+    later = await accept_message(harness.ctx, but(shop, idempotency=named(body=b"2")))
     assert later.message_id != first.message_id
-    again = await accept_message(harness.ctx, replace(shop, idempotency=named(body=b"2")))
+    again = await accept_message(harness.ctx, but(shop, idempotency=named(body=b"2")))
     assert again.message_id == later.message_id
 
 
@@ -209,17 +209,17 @@ async def test_a_name_is_not_free_before_a_day_because_the_clock_was_set(
 ) -> None:
     steps = ClockSteps(harness.store, harness.clock, ClockGuard(harness.clock), EngineSettings(), "boot")
     harness.clock.advance(10)
-    first = await accept_message(harness.ctx, replace(shop, idempotency=named()))
+    first = await accept_message(harness.ctx, but(shop, idempotency=named()))
     harness.clock.advance(10)
     harness.clock.step(step_s)
     await steps.look()
     for seconds in (0, 40_000, 40_000):
         harness.clock.advance(seconds)
         await Housekeeping(harness.store, harness.clock).run_once()
-        again = await accept_message(harness.ctx, replace(shop, idempotency=named()))
+        again = await accept_message(harness.ctx, but(shop, idempotency=named()))
         assert again.message_id == first.message_id
     harness.clock.advance(7_000 if step_s > 0 else 100_000)
-    later = await accept_message(harness.ctx, replace(shop, idempotency=named()))
+    later = await accept_message(harness.ctx, but(shop, idempotency=named()))
     assert later.message_id != first.message_id
 
 
@@ -228,20 +228,20 @@ async def test_a_request_still_running_conflicts_and_a_failed_one_does_not(
 ) -> None:
     ctx.running.add((1, "order-1"))
     with pytest.raises(Conflict):
-        await accept_message(ctx, replace(shop, idempotency=named()))
+        await accept_message(ctx, but(shop, idempotency=named()))
     ctx.running.clear()
     with pytest.raises(Denied):
-        await accept_message(ctx, replace(shop, sender=Mailbox("x@else.example"), idempotency=named()))
-    done = await accept_message(ctx, replace(shop, idempotency=named()))
+        await accept_message(ctx, but(shop, sender=Mailbox("x@else.example"), idempotency=named()))
+    done = await accept_message(ctx, but(shop, idempotency=named()))
     assert not done.replayed
 
 
 async def test_limits_are_settings(ctx: Context, shop: Submission) -> None:
     tight = replace(ctx, limits=Limits(max_recipients=1, max_message_bytes=50))
     with pytest.raises(Invalid, match="more than 1 "):
-        await accept_message(tight, replace(shop, cc=(Mailbox("b@example.net"),)))
+        await accept_message(tight, but(shop, cc=(Mailbox("b@example.net"),)))
     with pytest.raises(TooLarge):
-        await accept_message(tight, replace(shop, text=LONG))
+        await accept_message(tight, but(shop, text=LONG))
 
 
 class BrokenTraces:

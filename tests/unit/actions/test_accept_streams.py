@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeVar
 
 import pytest
+from msgspec.structs import replace
 
 from postroom.actions import identities, servers
 from postroom.actions.accept import Idempotency, Submission, accept_message

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from postroom.actions import accounts, identities, servers
 from postroom.actions.accept import Submission, accept_message
@@ -88,7 +88,7 @@ async def test_k6_without_a_link_to_track_nothing_is_stored(
     ctx: Context, asked: Submission, changes: dict[str, object]
 ) -> None:
     """Raw messages are as their client made and perhaps signed them."""
-    content, targets = await stored(ctx, replace(asked, **changes))  # type: ignore[arg-type]  # its fields
+    content, targets = await stored(ctx, replace(asked, **changes))
     assert (content.html_links, content.text_links) == ((), ())
     assert targets == ()
 
