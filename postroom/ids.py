@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from typing import NewType
-from uuid import UUID
 
 AccountId = NewType("AccountId", int)
 ServerId = NewType("ServerId", int)
@@ -29,4 +28,5 @@ def new_public_id(at_us: int) -> str:
     """
     random = secrets.randbits(74)
     made = (at_us // 1000 & (1 << 48) - 1) << 80 | 7 << 76 | random >> 62 << 64 | 0b10 << 62
-    return str(UUID(int=made | random & (1 << 62) - 1))
+    digits = f"{made | random & (1 << 62) - 1:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

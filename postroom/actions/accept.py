@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from uuid import UUID
 
 import msgspec
 
@@ -419,7 +418,7 @@ def _rfc_message_id(submission: Submission, public_id: str, domain: str) -> str:
     own = submission.message_id
     if submission.raw is not None:
         own = raw_message_id(submission.raw)
-    return own or headers.new_message_id(UUID(public_id), domain)
+    return own or headers.new_message_id(public_id, domain)
 
 
 def _content(submission: Submission, admitted: Admitted, trace: str, found: Found) -> Content:

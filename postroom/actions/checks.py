@@ -32,7 +32,7 @@ def is_blank(text: str) -> bool:
 
 def has_refused_characters(text: str) -> bool:
     """Whether it holds what no single line of text needs."""
-    return any(
+    return not text.isprintable() and any(
         unicodedata.category(char) in _REFUSED_CATEGORIES or char in _REFUSED_CHARACTERS for char in text
     )
 

@@ -133,6 +133,8 @@ class Sessions:
 
     @property
     def _urgent(self) -> int:
+        if self.inbox and self.inbox[-1].purpose is Purpose.TRANSACTIONAL:
+            return len(self.inbox)
         return sum(one.purpose is Purpose.TRANSACTIONAL for one in self.inbox)
 
     def may_start(self) -> bool:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable
 from datetime import timedelta
 from functools import lru_cache
-from uuid import UUID
 
 from postroom.clock import MICROS, to_datetime
 from postroom.errors import Invalid
@@ -139,10 +138,10 @@ def unsubscribe_headers(uri: str, one_click: bool = False) -> tuple[tuple[str, s
     return check_custom_headers(headers, "list_unsubscribe")
 
 
-def new_message_id(uid: UUID, domain: str) -> str:
+def new_message_id(uid: str, domain: str) -> str:
     """`<uid@domain>` (RFC 5322 3.6.4): the same for the same message, whenever it is asked for.
 
-    `domain` may be Unicode. Raises Invalid("domain", ...) when it is none.
+    uid: a UUID as text. `domain` may be Unicode. Raises Invalid("domain", ...) when it is none.
     """
     return f"<{uid}@{parse_domain(domain, 'domain')}>"
 

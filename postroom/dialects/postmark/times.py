@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from postroom.clock import MICROS
@@ -24,14 +25,13 @@ _DATE = re.compile(
 
 def to_wire(at_us: int) -> str:
     """A moment, with the seven digits the product has."""
-    local = datetime.fromtimestamp(at_us // MICROS, UTC).astimezone(EASTERN)
-    return f"{local:%Y-%m-%dT%H:%M:%S}.{at_us % MICROS:06d}0{_offset(local)}"
+    second, offset = _second(at_us // MICROS)
+    return f"{second}.{at_us % MICROS:06d}0{offset}"
 
 
 def to_seconds(at_us: int) -> str:
     """A moment without a fraction, as streams have it."""
-    local = datetime.fromtimestamp(at_us // MICROS, UTC).astimezone(EASTERN)
-    return f"{local:%Y-%m-%dT%H:%M:%S}{_offset(local)}"
+    return "".join(_second(at_us // MICROS))
 
 
 def to_day(at_us: int) -> str:
@@ -71,6 +71,13 @@ def moments(asked: Fields, name: str, code: int) -> tuple[int, int] | None:
     if text is not None and found is None:
         raise ApiError(code, name)
     return found
+
+
+@lru_cache(maxsize=256)  # what is accepted or shown is mostly of a few seconds
+def _second(at_s: int) -> tuple[str, str]:
+    """A second, and its offset."""
+    local = datetime.fromtimestamp(at_s, UTC).astimezone(EASTERN)
+    return f"{local:%Y-%m-%dT%H:%M:%S}", _offset(local)
 
 
 def _us(moment: datetime) -> int:
