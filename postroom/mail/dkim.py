@@ -12,6 +12,7 @@ import binascii
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 
 import msgspec
@@ -91,13 +92,12 @@ def unsigned(
     for lower, whole in fields:
         by_name.setdefault(lower, []).append(whole)
     names, headers = [], sha256()
-    for name, more in _to_sign(rewritten):
-        lower = name.lower().encode("ascii")
+    for name, lower, more in _to_sign(frozenset(rewritten)):
         there = by_name.get(lower, ())
         names += [name] * (len(there) + (more == 2 or (more == 1 and bool(there))))
         for whole in reversed(there):  # from the bottom up, RFC 6376 5.4.2
             headers.update(_relaxed_field(lower, whole))
-    listed = _folded("h=", ":".join(names), ":")
+    listed = _listed(tuple(names))
     body_hash = _base64(sha256(relaxed_body(body)).digest())
     made = []
     for one in signers:
@@ -130,15 +130,30 @@ def relaxed_body(body: bytes) -> bytes:
     return body + b"\r\n" if body else b""
 
 
-def _to_sign(rewritten: Collection[str]) -> list[tuple[str, int]]:
-    """Names, each with 2: once more than it is there, 1: the same where it is there, 0: as it is there."""
+@lru_cache(maxsize=64)
+def _to_sign(rewritten: frozenset[str]) -> list[tuple[str, bytes, int]]:
+    """Names, as they are listed and in lower case, each with 2: once more than it is there, 1: the same where
+    it is there, 0: as it is there."""
     every = [(2, _SEALED), (1, _SEALED_IF_THERE), (0, _AS_THERE)]
-    return [(name, more) for more, names in every for name in names if name.lower() not in rewritten]
+    return [
+        (name, name.lower().encode("ascii"), more)
+        for more, names in every
+        for name in names
+        if name.lower() not in rewritten
+    ]
+
+
+@lru_cache(maxsize=256)
+def _listed(names: tuple[str, ...]) -> str:
+    return _folded("h=", ":".join(names), ":")
 
 
 def _relaxed_field(lower: bytes, whole: bytes) -> bytes:
     """RFC 6376 3.4.2."""
-    return lower + b":" + _BLANKS.sub(b" ", whole.partition(b":")[2]).strip(b" ") + b"\r\n"
+    value = whole.partition(b":")[2].strip(b" \t\r\n")
+    if b"\r" in value or b"\n" in value or b"\t" in value or b"  " in value:
+        value = _BLANKS.sub(b" ", value)
+    return lower + b":" + value + b"\r\n"
 
 
 def _base64(data: bytes) -> str:

@@ -102,8 +102,8 @@ def attributes(document: str, tag: Tag) -> dict[str, Attribute]:
     """By name in lower case; of several with one name the first, as everywhere. Without a value: empty."""
     found: dict[str, Attribute] = {}
     for part in _PARTS.finditer(document, *tag.inside):
-        group = next((number for number in (2, 3, 4) if part[number] is not None), None)
-        start, end = (part.end(), part.end()) if group is None else part.span(group)
+        group = part.lastindex or 1  # of its name, or of the one value it has
+        start, end = (part.end(), part.end()) if group == 1 else part.span(group)
         found.setdefault(part[1].lower(), Attribute(start, end, document[start:end]))
     return found
 
