@@ -8,25 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import ipaddress
-import re
-import socket
-import sqlite3
 import ssl
-import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from postroom.actions.connections import load_connection
-from postroom.actions.context import Context, Limits
+from postroom.actions.context import Context
 from postroom.actions.generations import Generation
 from postroom.actions.subject_blocks import SubjectBlocks
-from postroom.backup.placing import finish
 from postroom.clock import Clock, SystemClock
 from postroom.config import ConfigError, Settings
 from postroom.control.desk import Desk
@@ -38,23 +31,23 @@ from postroom.engine.dispatcher import Dispatcher
 from postroom.engine.explain import explain
 from postroom.engine.housekeeping import Housekeeping, HousekeepingSettings
 from postroom.engine.queue_view import Wanted, show_queue
-from postroom.engine.retry import Policy
-from postroom.engine.settings import EngineSettings, Leases
 from postroom.engine.signing import Signing
 from postroom.engine.telling import Telling
 from postroom.engine.turn import Turn
 from postroom.errors import Unavailable
-from postroom.folder import DATABASE_NAME, INBOX_NAME, JOURNALS_NAME, KEY_RING_NAME
+from postroom.folder import INBOX_NAME, JOURNALS_NAME
+from postroom.host_names import full_host_name, helo_name, mail_domain
 from postroom.http.asgi import ASGIApp
 from postroom.ids import AccountId, ConnectionId
-from postroom.inbound.smtp_server import SessionLimits
-from postroom.keyring import KeyRing, KeyringError
+from postroom.keyring import KeyRing
+from postroom.of_settings import engine_settings, limits_of
+from postroom.opening import make_folder, open_postgres, open_sqlite, take_folder
 from postroom.roads import Roads
-from postroom.storage import generations, instance_keys, migrations, moved
+from postroom.storage import generations, instance_keys, moved
 from postroom.storage.database_clock import DatabaseClock, measure
 from postroom.storage.database_facts import postgres_facts, sqlite_facts
 from postroom.storage.interface import Sql, Work
-from postroom.storage.sqlite import Database, SqliteStore
+from postroom.storage.sqlite import SqliteStore
 from postroom.tally import Tally
 from postroom.tracing import Traces
 from postroom.tracking.hits import Hits
@@ -70,8 +63,6 @@ if TYPE_CHECKING:  # the HTTP side takes a while to import, and a command withou
     from postroom.storage.postgres import PostgresStore
 
 HOUSEKEEPING = "housekeeping"
-_HOST_NAME_S = 3.0
-_HELO_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 
 
 @dataclass
@@ -135,11 +126,11 @@ async def open_post_room(
     clock = clock or (DatabaseClock(SystemClock()) if on_postgres else SystemClock())
     held = None
     if on_postgres:
-        _make_folder(settings.data)
+        make_folder(settings.data)
     elif lock:
         held = await asyncio.to_thread(take_folder, settings.data, role)
     try:
-        store, fresh, ring = await (_postgres if on_postgres else _sqlite)(settings, clock)
+        store, fresh, ring = await (open_postgres if on_postgres else open_sqlite)(settings, clock)
         try:
             if isinstance(clock, DatabaseClock):
                 await measure(store, clock)
@@ -174,28 +165,6 @@ def _traces(settings: Settings, instance: str) -> Traces | None:
     return otel.over_http(settings.otel_endpoint, instance)
 
 
-def take_folder(folder: Path, role: str = COMMAND) -> FolderLock:
-    """The data folder, made if absent, for this process alone; a restore that was cut off is ended.
-
-    Raises control.lock.Locked, Unavailable.
-    """
-    _make_folder(folder)
-    held = FolderLock.take(folder, role)
-    try:
-        finish(folder)  # a restore that was cut off
-    except BaseException:
-        held.release()
-        raise
-    return held
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Unavailable(f"the data folder {folder} cannot be made: {error.strerror}") from error
-
-
 @dataclass(frozen=True)
 class _Found:
     ring: KeyRing
@@ -204,85 +173,6 @@ class _Found:
     token_keys: Sequence[SigningKeys]
     host_name: str
     ssl_context: ssl.SSLContext | None
-
-
-async def _sqlite(settings: Settings, clock: Clock) -> tuple[SqliteStore, bool, KeyRing]:
-    """The database in the data folder, up to date; whether it is new; the key file that goes with it."""
-    path = settings.data / DATABASE_NAME
-    fresh = not path.exists()
-    ring = await asyncio.to_thread(_key_ring, settings.data / KEY_RING_NAME, str(path), fresh=fresh)
-
-    def prepare() -> None:
-        if fresh:
-            path.touch(mode=0o600)
-        database = Database(path, clock)
-        try:
-            migrations.upgrade(database)
-        finally:
-            database.close()
-
-    try:
-        await asyncio.to_thread(prepare)
-        store = SqliteStore(
-            path,
-            clock,
-            queue_units=settings.queue_units,
-            queue_bytes=settings.queue_bytes,
-            group_commit_max=settings.group_commit_max,
-        )
-    except (sqlite3.Error, OSError) as error:
-        raise Unavailable(f"the database {path} cannot be opened: {error}") from error
-    return store, fresh, ring
-
-
-async def _postgres(settings: Settings, clock: Clock) -> tuple[PostgresStore, bool, KeyRing]:
-    """The same where the setting `database` names PostgreSQL."""
-    from postroom.storage.migrations import postgres as on_postgres
-    from postroom.storage.postgres import PostgresStore
-
-    url = settings.database.reveal()
-    direct = settings.database_direct_url.reveal()
-    fresh = await on_postgres.upgrade(
-        direct or url,
-        pooler=settings.database_pooler and not direct,
-        unsafe=settings.database_may_forget,
-    )
-    store = PostgresStore(
-        url,
-        pooler=settings.database_pooler,
-        connections=settings.database_connections,
-        queue_units=settings.queue_units,
-        queue_bytes=settings.queue_bytes,
-        group_commit_max=settings.group_commit_max,
-    )
-    try:
-        if settings.key_ring:
-            return store, fresh, KeyRing.given(settings.key_ring.reveal(), "POSTROOM_KEY_RING")
-        unused = not await store.read(instance_keys.exist)  # of several first starts each may make the ring
-        path = settings.data / KEY_RING_NAME
-        or_else = ", or set key_ring to its content"
-        ring = await asyncio.to_thread(_key_ring, path, "the database", fresh=unused, or_else=or_else)
-        return store, fresh, ring
-    except BaseException:
-        await store.close()
-        raise
-
-
-def _key_ring(path: Path, database: str, *, fresh: bool, or_else: str = "") -> KeyRing:
-    """Raises KeyringError. or_else: what may be done instead of putting the file there."""
-    # The ring comes first, so a database without one has lost it: a new one would open nothing in it.
-    if fresh and not path.exists():
-        try:
-            return KeyRing.create(path)
-        except KeyringError:
-            if not path.exists():
-                raise
-    if not path.exists():
-        raise KeyringError(
-            f"there is no key file at {path}, and {database} holds secrets sealed with one: put a "
-            f"copy of it there{or_else}; without it no stored password can be read again"
-        )
-    return KeyRing.load(path)
 
 
 async def _prepare(
@@ -417,87 +307,6 @@ def _join(
     )
 
 
-def limits_of(settings: Settings) -> Limits:
-    """The bounds on what may come in."""
-    return Limits(
-        max_message_bytes=settings.max_message_bytes,
-        max_mail_headers=settings.max_mail_headers,
-        max_mail_header_bytes=settings.max_mail_header_bytes,
-        max_recipients=settings.max_recipients,
-        idempotency_keep_s=settings.idempotency_keep_s,
-    )
-
-
-def session_limits(settings: Settings) -> SessionLimits:
-    """What programs that submit by SMTP may use."""
-    return SessionLimits(
-        max_sessions=settings.submission_sessions,
-        sessions_per_address=settings.submission_sessions_per_address,
-        memory_bytes=settings.submission_bytes_in_flight,
-        idle_s=settings.submission_idle_s,
-        session_s=settings.submission_session_time_s,
-        messages_per_session=settings.submission_messages_per_session,
-    )
-
-
-def engine_settings(settings: Settings, host_name: str) -> EngineSettings:
-    """What the engine is told."""
-    return EngineSettings(
-        policy=Policy(
-            retry_first_wait_s=settings.retry_first_wait_s,
-            retry_longest_wait_s=settings.retry_longest_wait_s,
-            give_up_transactional_s=settings.give_up_transactional_s,
-            give_up_bulk_s=settings.give_up_bulk_s,
-            unknown_wait_s=settings.unknown_wait_s,
-            unknown_resends=settings.unknown_resends,
-            unknown_hold_s=settings.unknown_hold_s,
-        ),
-        leases=leases_of(settings),
-        sessions_per_connection=settings.sessions_per_connection,
-        session_idle_s=settings.session_idle_s,
-        session_max_deliveries=settings.session_max_deliveries,
-        backoff_first_s=settings.backoff_first_s,
-        backoff_longest_s=settings.backoff_longest_s,
-        probe_every_s=settings.probe_every_s,
-        failed_after_s=settings.failed_after_s,
-        helo_name=host_name,
-    )
-
-
-def leases_of(settings: Settings) -> Leases | None:
-    """Processes that share a database hold leases; SQLite has one process."""
-    if not settings.database:
-        return None
-    return Leases(
-        lease_s=settings.lease_s,
-        lease_renew_s=settings.lease_renew_s,
-        lease_margin_s=settings.lease_margin_s,
-        sibling_look_s=settings.sibling_look_s,
-    )
-
-
-def full_host_name() -> str:
-    """This host's name with its domain, or "" where it has none. Blocks for at most 3 seconds."""
-    name = socket.gethostname()
-    if "." not in name:
-        found: list[str] = []
-        # getfqdn asks DNS, which may hang; a daemon thread does not hold up the end of the process.
-        asking = threading.Thread(target=lambda: found.append(socket.getfqdn(name)), daemon=True)
-        asking.start()
-        asking.join(_HOST_NAME_S)
-        name = found[0] if found else ""
-    name = name.rstrip(".").lower()
-    return name if "." in name and not name.replace(".", "").isdigit() else ""
-
-
-def helo_name() -> str:
-    """What to call ourselves in EHLO: the full name, else the short one, else localhost."""
-    for name in (full_host_name(), socket.gethostname()):
-        if _HELO_NAME.fullmatch(name):
-            return name
-    return "localhost"
-
-
 def http_application(
     room: PostRoom,
     *,
@@ -568,16 +377,6 @@ def _http_app(
         answered=room.ctx.tally.answered,
         trusted_proxies=settings.trusted_proxies,
     )
-
-
-def mail_domain(url: str) -> str:
-    """The host of a URL as it may stand behind an @; a literal for an IP address (RFC 5321 4.1.3)."""
-    host = urlsplit(url).hostname or "localhost"
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"
 
 
 def api_mounts(ctx: Context, settings: ApiSettings) -> list[Mount]:

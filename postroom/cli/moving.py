@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from postroom import wiring
 from postroom.cli.reach import NoData
 from postroom.cli.terminal import Terminal
 from postroom.config import Settings
@@ -24,6 +23,7 @@ from postroom.folder import DATABASE_NAME, JOURNALS_NAME, KEY_RING_NAME, sync
 from postroom.keyring import KeyRing
 from postroom.moving import copy as moving
 from postroom.moving.copy import Copied, Side
+from postroom.of_settings import engine_settings
 from postroom.storage.places import PostgresDatabase, SqliteFile
 
 _SCHEMES = ("postgresql:", "postgres:")
@@ -121,7 +121,7 @@ async def _side(place: Place) -> AsyncIterator[Side]:
 
 
 async def _copy(terminal: Terminal, places: tuple[Place, Place], ring: KeyRing, keys: Path) -> Copied:
-    policy = wiring.engine_settings(terminal.settings, "").policy
+    policy = engine_settings(terminal.settings, "").policy
     actor = Actor(BY_COMMAND, this_user())
     async with _side(places[0]) as source, _side(places[1]) as target:
         return await moving.copy(

@@ -60,18 +60,20 @@ def add_restore(root: typer.Typer) -> None:
 def _restore(
     terminal: Terminal, source: Path, key_file: Path | None, replace: bool, mark: str | None
 ) -> dict[str, Any]:
-    from postroom import wiring  # with the engine, which other commands do not need
+    # With the engine, which other commands do not need.
     from postroom.backup.restore import Unsettled
     from postroom.backup.restore import restore as restore_backup
+    from postroom.of_settings import engine_settings
+    from postroom.opening import take_folder
 
     settings = terminal.settings
-    held = wiring.take_folder(settings.data)
+    held = take_folder(settings.data)
     try:
         done = restore_backup(
             source,
             settings.data,
             SystemClock(),
-            wiring.engine_settings(settings, "").policy,
+            engine_settings(settings, "").policy,
             Actor(BY_COMMAND, this_user()),
             key_file=key_file,
             replace=replace,

@@ -56,23 +56,7 @@ class HousekeepingSettings:
     pause_s: float = 0.02  # after each slice, so that the mail's own writes come first
 
 
-KINDS = (
-    "idempotency",
-    "refused_senders",
-    "lacks",
-    "cap_hours",
-    "cap_days",
-    "notices",
-    "templates",
-    "bulks",
-    "contents",
-    "events",
-    "bounces",
-    "attempts",
-    "decisions",
-    "deleted_servers",
-    "archived_streams",
-)
+# What somebody might look for and not find any more; the audit trail tells of it.
 _TOLD = (
     "templates",
     "bulks",
@@ -84,6 +68,7 @@ _TOLD = (
     "deleted_servers",
     "archived_streams",
 )
+KINDS = ("idempotency", "refused_senders", "lacks", "cap_hours", "cap_days", "notices", *_TOLD)
 
 
 @dataclass(frozen=True)
@@ -104,7 +89,7 @@ class Cleared:
         }
 
     def told(self) -> dict[str, int]:
-        """What the audit trail tells of it: what somebody might look for and not find any more."""
+        """What the audit trail tells of it."""
         return {name: count for name, count in self.counts().items() if name in _TOLD}
 
 

@@ -8,11 +8,13 @@ import socket
 from postroom.config import Settings
 from postroom.dialects.postmark.smtp import PostmarkWay
 from postroom.folder import TLS_NAME
+from postroom.host_names import helo_name
 from postroom.inbound.submission import ClearAuth, SubmissionServer
 from postroom.inbound.tls import ServerTls, server_tls
+from postroom.of_settings import session_limits
 from postroom.peers import is_loopback
 from postroom.serving.listeners import Listeners
-from postroom.wiring import PostRoom, helo_name, session_limits
+from postroom.wiring import PostRoom
 
 
 async def submission_tls(settings: Settings, listeners: Listeners) -> ServerTls | None:

@@ -27,7 +27,9 @@ from postroom.clock import Clock
 from postroom.errors import Unavailable
 from postroom.logs import Trouble, logger
 from postroom.storage.interface import Work
-from postroom.storage.postgres_link import DRIVER_ERRORS, Growth, Link, Raised, engine_for
+from postroom.storage.postgres_engine import DRIVER_ERRORS, engine_for
+from postroom.storage.postgres_link import Link, Raised
+from postroom.storage.postgres_plans import Growth
 from postroom.tally import COMMIT_BOUNDS_S, Histogram
 
 T = TypeVar("T")

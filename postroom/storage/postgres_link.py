@@ -15,8 +15,7 @@ from typing import Any, NoReturn, TypeVar
 import asyncpg
 import msgspec
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from postroom.clock import Clock
 from postroom.errors import Unavailable
@@ -36,6 +35,7 @@ from postroom.storage.interface import (
     check_goes_on,
 )
 from postroom.storage.postgres_batch import Batches, is_select, shape
+from postroom.storage.postgres_engine import CHOOSES, DRIVER_ERRORS, SAID, cause_of
 from postroom.storage.postgres_pieces import (
     NOW,
     Piece,
@@ -50,17 +50,9 @@ from postroom.storage.postgres_pieces import (
     runs_of,
     single_piece,
 )
+from postroom.storage.postgres_plans import Growth, PlansAge
 
 T = TypeVar("T")
-CONNECT_S = 5.0
-# Whatever asyncpg raises; the third is what it says of a connection whose server died amid something.
-DRIVER_ERRORS = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    EOFError,
-)
 _LARGE_BYTES = 100_000
 # Statements on one table of days, by an id: which, and the id's parameter.
 _BY_DAY = {
@@ -70,67 +62,6 @@ _BY_DAY = {
 }
 _MOST_BATCHES = 2000
 _BATCHES: dict[tuple[str, str], Batches | None] = {}
-
-
-# A client that stops in the middle must not hold its locks for ever.
-_IN_TRANSACTIONS = {
-    "idle_in_transaction_session_timeout": "10000",
-    "lock_timeout": "5000",
-    "statement_timeout": "30000",
-    "jit": "off",
-    # Every table is looked into by a key; a plan made while one was small must not stay when it is not.
-    "enable_seqscan": "off",
-    # Joins are written in the order that looks least up; of small tables any other order seems as good, and
-    # so does reading the whole of one beside the other.
-    "join_collapse_limit": "1",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-}
-_SETTINGS = {
-    **_IN_TRANSACTIONS,
-    # What a group asks before its transaction, and what ends it: making a plan for arrays as short as most
-    # are takes longer than what it is for. None of it looks into a table of days.
-    "plan_cache_mode": "force_generic_plan",
-    "application_name": "postroom",
-    # Nor a lost one its session.
-    "tcp_keepalives_idle": "30",
-    "tcp_keepalives_interval": "10",
-    "tcp_keepalives_count": "3",
-}
-# Of tables of days a plan for all values takes the lock of every day: in a transaction the server chooses.
-_CHOOSES = "; SET LOCAL plan_cache_mode = auto"
-# Where a table is nearly empty one index is as good as another, and the server keeps the plan it made then
-# until the table is analyzed, a minute later or more: looking a row up by the account alone reads all of it.
-# So a session's plans are made anew after this many transactions, and then each time it has had so many times
-# as many; and each time all of this process have changed so many times as many rows, which may be sooner.
-_PLANS_ANEW, _PLANS_ANEW_TIMES = 25, 4
-_PLANS_ANEW_ROWS = 200
-# Behind a pooler they are said anew in each transaction, in the message that begins it.
-_SAID = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in _IN_TRANSACTIONS.items())
-
-
-def engine_for(url: str, *, pooler: bool) -> AsyncEngine:
-    """What makes connections; it keeps none.
-
-    pooler: something between us and the server hands each transaction to another of its sessions, so
-    nothing may be kept in one: no prepared statements by name, no settings.
-    """
-
-    async def connect() -> asyncpg.Connection:
-        return await asyncpg.connect(
-            url,
-            timeout=CONNECT_S,
-            statement_cache_size=0 if pooler else 512,
-            server_settings=None if pooler else _SETTINGS,
-        )
-
-    return create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=connect,
-        poolclass=NullPool,
-        isolation_level="AUTOCOMMIT",  # we say BEGIN and COMMIT ourselves
-        connect_args={"prepared_statement_cache_size": 0} if pooler else {},
-    )
 
 
 @dataclass(frozen=True)
@@ -154,29 +85,6 @@ class _Plan(msgspec.Struct, frozen=True):
         return None not in self.pieces and any(piece is not None and piece.runs for piece in self.pieces)
 
 
-class Growth:
-    """What all connections of a process know of the tables.
-
-    rows: how many they have changed, roughly. day: the newest of which an attempt was numbered and which has
-    partitions of its own; 0: none that is known.
-    """
-
-    def __init__(self) -> None:
-        self.rows = self.day = self._looked = 0
-
-    def look_again(self) -> None:
-        """A partition that was there is not."""
-        self.day = self._looked = 0
-
-    async def numbered(self, day: int, driver: Any) -> None:
-        """An attempt has a number of this day. A clock that was wrong may have left it without partitions."""
-        if day > self._looked:
-            there = [f"to_regclass('{days.name_of(table, day)}') IS NOT NULL" for table in days.PARTITIONED]
-            if await driver.fetchval(f"SELECT {' AND '.join(there)}"):
-                self.day = day
-            self._looked = max(self._looked, day)
-
-
 class Link:
     """An open connection. Used by one unit, or one group of units, at a time."""
 
@@ -186,10 +94,8 @@ class Link:
         """driver: asyncpg's connection (its types are not published). clock: answers `Now`, for tests.
         pooler: as of the engine. growth: of all connections together."""
         self._core, self.driver, self._clock = core, driver, clock
-        self._said = _SAID if pooler else ""
-        self._keeps_plans = not pooler
-        self._begun, self._plans_anew_at = 0, _PLANS_ANEW
-        self._growth, self._rows_then = growth, growth.rows  # when plans were made
+        self._growth = growth
+        self._plans = None if pooler else PlansAge(growth)  # behind a pooler none is kept
         self.deciding = False  # a statement is under way that is a transaction of its own
         self.statements = 0
 
@@ -224,18 +130,14 @@ class Link:
         """Begin a transaction; once in a while with plans made anew."""
         self.deciding = False
         begin = "BEGIN" if write else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        self._begun += 1
-        if self._plans_are_old:
-            if self._begun >= self._plans_anew_at:
-                self._plans_anew_at *= _PLANS_ANEW_TIMES
-            self._rows_then = self._growth.rows
+        if self._plans is None:
+            await self.driver.execute(begin + SAID)
+            return
+        self._plans.begun()
+        if self._plans.are_old:
+            self._plans.thrown_away()
             begin += "; DISCARD PLANS"
-        await self.driver.execute(begin + (_CHOOSES if self._keeps_plans else self._said))
-
-    @property
-    def _plans_are_old(self) -> bool:
-        grown = max(_PLANS_ANEW_ROWS, _PLANS_ANEW_TIMES * self._rows_then)
-        return self._keeps_plans and (self._begun >= self._plans_anew_at or self._growth.rows >= grown)
+        await self.driver.execute(begin + CHOOSES)
 
     async def commit(self) -> None:
         """Raises Unavailable when there was nothing to commit any more: a unit passed over an error."""
@@ -325,9 +227,9 @@ class Link:
     async def _begun_at_once(self) -> bool:
         """Whether a group's transaction was begun before it needs one: behind a pooler settings are said
         there, and plans are thrown away there."""
-        if self._said or self._plans_are_old:
+        if self._plans is None or self._plans.are_old:
             return await self._open()
-        self._begun += 1
+        self._plans.begun()
         self.deciding = False
         return False
 
@@ -532,14 +434,6 @@ def _number(text: str) -> int | float:
         return int(text)
     except ValueError:
         return float(text)
-
-
-def cause_of(error: DBAPIError) -> BaseException:
-    """asyncpg's own error under two wrappings; neither shows a statement's parameters."""
-    found: BaseException | None = error.orig
-    while found is not None and not isinstance(found, DRIVER_ERRORS):
-        found = found.__cause__
-    return found or error.orig or error
 
 
 def _raise_cause(error: DBAPIError) -> NoReturn:

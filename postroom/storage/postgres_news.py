@@ -17,7 +17,7 @@ import asyncpg
 
 from postroom.errors import Unavailable
 from postroom.logs import Trouble, logger
-from postroom.storage.postgres_link import DRIVER_ERRORS
+from postroom.storage.postgres_engine import DRIVER_ERRORS
 
 CHANNEL = "postroom"
 _NAME = "postroom "

@@ -24,6 +24,7 @@ from postroom.core.message import DeliveryState
 from postroom.engine.retry import Policy
 from postroom.errors import Conflict, NotFound, Unavailable
 from postroom.keyring import KeyRing, KeyringError
+from postroom.opening import take_folder
 from tests.backup.conftest import secrets_in, settings_of
 from tests.support.clock import FakeClock
 
@@ -283,7 +284,7 @@ def test_wherever_it_is_cut_off_the_folder_is_the_former_or_the_restored_one(
             into(backup, folder, replace=True)
         if moments[0] < step:
             break
-        wiring.take_folder(folder).release()  # as any start does
+        take_folder(folder).release()  # as any start does
 
         name = one(folder, "SELECT name FROM servers")
         seen.add(name)
@@ -314,7 +315,7 @@ def test_an_error_while_files_change_places_leaves_all_of_them_to_the_next_start
         patching.setattr(os, "rename", failing)
         with pytest.raises((Unavailable, KeyboardInterrupt)):
             into(backup, data, replace=True)
-    wiring.take_folder(data).release()
+    take_folder(data).release()
     assert one(data, "SELECT name FROM servers") == "default"
     assert sorted(path.name for path in data.glob(".restore-*")) == []
 

@@ -14,9 +14,10 @@ from postroom.cli.app import run_app
 from postroom.clock import SystemClock
 from postroom.config import load
 from postroom.folder import KEY_RING_NAME
+from postroom.opening import take_folder
 from postroom.storage import migrations
 from postroom.storage.sqlite import Database
-from postroom.wiring import opened, take_folder
+from postroom.wiring import opened
 from tests.support.postgres import shared_databases
 
 Run = Callable[..., tuple[int, Any]]

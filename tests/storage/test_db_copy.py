@@ -29,12 +29,13 @@ from postroom.errors import Unavailable
 from postroom.folder import DATABASE_NAME, JOURNALS_NAME, KEY_RING_NAME
 from postroom.ids import AttemptId, WorkerId
 from postroom.keyring import KeyRing
+from postroom.opening import take_folder
 from postroom.storage import copying, days, sealed
 from postroom.storage.copying import TABLES
 from postroom.storage.interface import Rows, Sql, Work
 from postroom.storage.places import PostgresDatabase
 from postroom.transports.interface import Fault, Outcome, Phase, Result
-from postroom.wiring import opened, take_folder
+from postroom.wiring import opened
 from tests.support import seed_rows
 from tests.support.postgres import shared_databases
 

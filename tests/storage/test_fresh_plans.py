@@ -11,7 +11,7 @@ import pytest
 from postroom.storage import hot
 from postroom.storage.migrations.postgres import upgrade
 from postroom.storage.postgres_batch import Batches
-from postroom.storage.postgres_link import _SETTINGS
+from postroom.storage.postgres_engine import SETTINGS
 from tests.support.postgres import shared_databases
 
 _MORE = "FROM generate_series({}, {}) n"
@@ -31,7 +31,7 @@ _TYPES = {"account_id": "int8", "attempt_id": "int8"}
 async def session() -> AsyncIterator[asyncpg.Connection]:
     with shared_databases().fresh() as url:
         await upgrade(url, unsafe=True)
-        made = await asyncpg.connect(url, server_settings=_SETTINGS)
+        made = await asyncpg.connect(url, server_settings=SETTINGS)
         yield made
         await made.close()
 

@@ -19,8 +19,10 @@ from postroom.storage import hot
 from postroom.storage.interface import Compute, Rows, Sql, Work, now
 from postroom.storage.postgres import PostgresStore, lost
 from postroom.storage.postgres_batch import Batches, batch, shape
-from postroom.storage.postgres_link import _PLANS_ANEW, Growth, Link, cause_of
+from postroom.storage.postgres_engine import cause_of
+from postroom.storage.postgres_link import Link
 from postroom.storage.postgres_pieces import numbered
+from postroom.storage.postgres_plans import ANEW, Growth
 from tests.support.clock import FakeClock
 from tests.support.postgres import shared_databases
 
@@ -388,7 +390,7 @@ async def test_a_plan_of_when_a_table_was_small_is_made_anew(store: PostgresStor
             await link.driver.execute(
                 "INSERT INTO t (a, b) SELECT g, 'some text' FROM generate_series(1, 20000) g"
             )
-            await transactions(_PLANS_ANEW)
+            await transactions(ANEW)
         assert await plan() != small
     finally:
         await link.close()

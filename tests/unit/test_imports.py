@@ -59,6 +59,9 @@ PARTS = {
     "__main__": "cli",  # `python -m postroom` is the command line
     "roads": "wiring",  # which transport a connection gets
     "cluster": "wiring",  # this process among others on one database
+    "opening": "wiring",  # a data folder, its database and its key file
+    "of_settings": "wiring",  # what the parts are told of the settings
+    "host_names": "wiring",  # what this machine is called
 }
 
 # Only wiring picks concrete parts; everybody else sees the interface.

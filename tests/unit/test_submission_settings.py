@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from postroom.config import load
 from postroom.inbound.smtp_server import SessionLimits
-from postroom.wiring import session_limits
+from postroom.of_settings import session_limits
 
 
 def test_the_defaults_are_those_of_the_listener() -> None:

@@ -22,7 +22,8 @@ from postroom.storage import days
 from postroom.storage.interface import Sql
 from postroom.storage.migrations import FLOOR, FOREIGN, OURS, Line, is_fit
 from postroom.storage.postgres import called_off
-from postroom.storage.postgres_link import DRIVER_ERRORS, Link, cause_of, engine_for
+from postroom.storage.postgres_engine import DRIVER_ERRORS, cause_of, engine_for
+from postroom.storage.postgres_link import Link
 
 _LOCK = 0x506F_7374_726F_6F6D  # "Postroom"
 _OLDEST = 140_000

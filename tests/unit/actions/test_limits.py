@@ -26,7 +26,7 @@ from postroom.core.server import Owner
 from postroom.engine.housekeeping import Housekeeping
 from postroom.errors import Invalid, PostroomError, TooLarge
 from postroom.mail.content import Attachment, Mailbox
-from postroom.wiring import limits_of
+from postroom.of_settings import limits_of
 from tests.inbound.submission.desk import SENDER, dialogue, open_desk
 from tests.support.context import ACTOR, Harness
 from tests.support.http import application

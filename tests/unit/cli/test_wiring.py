@@ -19,6 +19,7 @@ from postroom.control.lock import SERVE, Locked
 from postroom.control.operations import run
 from postroom.core.connection import Connection, DeliveryMethod, Security, Vendor
 from postroom.errors import Unavailable
+from postroom.host_names import full_host_name, helo_name
 from postroom.ids import AccountId, ConnectionId, DeliveryId
 from postroom.keyring import KeyringError
 from postroom.roads import Roads
@@ -289,8 +290,8 @@ def test_the_full_host_name_has_a_domain_or_is_empty(
     answer: Callable[[str], str] = lambda name: full  # noqa: E731
     monkeypatch.setattr("socket.gethostname", lambda: host)
     monkeypatch.setattr("socket.getfqdn", answer)
-    assert wiring.full_host_name() == expected
-    assert wiring.helo_name() == (expected or host)
+    assert full_host_name() == expected
+    assert helo_name() == (expected or host)
 
 
 async def test_k1_links_work_over_a_restart_and_after_their_key_was_retired(tmp_path: Path) -> None:
