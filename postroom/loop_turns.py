@@ -34,9 +34,11 @@ class LoopTurns:
             whose = next(iter(self._waiting))
             waiting = self._waiting.pop(whose)
             turn = waiting.popleft()
+            while turn.done() and waiting:  # who was cancelled has no turn
+                turn = waiting.popleft()
             if waiting:
                 self._waiting[whose] = waiting  # behind all others
-            if not turn.done():  # who was cancelled has no turn
+            if not turn.done():
                 turn.set_result(None)
                 loop.call_soon(loop.call_soon, self._next, loop)
                 return

@@ -8,12 +8,14 @@ so that a thousand connections at work do not look at each other's mail.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from postroom.clock import Clock
 from postroom.engine.lane_book import LaneBook
 from postroom.engine.lanes import LaneState
 from postroom.engine.router import Router
+from postroom.engine.routing import connection_ids
 from postroom.engine.runner import Runner
 from postroom.engine.sessions import MOST_PER_SESSION
 from postroom.engine.tasks import Tasks
@@ -23,6 +25,8 @@ from postroom.logs import Trouble, logger
 
 log = logger("engine")
 _DECIDES_AT_ONCE = 4  # each reads the database, which others want to read too
+_LANES_AT_A_TIME, _CANDIDATES_AT_A_TIME = 50, 400  # decided in one go, while which nothing else of us goes on
+_NAMED = 10  # lanes, in the log
 
 
 class Pump:
@@ -48,7 +52,9 @@ class Pump:
         self._enough = most_sessions * MOST_PER_SESSION
         self._trouble = Trouble(log)
         self.deciding: set[LaneId] = set()
-        self._decides = asyncio.Semaphore(_DECIDES_AT_ONCE)
+        self._undecided: deque[LaneState] = deque()
+        self._deciders = 0
+        self._lanes_at_a_time = 1
         self._called: set[ConnectionId] = set()
         self._everything = self._pumping = False
 
@@ -82,8 +88,11 @@ class Pump:
         for state in news:
             if state.stale and state.lane.lane_id not in self.deciding:
                 self.deciding.add(state.lane.lane_id)
-                self._tasks.spawn(self._decide(state))
+                self._undecided.append(state)
             self._want(state, wanted)
+        for _ in range(min(_DECIDES_AT_ONCE, len(self._undecided)) - self._deciders):
+            self._deciders += 1
+            self._tasks.spawn(self._decide_all())
         for connection_id in sorted(wanted):
             runner = self._runners.get(connection_id)
             if runner is not None:
@@ -96,18 +105,40 @@ class Pump:
             if state.backlog <= self._most and self._takes(connection_id, state):
                 return
 
-    async def _decide(self, state: LaneState) -> None:
+    async def _decide_all(self) -> None:
+        """Decide lanes, many at a time, until none is left."""
         try:
-            async with self._decides:
-                chosen = await self._router.decide(state)
+            while self._undecided:
+                count = min(self._lanes_at_a_time, len(self._undecided))
+                await self._decide([self._undecided.popleft() for _ in range(count)])
+                await asyncio.sleep(0)
+        finally:
+            self._deciders -= 1
+
+    async def _decide(self, states: Sequence[LaneState]) -> None:
+        lanes, one_by_one = [state.lane.lane_id for state in states[:_NAMED]], False
+        try:
+            decided = await self._router.decide(states)
         except PostroomError as error:
-            self._trouble.met("a lane could not be decided", lane=state.lane.lane_id, error=str(error))
-            state.stale = True  # until the next look: at once would be without end while the trouble lasts
+            self._trouble.met("lanes could not be decided", lanes=lanes, count=len(states), error=str(error))
+            for state in states:  # until the next look: at once would be without end while the trouble lasts
+                state.stale = True
+        except Exception:
+            log.exception("lanes could not be decided", lanes=lanes, count=len(states))
+            one_by_one = len(states) > 1  # whose fault it is shows when each is alone
         else:
-            self._book.choose(state, chosen)
+            self._trouble.over("lanes are decided again")
+            for state, decision in zip(states, decided, strict=True):
+                self._book.choose(state, connection_ids(decision))
+            each = max(1, sum(len(one.judged) for one in decided) // len(decided))
+            self._lanes_at_a_time = max(1, min(_LANES_AT_A_TIME, _CANDIDATES_AT_A_TIME // each))
             self.soon()
         finally:
-            self.deciding.discard(state.lane.lane_id)
+            if not one_by_one:
+                self.deciding.difference_update(state.lane.lane_id for state in states)
+        if one_by_one:
+            for state in states:
+                await self._decide([state])
 
     # --- what there is for a runner ------------------------------------------------------------------------
 

@@ -7,8 +7,9 @@ off, runs out of room or gets room back; an identity comes or goes; a From is re
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -18,9 +19,9 @@ from postroom.core.need import stands_against
 from postroom.engine.caps import UNCAPPED, CapState
 from postroom.engine.lanes import LaneState
 from postroom.engine.routing import Candidate, Decision, Facts, Paused, decide, purposes_of
-from postroom.ids import AccountId, ConnectionId, LaneId
+from postroom.ids import AccountId, ConnectionId
 from postroom.storage import identities, lacks, pauses, routes
-from postroom.storage.interface import Store, Work, now
+from postroom.storage.interface import Now, Store, Together, Work
 from postroom.storage.lacks import Lack
 from postroom.storage.lanes import Lane
 from postroom.storage.pauses import Pause, PauseScope
@@ -150,11 +151,21 @@ def load_facts(
     lane: Lane, health: Callable[[ConnectionId], Health], has_transport: Callable[[Route], bool]
 ) -> Work[Facts]:
     """The facts as the database has them now, for explaining and for a lane's first decision."""
-    at_us = yield from now()
-    found = yield from routes.routes_of(lane.account_id, lane.server_id)
-    proven = yield from identities.proven(lane.account_id, lane.server_id, lane.sender)
-    refusals = yield from routes.refusals_of(lane.account_id, lane.sender, found, at_us)
-    stopped = yield from pauses.concerning(lane.account_id, lane.server_id)
+    account_id, server_id = lane.account_id, lane.server_id
+    times, theirs, vouched, refused, stopping = yield Together(
+        [
+            Now(),
+            routes.look(account_id, server_id),
+            identities.look_proven(account_id, server_id, lane.sender),
+            routes.look_refused(account_id),
+            pauses.look_concerning(account_id, server_id),
+        ]
+    )
+    at_us: int = times[0][0]
+    found = routes.routes_in(theirs)
+    proven = "@" in lane.sender and bool(vouched)
+    refusals = routes.refusals_in(refused, lane.sender, found, at_us)
+    stopped = pauses.pauses_in(stopping)
     known: list[Lack] = []
     if lane.needs:
         known = yield from lacks.of_account(lane.account_id, at_us)
@@ -172,37 +183,39 @@ class Router:
     ) -> None:
         self._store, self._health, self._has_transport = store, health, has_transport
 
-    async def decide(self, state: LaneState) -> tuple[ConnectionId, ...]:
-        """Decide this lane anew from fresh facts: who may send it, the best first.
+    async def decide(self, states: Sequence[LaneState]) -> list[Decision]:
+        """Decide these lanes anew from fresh facts: for each who may send it, the best first.
 
-        The decision is stored when it says something else. Raises Unavailable.
+        A decision is stored when it says something else. Raises Unavailable.
         """
-        state.stale = False
-        lane = state.lane
-        facts = await self._store.read(lambda: load_facts(lane, self._health, self._has_transport))
-        decision = decide(facts)
-        if decision.same_as != state.decided:
-            state.decision_id = await self._store.write(
-                lambda: store_decision(lane.account_id, lane.lane_id, facts, decision)
-            )
-            state.decided = decision.same_as
-        ends = [one.until for one in decision.judged if one.until is not None and one.until > facts.at]
-        state.until_us = min(ends, default=None)
-        state.reasons = frozenset(one.reason.value for one in decision.judged)
-        return tuple(ConnectionId(one) for one in decision.chosen)
+        for state in states:
+            state.stale = False
+        found = await self._store.read_each(
+            [partial(load_facts, state.lane, self._health, self._has_transport) for state in states]
+        )
+        made = [(state, facts, decide(facts)) for state, facts in zip(states, found, strict=True)]
+        news = [one for one in made if one[2].same_as != one[0].decided]
+        if news:
+            new = [_new_decision(state.lane, facts, decision) for state, facts, decision in news]
+            numbers = await self._store.write(lambda: routes.add_decisions(new))
+            for (state, _, decision), number in zip(news, numbers, strict=True):
+                state.decision_id, state.decided = number, decision.same_as
+        for state, facts, decision in made:
+            ends = [one.until for one in decision.judged if one.until is not None and one.until > facts.at]
+            state.until_us = min(ends, default=None)
+            state.reasons = frozenset(one.reason.value for one in decision.judged)
+        return [decision for _, _, decision in made]
 
 
-def store_decision(account_id: AccountId, lane_id: LaneId, facts: Facts, decision: Decision) -> Work[int]:
-    """Write a decision with its facts; returns its id."""
-    found = yield from routes.add_decision(
-        account_id,
-        lane_id,
+def _new_decision(lane: Lane, facts: Facts, decision: Decision) -> routes.NewDecision:
+    return routes.NewDecision(
+        lane.account_id,
+        lane.lane_id,
         msgspec.json.encode(facts).decode(),
         msgspec.json.encode(decision).decode(),
         hashlib.blake2b(repr(decision.same_as).encode(), digest_size=16).hexdigest(),
         facts.at,
     )
-    return found
 
 
 def load_decision(account_id: AccountId, decision_id: int) -> Work[tuple[Facts, Decision] | None]:

@@ -1,4 +1,4 @@
-"""What the engine is told, in seconds and counts; `wiring` fills it from the configuration."""
+"""What the engine is told, in seconds and counts; `of_settings` fills it from the configuration."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ from postroom.mail.raw import split_raw
 _RUNS = re.compile(rb"[ \t]{2,}|\t")
 _BLANKS = re.compile(rb"[ \t\r\n]+")
 _LINE = 76
+_USUAL = 64  # names signed, at most, that are worth keeping
 
 # Signed once more than they are there, and where they are not.
 _SEALED = (
@@ -97,7 +98,7 @@ def unsigned(
         names += [name] * (len(there) + (more == 2 or (more == 1 and bool(there))))
         for whole in reversed(there):  # from the bottom up, RFC 6376 5.4.2
             headers.update(_relaxed_field(lower, whole))
-    listed = _listed(tuple(names))
+    listed = _listed(tuple(names)) if len(names) <= _USUAL else _names(names)
     body_hash = _base64(sha256(relaxed_body(body)).digest())
     made = []
     for one in signers:
@@ -145,6 +146,10 @@ def _to_sign(rewritten: frozenset[str]) -> list[tuple[str, bytes, int]]:
 
 @lru_cache(maxsize=256)
 def _listed(names: tuple[str, ...]) -> str:
+    return _names(names)
+
+
+def _names(names: Sequence[str]) -> str:
     return _folded("h=", ":".join(names), ":")
 
 

@@ -107,6 +107,12 @@ class Store(Protocol):
     async def read(self, work: Callable[[], Work[T]]) -> T:
         """Run a unit that only reads, on one snapshot of what is committed."""
 
+    async def read_each(self, works: Sequence[Callable[[], Work[T]]]) -> list[T]:
+        """The same with several on one snapshot; on PostgreSQL what they ask alike is asked once.
+
+        Raises what any of them raises.
+        """
+
     async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0, *, share: bool = False) -> T:
         """Run a unit and make it durable; returns only after the commit.
 
@@ -120,6 +126,14 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finish what is queued, then close."""
+
+
+def in_turn(works: Sequence[Callable[[], Work[T]]]) -> Work[list[T]]:
+    """Several units as one."""
+    found = []
+    for work in works:
+        found += [(yield from work())]
+    return found
 
 
 def now() -> Work[int]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import and_, delete, or_, select
+from sqlalchemy import delete, select
 
 from postroom.ids import AccountId, ServerId
-from postroom.storage.interface import Sql, Work
+from postroom.storage.interface import Rows, Sql, Work
 from postroom.storage.tables import pauses
 
 EVERYTHING = AccountId(0)  # the account id of a pause of everything
@@ -81,21 +81,20 @@ def get(account_id: AccountId, scope: PauseScope, target_id: int) -> Work[Pause 
     return _pause(rows[0]) if rows else None
 
 
-def concerning(account_id: AccountId, server_id: ServerId) -> Work[list[Pause]]:
+def look_concerning(account_id: AccountId, server_id: ServerId) -> Sql:
     """What routing must know for mail of this server: pauses of everything, of it, of connections."""
-    rows = yield select(pauses).where(
-        or_(
-            pauses.c.account_id == EVERYTHING,
-            and_(
-                pauses.c.account_id == account_id,
-                or_(
-                    pauses.c.scope == PauseScope.CONNECTION.value,
-                    and_(pauses.c.scope == PauseScope.SERVER.value, pauses.c.target_id == server_id),
-                ),
-            ),
-        )
+    return Sql(
+        "SELECT account_id, scope, target_id, created_at, actor, reason FROM pauses"  # noqa: S608 - our words
+        f" WHERE account_id IN ({EVERYTHING}, :account_id) AND (account_id = {EVERYTHING}"
+        f" OR scope = '{PauseScope.CONNECTION.value}'"
+        f" OR scope = '{PauseScope.SERVER.value}' AND target_id = :server_id)",
+        {"account_id": account_id, "server_id": server_id},
     )
-    return [_pause(row) for row in rows]
+
+
+def pauses_in(rows: Rows) -> list[Pause]:
+    """Of the rows of `look_concerning`."""
+    return [Pause(row[0], PauseScope(row[1]), *row[2:]) for row in rows]
 
 
 def _pause(row: Any) -> Pause:  # Any: a driver's row carries no types

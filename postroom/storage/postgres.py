@@ -121,7 +121,22 @@ class PostgresStore:
     async def read(self, work: Callable[[], Work[T]]) -> T:
         if self._closing:
             raise Unavailable("shutting down")
-        return await self._patiently(lambda link: self._snapshot(link, work), "read")
+        return await self._patiently(
+            lambda link: self._snapshot(link, lambda: link.run(work(), write=False)), "read"
+        )
+
+    async def read_each(self, works: Sequence[Callable[[], Work[T]]]) -> list[T]:
+        if self._closing:
+            raise Unavailable("shutting down")
+
+        async def run(link: Link) -> list[T]:
+            found = await link.run_together([work() for work in works], only_reads=True)
+            for one in found:
+                if isinstance(one, Raised):
+                    raise one.error
+            return [one for one in found if not isinstance(one, Raised)]
+
+        return await self._patiently(lambda link: self._snapshot(link, lambda: run(link)), "read")
 
     async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0, *, share: bool = False) -> T:
         if self._closing:
@@ -236,10 +251,10 @@ class PostgresStore:
             else:
                 _answer(unit, value)
 
-    async def _snapshot(self, link: Link, work: Callable[[], Work[T]]) -> T:
+    async def _snapshot(self, link: Link, run: Callable[[], Awaitable[T]]) -> T:
         await link.begin(write=False)
         try:
-            value = await link.run(work(), write=False)
+            value = await run()
         except Exception:
             await link.rollback()
             raise

@@ -167,14 +167,16 @@ class Link:
             value: T = stop.value
             return value
 
-    async def run_together(self, works: Sequence[Work[T]]) -> list[T | Raised]:
+    async def run_together(self, works: Sequence[Work[T]], *, only_reads: bool = False) -> list[T | Raised]:
         """Drive units side by side: where several are at the same statement, it runs once for all of them.
         What one raises that has changed nothing yet is its own; later it ends all.
 
         A transaction is begun, and left open, when something else than the last statement of all of them
-        changes rows; that one alone is a transaction of its own.
+        changes rows; that one alone is a transaction of its own. only_reads: none of them does, and a
+        transaction is open.
         """
-        is_open, decided = await self._begun_at_once(), False
+        write, decided = not only_reads, False
+        is_open = only_reads or await self._begun_at_once()
         values: dict[int, T | Raised] = {}
         waiting: dict[object, list[tuple[int, Statement]]] = {}
         changes: dict[object, bool] = {}
@@ -209,7 +211,7 @@ class Link:
             statements = [statement for _, statement in asked]
             first = statements[0]
             if isinstance(first, Together):
-                plan = await self._plan(statements, write=True)
+                plan = await self._plan(statements, write)
                 last = first.ends and not waiting and plan.is_one
                 if not is_open and not last and _may_change(first):
                     is_open = await self._open()
@@ -219,7 +221,7 @@ class Link:
             else:
                 if not is_open and _may_change(first):
                     is_open = await self._open()
-                found = await self._once_for(statements)
+                found = await self._once_for(statements, write=write)
             for (number, statement), rows in zip(asked, found, strict=True):
                 go_on(number, statement, rows)
         return [values[number] for number in range(len(works))]

@@ -6,12 +6,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from postroom.core.connection import SIGNS_MAIL_OPTION, SignsMail, Vendor
 from postroom.core.message import Purpose
 from postroom.ids import AccountId, ConnectionId, LaneId, ServerId
 from postroom.mail.address import address_key, parse_mailbox
 from postroom.mail.unsubscribe import DEFAULT_OFFER, Offer
-from postroom.storage.interface import Sql, Work
+from postroom.storage.interface import Rows, Sql, Work
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,21 @@ def all_routes() -> Work[list[Route]]:
 
 def routes_of(account_id: AccountId, server_id: ServerId) -> Work[list[Route]]:
     """The candidates of one server: its own and its account's shared ones."""
-    rows = yield Sql(
+    return routes_in((yield look(account_id, server_id)))
+
+
+def look(account_id: AccountId, server_id: ServerId) -> Sql:
+    """A row for each of `routes_of`."""
+    return Sql(
         f"SELECT {_COLUMNS} FROM connections WHERE account_id = :account_id"  # noqa: S608
         " AND (server_id = :server_id OR server_id IS NULL) AND campaign_id IS NULL"
         " AND deleted_at IS NULL ORDER BY connection_id",
         {"account_id": account_id, "server_id": server_id},
     )
+
+
+def routes_in(rows: Rows) -> list[Route]:
+    """Of the rows of `look`."""
     return [_route(row) for row in rows]
 
 
@@ -109,43 +120,66 @@ def route(connection_id: ConnectionId) -> Work[Route | None]:
     return _route(rows[0]) if rows else None
 
 
-def refusals_of(
-    account_id: AccountId, sender: str, candidates: Sequence[Route], at_us: int
-) -> Work[dict[ConnectionId, int]]:
+def look_refused(account_id: AccountId) -> Sql:
+    """A row for each From that one of the account's connections refused not long ago, for `refusals_in`."""
+    return Sql(
+        "SELECT connection_id, sender, until FROM refused_senders WHERE account_id = :account_id",
+        {"account_id": account_id},
+    )
+
+
+def refusals_in(rows: Rows, sender: str, candidates: Sequence[Route], at_us: int) -> dict[ConnectionId, int]:
     """Which of these refuse this From at the moment, and until when; with "" each its own sender."""
-    rows = yield Sql(
-        "SELECT connection_id, sender, until FROM refused_senders WHERE account_id = :account_id"
-        " AND until > :now",
-        {"account_id": account_id, "now": at_us},
-    )
     wanted = {(one.connection_id, sender or one.own_sender) for one in candidates}
-    return {row[0]: row[2] for row in rows if (row[0], row[1]) in wanted}
+    return {row[0]: row[2] for row in rows if row[2] > at_us and (row[0], row[1]) in wanted}
 
 
-def add_decision(
-    account_id: AccountId, lane_id: LaneId, facts: str, decision: str, digest: str, at_us: int
-) -> Work[int]:
-    """Store a routing decision with the facts it was made on; returns its id.
+class NewDecision(msgspec.Struct, frozen=True):
+    """A routing decision with the facts it was made on. digest: the same for all that say the same."""
 
-    Where the lane's newest says the same, by its digest, another process has stored it already.
+    account_id: AccountId
+    lane_id: LaneId
+    facts: str
+    decision: str
+    digest: str
+    at_us: int
+
+
+def add_decisions(made: Sequence[NewDecision]) -> Work[list[int]]:
+    """Store decisions, of each lane one; returns their ids.
+
+    Where a lane's newest says the same, by its digest, another process has stored it already.
     """
-    which = {"account_id": account_id, "lane_id": lane_id}
-    yield Sql("SELECT lane_id FROM lanes WHERE lane_id = :lane_id", which, " FOR UPDATE")
-    rows = yield Sql(
-        "SELECT decision_id, digest FROM decisions WHERE account_id = :account_id AND lane_id = :lane_id"
-        " ORDER BY decision_id DESC LIMIT 1",
-        which,
+    # Who decides the same lanes elsewhere locks them in this order, too.
+    lanes = [{"account_id": one.account_id, "lane_id": one.lane_id} for one in made]
+    lanes.sort(key=lambda one: one["lane_id"])
+    yield Sql("SELECT lane_id FROM lanes WHERE lane_id = :lane_id", lanes, " FOR UPDATE")
+    newest = yield Sql(
+        "SELECT lane_id, decision_id, digest FROM decisions WHERE account_id = :account_id"
+        " AND lane_id = :lane_id ORDER BY decision_id DESC LIMIT 1",
+        lanes,
     )
-    if rows and rows[0][1] == digest:
-        known: int = rows[0][0]
-        return known
-    rows = yield Sql(
-        "INSERT INTO decisions (account_id, lane_id, facts, decision, digest, created_at)"
-        " VALUES (:account_id, :lane_id, :facts, :decision, :digest, :at) RETURNING decision_id",
-        {**which, "facts": facts, "decision": decision, "digest": digest, "at": at_us},
-    )
-    decision_id: int = rows[0][0]
-    return decision_id
+    known = {(row[0], row[2]): row[1] for row in newest}
+    missing = [one for one in made if (one.lane_id, one.digest) not in known]
+    if missing:
+        rows = yield Sql(
+            "INSERT INTO decisions (account_id, lane_id, facts, decision, digest, created_at)"
+            " VALUES (:account_id, :lane_id, :facts, :decision, :digest, :at)"
+            " RETURNING lane_id, digest, decision_id",
+            [
+                {
+                    "account_id": one.account_id,
+                    "lane_id": one.lane_id,
+                    "facts": one.facts,
+                    "decision": one.decision,
+                    "digest": one.digest,
+                    "at": one.at_us,
+                }
+                for one in missing
+            ],
+        )
+        known |= {(row[0], row[1]): row[2] for row in rows}
+    return [known[one.lane_id, one.digest] for one in made]
 
 
 def get_decision(account_id: AccountId, decision_id: int) -> Work[tuple[str, str] | None]:

@@ -42,6 +42,7 @@ from postroom.storage.interface import (
     Together,
     Work,
     check_goes_on,
+    in_turn,
 )
 from postroom.tally import COMMIT_BOUNDS_S, Histogram
 
@@ -282,6 +283,9 @@ class SqliteStore:
         if self._closing:
             raise Unavailable("shutting down")
         return await self._loop.run_in_executor(self._readers, self._read, work)
+
+    async def read_each(self, works: Sequence[Callable[[], Work[T]]]) -> list[T]:
+        return await self.read(lambda: in_turn(works))
 
     def _read(self, work: Callable[[], Work[T]]) -> T:
         database = self._read_dbs.get()

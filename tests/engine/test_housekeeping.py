@@ -26,6 +26,7 @@ from postroom.storage.audit import AuditLine, Wanted
 from postroom.storage.interface import Rows, Sql, Work
 from tests.support import seed_rows, stores
 from tests.support.clock import FakeClock
+from tests.support.passed_on import PassedOn
 from tests.support.stores import OpenStore, on_both, on_sqlite
 
 pytestmark = on_both
@@ -401,22 +402,17 @@ async def test_idempotency_rows_go_after_a_day(house: House) -> None:
     assert [row[0] for row in await house.do("SELECT name FROM idempotency")] == ["new"]
 
 
-class Counting:
+class Counting(PassedOn):
     """A store that knows how many units were written through it."""
 
     def __init__(self, store: OpenStore) -> None:
-        self.store, self.written = store, 0
-
-    async def read(self, work: Callable[[], Work[T]]) -> T:
-        return await self.store.read(work)
+        super().__init__(store)
+        self.written = 0
 
     async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0, *, share: bool = False) -> T:
-        value = await self.store.write(work, size_bytes, share=share)
+        value = await super().write(work, size_bytes, share=share)
         self.written += 1
         return value
-
-    async def close(self) -> None:
-        await self.store.close()
 
     async def looked(self, times: int) -> None:
         """Returns when it was written to so often from now on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from postroom.engine.lane_book import LaneBook
 from postroom.engine.lanes import LaneState
 from postroom.engine.pump import Pump
 from postroom.engine.router import Router
+from postroom.engine.routing import Decision, Judged, Reason
 from postroom.engine.runner import Runner
 from postroom.engine.tasks import Tasks
 from postroom.errors import Unavailable
@@ -46,14 +48,17 @@ class Way:
 
 @dataclass
 class Decisions:
-    """A router that was told what to say. fails: the database cannot be read so many times."""
+    """A router that was told what to say. fails: the database cannot be read so many times. broken: the lane
+    whose facts make it fall over. made: the lanes that were decided, sizes: how many in one go."""
 
     chosen: tuple[ConnectionId, ...] = (FIRST, SECOND, THIRD)
     made: list[int] = field(default_factory=list)
-    at_once = most_at_once = fails = 0
+    sizes: list[int] = field(default_factory=list)
+    at_once = most_at_once = fails = broken = 0
 
-    async def decide(self, state: LaneState) -> tuple[ConnectionId, ...]:
-        state.stale = False
+    async def decide(self, states: Sequence[LaneState]) -> list[Decision]:
+        for state in states:
+            state.stale = False
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await asyncio.sleep(0)
@@ -61,8 +66,13 @@ class Decisions:
         if self.fails:
             self.fails -= 1
             raise Unavailable("the database cannot be read")
-        self.made.append(state.lane.lane_id)
-        return self.chosen
+        lanes = [state.lane.lane_id for state in states]
+        if self.broken in lanes:
+            raise RuntimeError("facts that make no sense")
+        self.made += lanes
+        self.sizes.append(len(lanes))
+        judged = tuple(Judged(one, Reason.ALSO_ELIGIBLE) for one in self.chosen)
+        return [Decision(self.chosen, judged) for _ in lanes]
 
 
 class Engine:
@@ -187,6 +197,36 @@ async def test_decisions_leave_the_database_to_others_too(engine: Engine) -> Non
         await engine.turns()
     assert sorted(engine.decisions.made) == list(range(1, 41))
     assert engine.decisions.most_at_once <= 4
+
+
+@pytest.mark.parametrize(("candidates", "most"), [(1, 50), (3, 50), (40, 10), (1000, 1)])
+async def test_as_many_lanes_are_decided_in_one_go_as_have_not_too_many_candidates(
+    engine: Engine, candidates: int, most: int
+) -> None:
+    engine.decisions.chosen = tuple(ConnectionId(number) for number in range(1, candidates + 1))
+    for number in range(1, 401):
+        engine.lane(number)
+    while len(engine.decisions.made) < 400:
+        await engine.turns()
+    assert sorted(engine.decisions.made) == list(range(1, 401))  # each once
+    assert max(engine.decisions.sizes) == most
+
+
+async def test_a_lane_that_cannot_be_decided_at_all_stops_no_other(engine: Engine) -> None:
+    engine.lane(1000)
+    await engine.turns()
+    engine.decisions.broken = 7
+    for number in range(1, 21):
+        engine.lane(number)
+    for _ in range(10):
+        await engine.turns()
+    assert sorted(engine.decisions.made) == [*range(1, 7), *range(8, 21), 1000]
+    assert not engine.pump.deciding
+    engine.decisions.broken = 0
+    engine.book.doubt(engine.book.lanes[LaneId(7)])
+    engine.pump.soon()
+    await engine.turns()
+    assert engine.decisions.made[-1] == 7
 
 
 async def test_work_is_counted_for_whoever_may_have_it(engine: Engine) -> None:

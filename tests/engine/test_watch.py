@@ -23,6 +23,7 @@ from postroom.storage.notices import StoredNotice, newest
 from postroom.tally import Tally
 from tests.support.clock import FakeClock
 from tests.support.engine import QUICK, Bench, bench, sink
+from tests.support.passed_on import PassedOn
 
 T = TypeVar("T")
 GB = 1 << 30
@@ -263,22 +264,17 @@ async def test_a_restart_tells_nothing_twice_and_ends_what_is_over(tmp_path: Pat
         assert told.ended_at_us == seen.clock.now_us()
 
 
-class Full:
+class Full(PassedOn):
     """A store that takes nothing while it is full."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self.full = store, True
-
-    async def read(self, work: Callable[[], Work[T]]) -> T:
-        return await self._store.read(work)
+        super().__init__(store)
+        self.full = True
 
     async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0, *, share: bool = False) -> T:
         if self.full:
             raise Unavailable("the disk is full")
-        return await self._store.write(work, size_bytes)
-
-    async def close(self) -> None:
-        await self._store.close()
+        return await super().write(work, size_bytes)
 
 
 async def test_what_cannot_be_stored_is_told_at_once_and_stored_later(tmp_path: Path) -> None:

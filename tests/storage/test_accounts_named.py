@@ -7,8 +7,9 @@ texts of `storage.hot` are read beside that, for what is rare.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +29,7 @@ from postroom.storage.tables import metadata
 from postroom.transports.interface import Fault, Outcome, Phase, Result
 from tests.support import seed_rows
 from tests.support.context import make_harness
+from tests.support.passed_on import PassedOn
 
 T = TypeVar("T")
 TENANTS = {name for name, table in metadata.tables.items() if "account_id" in table.c}
@@ -69,21 +71,24 @@ def unnamed(text: str) -> list[str]:
     return missing
 
 
-@dataclass
-class Recorder:
+class Recorder(PassedOn):
     """A store that notes the text of each statement."""
 
-    store: Store
-    texts: list[str] = field(default_factory=list)
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.texts: list[str] = []
 
     async def read(self, work: Callable[[], Work[T]]) -> T:
         return await self.store.read(lambda: self._noting(work()))
 
+    async def read_each(self, works: Sequence[Callable[[], Work[T]]]) -> list[T]:
+        return await self.store.read_each([partial(self._noted, work) for work in works])
+
+    def _noted(self, work: Callable[[], Work[T]]) -> Work[T]:
+        return self._noting(work())
+
     async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0, *, share: bool = False) -> T:
         return await self.store.write(lambda: self._noting(work()), size_bytes, share=share)
-
-    async def close(self) -> None:
-        await self.store.close()
 
     def _noting(self, work: Work[T]) -> Work[T]:
         rows: Rows | None = None

@@ -22,6 +22,7 @@ from postroom.storage.message_search import Search
 from postroom.storage.subject_blocks import StreamKey, Unpacked, pack
 from tests.support import stores, subjects
 from tests.support.context import Harness, make_harness
+from tests.support.passed_on import PassedOn
 from tests.support.stores import on_both, on_postgresql
 from tests.support.subjects import Said, maker
 
@@ -156,15 +157,13 @@ async def test_two_at_once_make_the_same(harness: Harness) -> None:
     assert await search(harness.ctx, 17) == [17]
 
 
-class Unreliable:
-    """A store whose writes fail as often as is said, then may be held up. Implements Store."""
+class Unreliable(PassedOn):
+    """A store whose writes fail as often as is said, then may be held up."""
 
     def __init__(self, harness: Harness, failing: int = 0) -> None:
-        self._store, self.failing = harness.store, failing
+        super().__init__(harness.store)
+        self.failing = failing
         self.begun, self.go_on, self.written = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-    async def read(self, work: Callable[[], Work[T]]) -> T:
-        return await self._store.read(work)
 
     async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0, *, share: bool = False) -> T:
         if self.failing:
@@ -172,7 +171,7 @@ class Unreliable:
             raise Unavailable("the disk is full")
         self.begun.set()
         await self.go_on.wait()
-        value = await self._store.write(work, size_bytes, share=share)
+        value = await super().write(work, size_bytes, share=share)
         self.written.set()
         return value
 

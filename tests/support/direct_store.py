@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from postroom.clock import Clock
-from postroom.storage.interface import Store, Work
+from postroom.storage.interface import Store, Work, in_turn
 from postroom.storage.sqlite import Database
 from tests.support import stores
 
@@ -23,6 +23,9 @@ class DirectStore:
 
     async def read(self, work: Callable[[], Work[T]]) -> T:
         return self._database.snapshot(work)
+
+    async def read_each(self, works: Sequence[Callable[[], Work[T]]]) -> list[T]:
+        return self._database.snapshot(lambda: in_turn(works))
 
     async def write(self, work: Callable[[], Work[T]], size_bytes: int = 0, *, share: bool = False) -> T:
         return self._database.transact(work)

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.loop_turns import abort_accepted, until_accepted, until_closed
+from tests.support.loop_turns import abort_accepted, close_listener, until_closed
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,7 @@ class HttpPeer:
 
     async def __aexit__(self, *_: object) -> None:
         self.over.set()
-        self._server.close()
-        await until_accepted()
+        await close_listener(self._server)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

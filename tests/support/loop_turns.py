@@ -5,10 +5,18 @@ from __future__ import annotations
 import asyncio
 
 
-async def until_accepted() -> None:
-    """What a listener accepted right before it was closed becomes a connection, and can be closed."""
+async def close_listener(server: asyncio.Server) -> None:
+    """Listen no more; what was accepted right before has become a connection, and can be closed.
+
+    A server that is closed while an accepted socket is on its way to a connection forgets that socket:
+    `Server._attach` asserts that it is open (CPython 109564).
+    """
+    loop = asyncio.get_running_loop()
+    for listener in server.sockets:
+        loop.remove_reader(listener.fileno())
     for _ in range(5):
         await asyncio.sleep(0)
+    server.close()
 
 
 def abort_accepted(port: int) -> None:

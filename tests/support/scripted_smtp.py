@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from tests.support.loop_turns import until_accepted, until_closed
+from tests.support.loop_turns import close_listener, until_closed
 from tests.support.smtp_pipe import Gone, Pipe
 from tests.support.smtp_script import (
     Action,
@@ -147,8 +147,7 @@ class ScriptedServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._server is not None
-        self._server.close()
-        await until_accepted()
+        await close_listener(self._server)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from tests.support.loop_turns import until_accepted
+from tests.support.loop_turns import close_listener
 from tests.support.sink_log import SinkRecord, copies, max_in_any_window, read_log
 from tests.support.sink_trouble import Trouble, trouble_of
 
@@ -114,8 +114,7 @@ class Sink:
         if self._server is None:
             return
         server, self._server = self._server, None
-        server.close()
-        await until_accepted()
+        await close_listener(server)
         sessions = tuple(self.open)
         for session in sessions:
             session.cut()

@@ -71,6 +71,21 @@ async def test_who_goes_away_before_its_turn_holds_up_nobody() -> None:
     assert had == [1, 4, 9]
 
 
+async def test_those_who_went_away_cost_the_others_of_the_same_no_turn() -> None:
+    turns, had = LoopTurns(), []
+
+    async def piece(whose: str) -> None:
+        await turns.turn(whose)
+        had.append(whose)
+
+    tasks = [asyncio.create_task(piece(whose)) for whose in "aaaaaaabbbbbbb"]
+    await asyncio.sleep(0)
+    for gone in range(6):
+        tasks[gone].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert had[:2] == ["a", "b"]
+
+
 async def test_who_comes_while_others_have_their_turns_gets_one_too() -> None:
     turns, had = LoopTurns(), []
 

@@ -18,6 +18,7 @@ from postroom.errors import Invalid, NotFound, Unauthenticated, Unavailable
 from postroom.ids import AccountId, KeyId, ServerId
 from postroom.storage.interface import Rows, Sql, Store, Work
 from tests.support.context import ACTOR, Harness
+from tests.support.passed_on import PassedOn
 from tests.support.stores import on_both
 
 pytestmark = on_both
@@ -25,11 +26,11 @@ pytestmark = on_both
 T = TypeVar("T")
 
 
-class CountingStore:
+class CountingStore(PassedOn):
     """The real store, counting; `hold` keeps the next read's answer back, `broken` refuses writes."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        super().__init__(store)
         self.reads = self.writes = 0
         self.broken = False
         self.read_done = asyncio.Event()
@@ -37,7 +38,7 @@ class CountingStore:
 
     async def read(self, work: Callable[[], Work[T]]) -> T:
         self.reads += 1
-        value = await self._store.read(work)
+        value = await super().read(work)
         self.read_done.set()
         if self.release is not None:
             await self.release.wait()
@@ -47,10 +48,7 @@ class CountingStore:
         self.writes += 1
         if self.broken:
             raise Unavailable("full")
-        return await self._store.write(work, size_bytes)
-
-    async def close(self) -> None:
-        await self._store.close()
+        return await super().write(work, size_bytes)
 
 
 async def last_used(ctx: Context) -> Rows:
