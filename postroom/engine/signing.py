@@ -65,6 +65,7 @@ class Signing:
     def __init__(self, store: Store, ring: KeyRing, clock: Clock) -> None:
         self._store, self._ring, self._clock = store, ring, clock
         self._known: dict[tuple[AccountId, ServerId, str], tuple[Signer, ...]] = {}
+        self._unsigned: set[tuple[AccountId, str]] = set()  # whatever the server
         self._opened: dict[tuple[int, bytes], Signer] = {}
         self._current: dict[int, Signer] = {}  # those of `_opened`, by id()
         self._makers = SignatureMakers()
@@ -76,6 +77,7 @@ class Signing:
         """Keys or identities changed: the next mail asks anew."""
         self._changes += 1
         self._known.clear()
+        self._unsigned.clear()
         self._current.clear()
         self._opened.clear()  # a key that was destroyed is to leave memory as well
         self._makers.forget()
@@ -91,8 +93,16 @@ class Signing:
         known = self._known.get((account_id, server_id, domain))
         if known is not None:
             return known
+        if (account_id, domain) in self._unsigned:
+            return ()
         changes, labels = self._changes, domain.split(".")
         domains = [".".join(labels[at:]) for at in range(len(labels))]
+        if not await self._store.read(lambda: dkim_keys.any_of(account_id, domains)):
+            if len(self._unsigned) >= _MOST_KNOWN:
+                self._unsigned.clear()
+            if changes == self._changes:
+                self._unsigned.add((account_id, domain))
+            return ()
         found = await self._store.read(lambda: dkim_keys.that_sign(account_id, server_id, domains))
         signers = tuple(self._signer(one) for one in _chosen(found))
         if len(self._known) >= _MOST_KNOWN:

@@ -114,6 +114,16 @@ def remove_of_server(account_id: AccountId, server_id: ServerId) -> Work[None]:
     yield delete(dkim_keys).where(dkim_keys.c.account_id == account_id, dkim_keys.c.server_id == server_id)
 
 
+def any_of(account_id: AccountId, domains: Sequence[str]) -> Work[bool]:
+    """Whether anybody of the account, or everybody, has a key of any of these domains."""
+    rows = yield (
+        select(dkim_keys.c.key_id)
+        .where(dkim_keys.c.account_id.in_({EVERYBODY, account_id}), dkim_keys.c.domain.in_(domains))
+        .limit(1)
+    )
+    return bool(rows)
+
+
 def that_sign(account_id: AccountId, server_id: ServerId, domains: Sequence[str]) -> Work[list[SealedKey]]:
     """The active keys of any of these domains that sign this server's mail.
 

@@ -13,7 +13,7 @@ from postroom.core.message import Purpose
 from postroom.ids import AccountId, ConnectionId, LaneId, ServerId
 from postroom.mail.address import address_key, parse_mailbox
 from postroom.mail.unsubscribe import DEFAULT_OFFER, Offer
-from postroom.storage.interface import Rows, Sql, Work
+from postroom.storage.interface import NewIds, Rows, Sql, Work
 
 
 @dataclass(frozen=True)
@@ -162,23 +162,24 @@ def add_decisions(made: Sequence[NewDecision]) -> Work[list[int]]:
     known = {(row[0], row[2]): row[1] for row in newest}
     missing = [one for one in made if (one.lane_id, one.digest) not in known]
     if missing:
-        rows = yield Sql(
-            "INSERT INTO decisions (account_id, lane_id, facts, decision, digest, created_at)"
-            " VALUES (:account_id, :lane_id, :facts, :decision, :digest, :at)"
-            " RETURNING lane_id, digest, decision_id",
+        (numbers,) = yield NewIds((("decisions", len(missing)),))
+        yield Sql(
+            "INSERT INTO decisions (account_id, decision_id, lane_id, facts, decision, digest, created_at)"
+            " VALUES (:account_id, :decision_id, :lane_id, :facts, :decision, :digest, :at)",
             [
                 {
                     "account_id": one.account_id,
+                    "decision_id": number,
                     "lane_id": one.lane_id,
                     "facts": one.facts,
                     "decision": one.decision,
                     "digest": one.digest,
                     "at": one.at_us,
                 }
-                for one in missing
+                for number, one in zip(numbers, missing, strict=True)
             ],
         )
-        known |= {(row[0], row[1]): row[2] for row in rows}
+        known |= {(one.lane_id, one.digest): number for number, one in zip(numbers, missing, strict=True)}
     return [known[one.lane_id, one.digest] for one in made]
 
 

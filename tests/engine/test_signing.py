@@ -85,6 +85,21 @@ async def test_it_is_asked_once_however_much_is_sent(house: House) -> None:
 
 
 @on_both
+async def test_an_account_without_a_key_is_asked_once_for_all_its_servers(house: House) -> None:
+    async def each() -> list[int]:
+        account_id = house.account.account_id
+        return [len(await house.signing.signers(account_id, ServerId(n), ANN)) for n in range(1, 50)]
+
+    assert set(await each()) == {0}
+    before = house.counting.reads
+    assert set(await each()) == {0}
+    assert house.counting.reads == before
+    await house.key("a")
+    house.signing.forget()
+    assert set(await each()) == {1}
+
+
+@on_both
 async def test_what_another_process_changed_is_seen_without_news_of_it(house: House) -> None:
     assert await house.names() == []
     await house.key("a")
