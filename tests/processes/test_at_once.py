@@ -15,10 +15,13 @@ from postroom.actions.connections import LastEnabled
 from postroom.actions.pauses import Target
 from postroom.control.operations import run
 from postroom.core.identity import Identity
+from postroom.core.message import Purpose
 from postroom.core.server import Owner
 from postroom.errors import Conflict, NotFound
-from postroom.ids import AccountId, ConnectionId, ServerId
+from postroom.ids import AccountId, ConnectionId, LaneId, ServerId
 from postroom.storage.interface import Sql, Work
+from postroom.storage.lanes import ensure
+from postroom.storage.routes import NewDecision, add_decisions
 from postroom.wiring import PostRoom
 from tests.processes.conftest import House, rows, states
 from tests.support.context import ACTOR
@@ -135,3 +138,27 @@ async def test_a_key_revoked_and_a_pause_ended_by_two_are_told_once(rooms: list[
         ended = await together(*(pauses.resume(room.ctx, ACTOR, Target.everything()) for room in rooms))
         assert sum(one is not None for one in ended) == 1
         assert await lines(rooms[0], "queue.resume") == n
+
+
+async def test_processes_that_decide_the_same_lanes_store_each_decision_once(rooms: list[PostRoom]) -> None:
+    def lanes() -> Work[list[LaneId]]:
+        senders = [f"{n}@example.com" for n in range(40)]
+        found = []
+        for sender in senders:
+            found += [(yield from ensure(AccountId(1), ServerId(1), Purpose.BROADCAST, "s", sender))]
+        return found
+
+    made = await rooms[0].store.write(lanes)
+    for n in range(TIMES):
+        news = [NewDecision(AccountId(1), lane, "{}", "{}", f"what {n} says", n + 1) for lane in made]
+        orders = [news, news[::-1], news[20:] + news[:20]]
+        works = [lambda order=order: add_decisions(order) for order in orders]
+        told = await asyncio.gather(
+            *(room.store.write(work) for room, work in zip(rooms, works, strict=True))
+        )
+        kept = [{one.lane_id: number for one, number in zip(*both)} for both in zip(orders, told)]  # noqa: B905 - of one length
+        assert kept[0] == kept[1] == kept[2]
+        assert len(set(kept[0].values())) == 40
+        assert await rows(rooms[0], "SELECT COUNT(*), COUNT(DISTINCT lane_id) FROM decisions") == [
+            (40 * (n + 1), 40)
+        ]
