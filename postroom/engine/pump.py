@@ -19,7 +19,7 @@ from postroom.engine.routing import connection_ids
 from postroom.engine.runner import Runner
 from postroom.engine.sessions import MOST_PER_SESSION
 from postroom.engine.tasks import Tasks
-from postroom.errors import PostroomError
+from postroom.errors import PostroomError, Unavailable
 from postroom.ids import ConnectionId, LaneId
 from postroom.logs import Trouble, logger
 
@@ -54,6 +54,7 @@ class Pump:
         self.deciding: set[LaneId] = set()
         self._undecided: deque[LaneState] = deque()
         self._deciders = 0
+        self._failed: set[LaneId] = set()  # not decided since
         self._lanes_at_a_time = 1
         self._called: set[ConnectionId] = set()
         self._everything = self._pumping = False
@@ -90,7 +91,7 @@ class Pump:
                 self.deciding.add(state.lane.lane_id)
                 self._undecided.append(state)
             self._want(state, wanted)
-        for _ in range(min(_DECIDES_AT_ONCE, len(self._undecided)) - self._deciders):
+        for _ in range(min(_DECIDES_AT_ONCE - self._deciders, len(self._undecided))):
             self._deciders += 1
             self._tasks.spawn(self._decide_all())
         for connection_id in sorted(wanted):
@@ -121,16 +122,21 @@ class Pump:
             decided = await self._router.decide(states)
         except PostroomError as error:
             self._trouble.met("lanes could not be decided", lanes=lanes, count=len(states), error=str(error))
+            self._failed.update(state.lane.lane_id for state in states)
+            one_by_one = len(states) > 1 and not isinstance(error, Unavailable)
             for state in states:  # until the next look: at once would be without end while the trouble lasts
                 state.stale = True
+            self._lanes_at_a_time = max(1, self._lanes_at_a_time // 2)
         except Exception:
             log.exception("lanes could not be decided", lanes=lanes, count=len(states))
             one_by_one = len(states) > 1  # whose fault it is shows when each is alone
         else:
-            self._trouble.over("lanes are decided again")
+            self._failed.difference_update(state.lane.lane_id for state in states)
+            if not self._failed:
+                self._trouble.over("lanes are decided again")
             for state, decision in zip(states, decided, strict=True):
                 self._book.choose(state, connection_ids(decision))
-            each = max(1, sum(len(one.judged) for one in decided) // len(decided))
+            each = max(1, *(len(one.judged) for one in decided))
             self._lanes_at_a_time = max(1, min(_LANES_AT_A_TIME, _CANDIDATES_AT_A_TIME // each))
             self.soon()
         finally:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 import secrets
 import struct
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,8 @@ class KeyRing:
     def __init__(self, path: Path, lines: Sequence[Line], *, fixed: bool = False) -> None:
         """fixed: there is no file; `path` says in messages where the keys come from."""
         self._path, self._fixed = path, fixed
+        # Who read the file before another thread changed it must not have the last word.
+        self._changing = threading.Lock()
         self._keys = _keys_of(path, lines)
         self.generation = 0  # for its user, who counts how often the file was changed
 
@@ -89,9 +92,10 @@ class KeyRing:
         """Take over what another process wrote; on KeyringError the keys at hand stay."""
         if self._fixed:
             return
-        with file.opened(self._path, os.O_RDONLY) as descriptor:
-            lines = file.read(self._path, descriptor)
-        self._take(lines)
+        with self._changing:
+            with file.opened(self._path, os.O_RDONLY) as descriptor:
+                lines = file.read(self._path, descriptor)
+            self._take(lines)
 
     def seal(self, plain: bytes, *, uid: bytes, table: str, field: str) -> bytes:
         """Seal `plain` for one place with the active key.
@@ -234,6 +238,10 @@ class KeyRing:
                 f"the keys come from {self._path}, which no command can change: put them into a key file,"
                 " change that, and set its content anew wherever Postroom runs"
             )
+        with self._changing:
+            self._rewrite_alone(change)
+
+    def _rewrite_alone(self, change: Callable[[Sequence[Key]], list[Key]]) -> None:
         path = self._path.resolve()  # a link to the file stays a link
         with file.locked(path) as descriptor:
             before = file.read(path, descriptor)

@@ -17,7 +17,7 @@ from postroom.engine.router import Router
 from postroom.engine.routing import Decision, Judged, Reason
 from postroom.engine.runner import Runner
 from postroom.engine.tasks import Tasks
-from postroom.errors import Unavailable
+from postroom.errors import NotFound, Unavailable
 from postroom.ids import AccountId, ConnectionId, LaneId, ServerId
 from postroom.storage.lanes import Lane
 from tests.support.clock import FakeClock
@@ -48,13 +48,18 @@ class Way:
 
 @dataclass
 class Decisions:
-    """A router that was told what to say. fails: the database cannot be read so many times. broken: the lane
-    whose facts make it fall over. made: the lanes that were decided, sizes: how many in one go."""
+    """A router that was told what to say.
+
+    hangs: the lane that it never says anything of. fails: the database cannot be read so many times. broken:
+    the lane whose facts make it fall over, by `fault`. made: the lanes that were decided; sizes: how many in
+    one go.
+    """
 
     chosen: tuple[ConnectionId, ...] = (FIRST, SECOND, THIRD)
     made: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
-    at_once = most_at_once = fails = broken = 0
+    at_once = most_at_once = fails = broken = hangs = 0
+    fault: type[Exception] = RuntimeError
 
     async def decide(self, states: Sequence[LaneState]) -> list[Decision]:
         for state in states:
@@ -68,7 +73,9 @@ class Decisions:
             raise Unavailable("the database cannot be read")
         lanes = [state.lane.lane_id for state in states]
         if self.broken in lanes:
-            raise RuntimeError("facts that make no sense")
+            raise self.fault("facts that make no sense")
+        if self.hangs in lanes:
+            await asyncio.Event().wait()
         self.made += lanes
         self.sizes.append(len(lanes))
         judged = tuple(Judged(one, Reason.ALSO_ELIGIBLE) for one in self.chosen)
@@ -212,7 +219,22 @@ async def test_as_many_lanes_are_decided_in_one_go_as_have_not_too_many_candidat
     assert max(engine.decisions.sizes) == most
 
 
-async def test_a_lane_that_cannot_be_decided_at_all_stops_no_other(engine: Engine) -> None:
+async def test_while_one_decision_takes_for_ever_others_are_made(engine: Engine) -> None:
+    engine.decisions.hangs = 1
+    engine.lane(1)
+    await engine.turns()
+    for number in (2, 3, 4):
+        engine.lane(number)
+        await engine.turns()
+        assert engine.decisions.made[-1] == number
+    await engine.tasks.cancel()
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, NotFound])
+async def test_a_lane_that_cannot_be_decided_at_all_stops_no_other(
+    engine: Engine, fault: type[Exception]
+) -> None:
+    engine.decisions.fault = fault
     engine.lane(1000)
     await engine.turns()
     engine.decisions.broken = 7

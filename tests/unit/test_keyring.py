@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postroom.keyring import KeyRing, KeyringError, KeyState, key_id_of
+from postroom.keyring import KeyRing, KeyringError, KeyState, file, key_id_of
 
 UID = bytes(range(16))
 RAW = base64.b64encode(bytes(range(32))).decode()
@@ -356,6 +356,32 @@ def test_another_process_sees_the_change_after_reload(ring: KeyRing, path: Path)
         open_(other, sealed)
     other.reload()
     assert open_(other, sealed) == b"hunter2"
+
+
+def test_who_read_the_file_before_it_was_changed_does_not_have_the_last_word(
+    ring: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A unit of work reads the file again while a rotation, in a thread of its own, changes it."""
+    new, was_read, go_on, read = ring.add(), threading.Event(), threading.Event(), file.read
+
+    def read_slowly(path: Path, descriptor: int) -> list[file.Line]:
+        lines = read(path, descriptor)
+        if threading.current_thread() is reading:
+            was_read.set()
+            assert go_on.wait(10)
+        return lines
+
+    monkeypatch.setattr(file, "read", read_slowly)
+    reading = threading.Thread(target=ring.reload)
+    changing = threading.Thread(target=lambda: ring.activate(new))
+    reading.start()
+    assert was_read.wait(10)
+    changing.start()
+    changing.join(0.1)  # it waits for the other, or is done
+    go_on.set()
+    for thread in (reading, changing):
+        thread.join(10)
+    assert ring.active_id == new
 
 
 def test_a_reload_that_fails_keeps_the_keys_at_hand(ring: KeyRing, path: Path) -> None:
