@@ -1,8 +1,9 @@
 """One connection at work: its sessions, what it claimed, and how it fares.
 
-A session is opened first and pulls then: nothing is claimed for a login that may fail. At most two
-deliveries are claimed for each open session, so that is all a lost machine can leave unknown. Sessions
-take from one small shared queue, transactional mail first, so a slow message delays only its own session.
+A session is opened first and pulls then: nothing is claimed for a login that may fail. Two deliveries are
+claimed for each open session, up to ten where each takes milliseconds (`sessions`), and that is all a lost
+machine can leave unknown. Sessions take from one small shared queue, transactional mail first, so a slow
+message delays only its own session.
 """
 
 from __future__ import annotations
